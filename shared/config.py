@@ -1,0 +1,289 @@
+"""callbox.toml and the environment → Settings and Sources. Reports every mistake at once, and stops there.
+
+Providers are passed in, because they stand above this file: it knows what may be configured, not who exists.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+from zoneinfo import ZoneInfo
+
+DEFAULT_PATH = Path("callbox.toml")
+A2P_MAX_DIGITS = 8  # addresses of up to so many digits are short codes, hence A2P (emnify's own rule)
+SHORT_SECRET_BYTES = 16  # shorter ones work, as providers hand them out, and `callbox check` warns
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. `mistakes` has one sentence for each thing to mend."""
+
+    def __init__(self, mistakes: list[str]) -> None:
+        super().__init__("\n".join(mistakes))
+        self.mistakes = mistakes
+
+
+class Option(NamedTuple):
+    """A key that only one provider knows: the type its value must have, and the value without one."""
+
+    type: type
+    default: Any
+    meaning: str
+
+
+class Configurable(Protocol):
+    """What the configuration asks of a provider."""
+
+    SIGNS: bool
+    TIMEZONE: str
+    OPTIONS: Mapping[str, Option]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A configured account of a provider: one URL, and what a callback to it must prove."""
+
+    name: str
+    provider: str
+    secrets: tuple[str, ...] = field(default=(), repr=False)  # newest first
+    token: str | None = field(default=None, repr=False)
+    allow_ips: tuple[IPv4Network | IPv6Network, ...] = ()
+    unsigned: bool = False
+    timezone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    a2p_max_digits: int = A2P_MAX_DIGITS
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _setting(default: Any, meaning: str) -> Any:
+    return field(default=default, metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Limits and deadlines. Each is the environment variable `CALLBOX_` + its name in upper case."""
+
+    redis_url: str = _setting("redis://127.0.0.1:6379/0", "Redis or Valkey: the inbox, and Celery's broker")
+    database_url: str = _setting("postgresql://127.0.0.1:5432/callbox", "PostgreSQL, as libpq reads it")
+    body_limit_bytes: int = _setting(256 * 1024, "largest body of a callback")
+    body_seconds: float = _setting(10.0, "time for a provider to send its body")
+    append_seconds: float = _setting(2.0, "longest wait for Redis to take a group of callbacks")
+    retry_after_seconds: int = _setting(5, "what a 503 asks the provider to wait")
+    group_count: int = _setting(500, "callbacks in one append, at most")
+    group_bytes: int = _setting(1024 * 1024, "bytes in one append, at most (or one callback)")
+    inbox_limit: int = _setting(2_000_000, "callbacks in the inbox beyond which it is full")
+    batch_count: int = _setting(500, "callbacks in one transaction, at most")
+    batch_bytes: int = _setting(8 * 1024 * 1024, "bytes of callbacks in one transaction, at most (or one callback)")
+    drain_seconds: float = _setting(30.0, "time after which a drain hands over to the next")
+    linger_seconds: float = _setting(0.05, "how long a drain waits on an empty inbox before it ends")
+    beat_seconds: float = _setting(5.0, "time between two doorbells of beat")
+    reclaim_seconds: float = _setting(15.0, "a claim not renewed for so long is another worker's to take")
+    statement_seconds: float = _setting(10.0, "longest statement in PostgreSQL")
+    log_level: str = _setting("info", "debug, info, warning or error")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All there is to configure, and the file it came from."""
+
+    path: Path
+    settings: Settings
+    sources: Mapping[str, Source]
+
+
+def load(path: Path | None, environ: Mapping[str, str], providers: Mapping[str, Configurable]) -> Config:
+    """Reads `path`, else `CALLBOX_CONFIG`, else ./callbox.toml. Raises ConfigError with every mistake in it."""
+    path = path or Path(environ.get("CALLBOX_CONFIG") or DEFAULT_PATH)
+    mistakes: list[str] = []
+    settings = _read_settings(environ, mistakes)
+    sources = _read_sources(path, environ, providers, mistakes)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return Config(path, settings, sources)
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Only the environment, for what needs no sources. Raises ConfigError with every mistake in it."""
+    mistakes: list[str] = []
+    settings = _read_settings(environ, mistakes)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return settings
+
+
+def _read_settings(environ: Mapping[str, str], mistakes: list[str]) -> Settings:
+    given: dict[str, Any] = {}
+    for setting in fields(Settings):
+        name = f"CALLBOX_{setting.name.upper()}"
+        text = environ.get(name, "").strip()
+        if not text:
+            continue
+        if setting.type is str:
+            given[setting.name] = text
+            continue
+        try:
+            number = int(text) if setting.type is int else float(text)
+        except ValueError:
+            kind = "a whole number" if setting.type is int else "a number"
+            mistakes.append(f"{name}: {text!r} is not {kind} ({setting.metadata['meaning']})")
+            continue
+        if 0 < number < float("inf"):
+            given[setting.name] = number
+        else:
+            mistakes.append(f"{name}: {text} must be above 0 ({setting.metadata['meaning']})")
+    settings = Settings(**given)
+    if not settings.redis_url.startswith(("redis://", "rediss://")):
+        mistakes.append("CALLBOX_REDIS_URL: must begin with redis:// or rediss://")
+    if not settings.database_url.startswith(("postgresql://", "postgres://")):
+        mistakes.append("CALLBOX_DATABASE_URL: must begin with postgresql://")
+    if settings.log_level not in ("debug", "info", "warning", "error"):
+        mistakes.append(f"CALLBOX_LOG_LEVEL: {settings.log_level!r} is none of debug, info, warning, error")
+    return settings
+
+
+def _read_sources(
+    path: Path, environ: Mapping[str, str], providers: Mapping[str, Configurable], mistakes: list[str]
+) -> dict[str, Source]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        mistakes.append(f"{path}: no such file; give one with --config or CALLBOX_CONFIG")
+        return {}
+    except OSError as error:
+        mistakes.append(f"{path}: cannot be read: {error.strerror}")
+        return {}
+    except UnicodeDecodeError as error:
+        mistakes.append(f"{path}: is not UTF-8 (byte {error.start})")
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        mistakes.append(f"{path}: {error}")
+        return {}
+    for key in document.keys() - {"sources"}:
+        mistakes.append(f"{path}: {key}: unknown key; a source is a table [sources.NAME]")
+    tables = document.get("sources")
+    if not isinstance(tables, dict) or not tables:
+        mistakes.append(f"{path}: has no source; add a table [sources.NAME] with a provider")
+        return {}
+    sources: dict[str, Source] = {}
+    for name, table in tables.items():
+        reader = _TableReader(f"{path}: sources.{name}", table, environ)
+        source = _read_source(name, reader, providers)
+        mistakes.extend(reader.mistakes)
+        if source is not None:
+            sources[name] = source
+    return sources
+
+
+def _read_source(name: str, table: "_TableReader", providers: Mapping[str, Configurable]) -> Source | None:
+    if not _NAME.fullmatch(name):
+        table.say("", "a name has up to 64 letters, digits, - and _, and begins with a letter or digit")
+    word = table.take("provider", str, None)
+    provider = providers.get(word) if isinstance(word, str) else None
+    if provider is None:
+        said = f"{word!r} is none of" if word is not None else "is missing: one of"
+        table.say("provider", f"{said} {', '.join(providers)}")
+        return None
+    secrets = tuple(table.texts("secrets"))
+    token = table.text("token")
+    unsigned = table.take("unsigned", bool, False)
+    timezone = table.timezone("timezone", provider.TIMEZONE)
+    digits = table.take("a2p_max_digits", int, A2P_MAX_DIGITS)
+    networks = tuple(table.networks("allow_ips"))
+    options = {key: table.take(key, option.type, option.default) for key, option in provider.OPTIONS.items()}
+    table.refuse_the_rest()
+    if token is not None and not _TOKEN.fullmatch(token):
+        table.say("token", "may hold letters, digits and . _ ~ - only, since it stands in the URL")
+    if not 0 <= digits <= 20:
+        table.say("a2p_max_digits", f"{digits} is not between 0 and 20")
+    if secrets and not provider.SIGNS:
+        table.say("secrets", f"{word} signs nothing; use a token")
+    if not (secrets or token or unsigned or table.has("secrets") or table.has("token")):
+        table.say("", _no_proof(provider))
+    return Source(name, str(word), secrets, token, networks, unsigned, timezone, digits, options)
+
+
+def _no_proof(provider: Configurable) -> str:
+    means = "secrets or a token" if provider.SIGNS else "a token"
+    return f"nothing proves its callbacks: give {means} (or `unsigned = true` to accept anyone's)"
+
+
+class _TableReader:
+    """Takes typed values out of one table and remembers what was wrong with them."""
+
+    def __init__(self, place: str, table: object, environ: Mapping[str, str]) -> None:
+        self.place = place
+        self.mistakes: list[str] = []
+        self._environ = environ
+        self._left: dict[str, Any] = dict(table) if isinstance(table, dict) else {}
+        self._names = frozenset(self._left)
+        if not isinstance(table, dict):
+            self.say("", "must be a table")
+
+    def say(self, key: str, mistake: str) -> None:
+        self.mistakes.append(f"{self.place}{'.' if key else ''}{key}: {mistake}")
+
+    def has(self, key: str) -> bool:
+        return key in self._names
+
+    def take(self, key: str, kind: type, default: Any) -> Any:
+        value = self._left.pop(key, default)
+        if value is default or type(value) is kind or (kind is float and type(value) is int):
+            return value
+        self.say(key, f"must be {_KINDS.get(kind, kind.__name__)}")
+        return default
+
+    def text(self, key: str) -> str | None:
+        value = self.take(key, str, None)
+        return None if value is None else self._resolve(key, value)
+
+    def texts(self, key: str) -> Iterator[str]:
+        for index, value in enumerate(self.take(key, list, [])):
+            if not isinstance(value, str):
+                self.say(f"{key}[{index}]", "must be a text")
+                continue
+            resolved = self._resolve(f"{key}[{index}]", value)
+            if resolved is not None:
+                yield resolved
+
+    def networks(self, key: str) -> Iterator[IPv4Network | IPv6Network]:
+        for text in self.texts(key):
+            try:
+                yield ip_network(text)
+            except ValueError as error:
+                self.say(key, f"{error}; write it as 192.0.2.0/24")
+
+    def timezone(self, key: str, default: str) -> ZoneInfo:
+        name = self.take(key, str, default)
+        try:
+            return ZoneInfo(name)
+        except (ValueError, OSError):
+            self.say(key, f"{name!r} is no time zone; write it as Asia/Shanghai")
+            return ZoneInfo(default)
+
+    def refuse_the_rest(self) -> None:
+        for key in self._left:
+            self.say(key, "unknown key")
+
+    def _resolve(self, key: str, text: str) -> str | None:
+        """The text with each ${NAME} read from the environment; None, and a mistake, without a value."""
+        unset = [name for name in _REFERENCE.findall(text) if not self._environ.get(name)]
+        for name in unset:
+            self.say(key, f"the environment variable {name} is not set")
+        resolved = _REFERENCE.sub(lambda found: self._environ.get(found[1], ""), text)
+        if not resolved and not unset:
+            self.say(key, "is empty")
+        return None if unset or not resolved else resolved
+
+
+_KINDS = {
+    str: "a text in quotes",
+    bool: "true or false",
+    int: "a whole number",
+    list: "a list",
+    float: "a number",
+}

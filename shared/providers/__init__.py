@@ -1,0 +1,57 @@
+"""One file per provider, found by its name. To add one, add its file here and its cases in `tests/providers/`."""
+
+import pkgutil
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import NamedTuple, Protocol, cast
+
+from shared.callback import Callback, Request
+from shared.config import Option, Source
+from shared.errors import Malformed
+from shared.events import Event
+
+
+class Reply(NamedTuple):
+    """The words a provider expects back: `body` when its callback is acknowledged, `error` when it is not.
+
+    Without an `error` of its own a provider gets one line of JSON.
+    """
+
+    body: bytes = b""
+    content_type: str | None = None
+    error: bytes | None = None
+    status: int = 200
+
+
+class Provider(Protocol):
+    """What a provider's file defines, in this order, after a docstring with the facts and where they are from."""
+
+    METHODS: tuple[str, ...]  # the HTTP methods it uses
+    HEADERS: frozenset[str]  # headers that `parse` needs, lower case; never a credential
+    SIGNS: bool  # whether any kind of its callbacks can be signed
+    TIMEZONE: str  # the zone of its times without one
+    OPTIONS: Mapping[str, Option]  # its own keys in a source's configuration
+    REPLY: Reply
+
+    def verify(self, callback: Callback, source: Source) -> str:
+        """What proved the callback (`secret-1`, `token`, `unsigned`): raises Rejected when nothing does."""
+
+    def parse(self, callback: Callback, source: Source) -> Iterator[Event | Malformed]:
+        """The events in it, a Malformed in the place of each that cannot be understood.
+
+        Raises Malformed when the callback as a whole cannot be. Pure: no clock, no input or output.
+        """
+
+    def render(self, event: Event) -> Request:
+        """The request in which the provider would report this event."""
+
+    def sign(self, request: Request, source: Source) -> Request:
+        """The request as the provider signs it with the source's first secret, unchanged where it signs nothing."""
+
+
+def _load() -> dict[str, Provider]:
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_"))
+    return {name: cast(Provider, import_module(f"{__name__}.{name}")) for name in names}
+
+
+PROVIDERS: Mapping[str, Provider] = _load()
