@@ -4,13 +4,16 @@ Providers are passed in, because they stand above this file: it knows what may b
 """
 
 import re
+import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 from zoneinfo import ZoneInfo
+
+T = TypeVar("T")
 
 DEFAULT_PATH = Path("callbox.toml")
 A2P_MAX_DIGITS = 8  # addresses of up to so many digits are short codes, hence A2P (emnify's own rule)
@@ -114,6 +117,16 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     if mistakes:
         raise ConfigError(mistakes)
     return settings
+
+
+def or_exit(load_it: Callable[[], T]) -> T:
+    """What `load_it` returns; on a ConfigError its mistakes on standard error, and exit 2."""
+    try:
+        return load_it()
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            print(mistake, file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def _read_settings(environ: Mapping[str, str], mistakes: list[str]) -> Settings:

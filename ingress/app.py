@@ -1,0 +1,72 @@
+"""The ingress as an ASGI application: `uvicorn ingress.app:app`."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import redis.asyncio
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from ingress.commit import Committer
+from ingress.probes import Probes
+from ingress.receive import Receiver
+from shared import config, logs
+from shared.config import Config
+from shared.inbox import Appender, connect
+from shared.providers import PROVIDERS
+
+log = logs.get(__name__)
+
+
+def create_app(
+    configuration: Config,
+    client: "redis.asyncio.Redis | None" = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Starlette:
+    """The application for one configuration; client and clock may be given by tests."""
+    settings = configuration.settings
+    inbox = Appender(
+        client or connect(redis.asyncio.Redis, settings.redis_url, settings.append_seconds), settings.inbox_limit
+    )
+    committer = Committer(inbox, settings.group_count, settings.group_bytes, settings.append_seconds, now)
+    receiver = Receiver(configuration.sources, PROVIDERS, committer, settings, now)
+    probes = Probes(inbox, settings.retry_after_seconds)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        log.info("ingress started", sources=sorted(configuration.sources))
+        yield
+        await inbox.close()
+        log.info("ingress stopped")
+
+    return Starlette(
+        routes=[
+            Route("/callbacks/{source}", receiver),
+            Route("/callbacks/{source}/{token}", receiver),
+            Route("/healthz", probes.healthz),
+            Route("/readyz", probes.readyz),
+            Route("/metrics", probes.metrics),
+        ],
+        lifespan=lifespan,
+        exception_handlers={HTTPException: _say},
+    )
+
+
+async def _say(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class only
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+def __getattr__(name: str) -> Any:
+    """`app` is made when a server asks for it, so that importing this module reads no configuration."""
+    if name != "app":
+        raise AttributeError(name)
+    configuration = config.or_exit(lambda: config.load(None, os.environ, PROVIDERS))
+    logs.configure(configuration.settings.log_level)
+    return create_app(configuration)

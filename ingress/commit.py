@@ -1,0 +1,93 @@
+"""Makes callbacks durable in groups: one append, and one fsync, for all that arrived meanwhile (promise P1).
+
+A request waits for its own group. While one group is on its way to Redis the next one gathers, so that groups are
+small when little arrives and grow by themselves under load.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+
+from shared import logs
+from shared.callback import Callback, pack
+from shared.errors import Unavailable
+from shared.inbox import Appender
+from shared.metrics import GROUP_SIZE
+
+WAITING_GROUPS = 20  # more than so many full groups ahead of a request: refused at once rather than late
+
+log = logs.get(__name__)
+
+
+class _Waiting(NamedTuple):
+    source: str
+    packed: bytes
+    done: asyncio.Future[None]
+
+
+class Committer:
+    """Gathers callbacks and appends them to the inbox; one for each ingress process."""
+
+    def __init__(
+        self, inbox: Appender, group_count: int, group_bytes: int, deadline_seconds: float, now: Callable[[], datetime]
+    ) -> None:
+        self._inbox = inbox
+        self._group_count = group_count
+        self._group_bytes = group_bytes
+        self._deadline_seconds = deadline_seconds
+        self._now = now
+        self._waiting: deque[_Waiting] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def commit(self, callback: Callback) -> None:
+        """Returns once the callback is on disk. Raises Unavailable when it could not be brought there."""
+        if len(self._waiting) >= WAITING_GROUPS * self._group_count:
+            raise Unavailable("too many callbacks wait for Redis")
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(callback.source, pack(callback), done))
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush())
+        await done
+
+    async def _flush(self) -> None:
+        """Runs while anything waits. A request that was cancelled does not cancel its group: the others need it."""
+        try:
+            while self._waiting:
+                group = self._take_group()
+                try:
+                    async with asyncio.timeout(self._deadline_seconds):
+                        await self._inbox.append([(it.source, it.packed) for it in group], self._now())
+                except Exception as error:
+                    # Those that came meanwhile would wait for the same trouble: they share its end.
+                    self._refuse([*group, *self._waiting], error)
+                    self._waiting.clear()
+                else:
+                    GROUP_SIZE.observe(len(group))
+                    for it in group:
+                        if not it.done.done():
+                            it.done.set_result(None)
+        finally:
+            self._flusher = None
+
+    def _take_group(self) -> list[_Waiting]:
+        group = [self._waiting.popleft()]
+        size = len(group[0].packed)
+        while self._waiting and len(group) < self._group_count:
+            size += len(self._waiting[0].packed)
+            if size > self._group_bytes:
+                break
+            group.append(self._waiting.popleft())
+        return group
+
+    def _refuse(self, group: list[_Waiting], error: Exception) -> None:
+        late = isinstance(error, TimeoutError)
+        trouble = f"Redis did not answer within {self._deadline_seconds:g} s" if late else str(error)
+        if not isinstance(error, Unavailable | TimeoutError):
+            log.error("commit failed", exc_info=error)
+            trouble = "the commit failed"
+        log.warning("not durable", callbacks=len(group), why=trouble)
+        for it in group:
+            if not it.done.done():
+                it.done.set_exception(Unavailable(trouble))

@@ -1,0 +1,37 @@
+"""/healthz, /readyz and /metrics."""
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from shared import metrics
+from shared.errors import Unavailable
+from shared.inbox import Appender
+
+
+class Probes:
+    """What others ask of a running ingress."""
+
+    def __init__(self, inbox: Appender, retry_after_seconds: int) -> None:
+        self._inbox = inbox
+        self._retry_after_seconds = retry_after_seconds
+
+    async def healthz(self, request: Request) -> Response:
+        """200 while the process lives."""
+        return PlainTextResponse("ok\n")
+
+    async def readyz(self, request: Request) -> Response:
+        """200 while a callback would be accepted."""
+        try:
+            await self._inbox.probe()
+        except Unavailable as error:
+            headers = {"retry-after": str(self._retry_after_seconds)}
+            return JSONResponse({"ready": False, "redis": str(error)}, 503, headers)
+        return JSONResponse({"ready": True, "redis": "ok"})
+
+    async def metrics(self, request: Request) -> Response:
+        """Everything of shared/metrics.py, in Prometheus's text format."""
+        try:
+            seen = await self._inbox.look()
+        except Unavailable:
+            seen = None
+        return Response(metrics.render(seen), media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,80 @@
+"""One JSON line per event, on standard error. Never a phone number, a text or a secret.
+
+What may be said is up to the caller; this file sees to it that nothing slips in from the side: of an exception
+only its type and our own code's lines are written, since a driver's message may hold a row.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+import structlog.typing
+
+from shared.errors import Malformed, Rejected, Unavailable
+
+_OURS = (Rejected, Malformed, Unavailable)
+
+
+def configure(level: str) -> None:
+    """Sends our events and those of every library, from `level` (debug, info, warning, error) up, to stderr."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        _say_exception,
+    ]
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    for other in logging.root.manager.loggerDict.values():
+        if isinstance(other, logging.Logger):  # uvicorn's, say, which brings handlers of its own
+            other.handlers.clear()
+            other.propagate = True
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def get(name: str) -> Any:
+    """The logger of one module."""
+    return structlog.stdlib.get_logger(name)
+
+
+def _say_exception(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    info = event.pop("exc_info", None)
+    if info is True:
+        info = sys.exc_info()
+    elif isinstance(info, BaseException):
+        info = (type(info), info, info.__traceback__)
+    if not info or info[1] is None:
+        return event
+    error = info[1]
+    event["error"] = str(error) if isinstance(error, _OURS) else type(error).__name__
+    last = traceback.extract_tb(info[2])[-3:]
+    event["at"] = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in last]
+    # The standard handler would print the whole traceback, with the message, once more.
+    record = event.get("_record")
+    if record is not None:
+        record.exc_info = None
+        record.exc_text = None
+    return event

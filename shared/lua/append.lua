@@ -1,0 +1,33 @@
+-- Appends a group of callbacks to the inbox, counts them, and rings the doorbell if no ring is waiting: all or none.
+-- With no callbacks it only tells whether one would be taken.
+-- KEYS: inbox, ledger, Celery's queue
+-- ARGV: most entries the inbox may hold, share of maxmemory it may use, doorbell, then source and callback in turn
+-- Refuses with FULL before it writes anything, so that the drain and Celery always have room left to work.
+local first = 4
+local count = (#ARGV - first + 1) / 2
+
+if redis.call('XLEN', KEYS[1]) + math.max(count, 1) > tonumber(ARGV[1]) then
+  return redis.error_reply('FULL the inbox holds as many callbacks as it may')
+end
+
+local memory = redis.pcall('INFO', 'memory')
+if type(memory) == 'string' then
+  local most = tonumber(string.match(memory, '\nmaxmemory:(%d+)'))
+  local used = tonumber(string.match(memory, '\nused_memory:(%d+)'))
+  if most and used and most > 0 and used > most * tonumber(ARGV[2]) then
+    return redis.error_reply('FULL Redis has no memory left for callbacks')
+  end
+end
+
+local counts = {}
+for i = first, #ARGV, 2 do
+  redis.call('XADD', KEYS[1], '*', 's', ARGV[i], 'c', ARGV[i + 1])
+  counts[ARGV[i]] = (counts[ARGV[i]] or 0) + 1
+end
+for source, appended in pairs(counts) do
+  redis.call('HINCRBY', KEYS[2], source .. ':appended', appended)
+end
+if count > 0 and redis.call('LLEN', KEYS[3]) == 0 then
+  redis.call('LPUSH', KEYS[3], ARGV[3])
+end
+return count

@@ -1,0 +1,88 @@
+"""Every metric: name, unit, labels, meaning. `/metrics` shows them all.
+
+With `PROMETHEUS_MULTIPROC_DIR` set before this is imported, the counts of several processes of one host add up;
+what stands in Redis (the ledger) is the same from wherever it is read.
+"""
+
+import os
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+
+from shared.inbox import OUTCOMES, Depth, Ledger
+
+_OWN = CollectorRegistry()
+
+REQUESTS = Counter(
+    "callbox_requests_total",
+    "Requests to /callbacks/, by their end: accepted, rejected, not_found, wrong_method, too_large, encoding, "
+    "timeout, gone (the caller hung up) or unavailable; source is empty where no source is known",
+    ["source", "outcome"],
+    registry=_OWN,
+)
+REFUSALS = Counter(
+    "callbox_refusals_total", "Requests that could not prove where they come from", ["source", "reason"], registry=_OWN
+)
+PROOFS = Counter(
+    "callbox_proofs_total",
+    "Accepted callbacks by what proved them; secret-1 is the newest, so an old one that stays at rest may go",
+    ["source", "proof"],
+    registry=_OWN,
+)
+ACKNOWLEDGE_SECONDS = Histogram(
+    "callbox_acknowledge_seconds",
+    "From the end of the body to the acknowledgement, durable commit included",
+    ["source"],
+    buckets=(0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+    registry=_OWN,
+)
+GROUP_SIZE = Histogram(
+    "callbox_group_callbacks",
+    "Callbacks that shared one append and one fsync",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+    registry=_OWN,
+)
+
+
+class InboxCollector(Collector):
+    """Depth, age and ledger of the inbox, as read just before; None when Redis did not answer."""
+
+    def __init__(self, seen: tuple[Depth, Ledger] | None) -> None:
+        self._seen = seen
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("callbox_redis_up", "1 when Redis answered", value=float(self._seen is not None))
+        if self._seen is None:
+            return
+        depth, ledger = self._seen
+        yield GaugeMetricFamily("callbox_inbox_callbacks", "Callbacks that wait for a worker", value=depth.entries)
+        yield GaugeMetricFamily(
+            "callbox_inbox_oldest_seconds", "Age of the oldest callback that waits", value=depth.oldest_seconds
+        )
+        appended = CounterMetricFamily("callbox_appended", "Callbacks appended to the inbox", labels=["source"])
+        repeats = CounterMetricFamily(
+            "callbox_repeats", "Callbacks appended again, since the first answer was lost", labels=["source"]
+        )
+        outcomes = CounterMetricFamily(
+            "callbox_callbacks", "Callbacks that stand in PostgreSQL, by outcome", labels=["source", "outcome"]
+        )
+        for source, counts in ledger.items():
+            appended.add_metric([source], counts["appended"])
+            repeats.add_metric([source], counts["repeat"])
+            for outcome in OUTCOMES:
+                outcomes.add_metric([source, outcome], counts[outcome])
+        yield from (appended, repeats, outcomes)
+
+
+def render(seen: tuple[Depth, Ledger] | None) -> bytes:
+    """All metrics in Prometheus's text format 0.0.4."""
+    processes = _OWN
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        processes = CollectorRegistry()
+        MultiProcessCollector(processes)  # type: ignore[no-untyped-call]
+    inbox = CollectorRegistry(auto_describe=False)
+    inbox.register(InboxCollector(seen))
+    return generate_latest(processes) + generate_latest(inbox)

@@ -1,0 +1,1 @@
+"""Inbox → events → rows. The only half that speaks PostgreSQL."""

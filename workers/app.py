@@ -1,0 +1,123 @@
+"""The workers as a Celery application: `celery -A workers.app worker` (or `beat`, `flower`).
+
+Celery brings the processes, the schedule, the time limits and the events for Flower. The data does not pass through
+it: its messages are only doorbells, and losing one costs seconds at most.
+"""
+
+import logging
+import mmap
+import os
+import socket
+from datetime import UTC, datetime
+from typing import Any
+
+import redis
+from celery import Celery, signals
+
+from shared import config, doorbell, inbox, logs
+from shared.config import Config
+from shared.errors import Unavailable
+from shared.providers import PROVIDERS
+from workers.store import Store
+from workers.tasks import Drain
+
+REDIS_SECONDS = 5.0  # longest wait of a worker for an answer of Redis
+
+settings = config.or_exit(lambda: config.load_settings(os.environ))
+log = logs.get(__name__)
+
+app = Celery("callbox", broker=settings.redis_url, set_as_current=False)
+app.conf.update(
+    task_default_queue=doorbell.QUEUE,
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    task_ignore_result=True,
+    task_serializer="json",
+    accept_content=["json"],
+    worker_prefetch_multiplier=1,
+    worker_send_task_events=True,
+    worker_hijack_root_logger=False,
+    worker_redirect_stdouts=False,
+    worker_soft_shutdown_timeout=10.0,
+    # A drain ends by itself after drain_seconds; one that does not hangs, and its process is replaced.
+    task_time_limit=settings.drain_seconds + 3 * settings.statement_seconds,
+    broker_connection_retry_on_startup=True,
+    broker_connection_max_retries=None,
+    broker_transport_options={"visibility_timeout": 120, "socket_timeout": 30, "socket_connect_timeout": 5},
+    beat_scheduler="celery.beat:Scheduler",  # nothing to remember: the only entry is a doorbell
+    beat_schedule={
+        "drain": {
+            "task": doorbell.TASK,
+            "schedule": settings.beat_seconds,
+            "options": {"expires": settings.beat_seconds},
+        }
+    },
+)
+
+# One byte that the parent shares with its children: a drain looks at it after each batch and leaves when it is set.
+_stopping = mmap.mmap(-1, 1)
+_configuration: Config | None = None
+_drain: Drain | None = None
+
+
+@app.task(name=doorbell.TASK)
+def drain() -> dict[str, int]:
+    """Empties the inbox into PostgreSQL. Takes no arguments and returns counts, all of which Flower may show."""
+    return _get_drain().run()
+
+
+def _get_drain() -> Drain:
+    """This process's drain, made after the fork: neither connection may be shared with the parent."""
+    global _drain
+    if _drain is None:
+        configuration = _configuration or _load()
+        client = inbox.connect(redis.Redis, settings.redis_url, REDIS_SECONDS)
+        _drain = Drain(
+            inbox.Claimer(client, f"{socket.gethostname()}-{os.getpid()}"),
+            Store(settings.database_url, settings.statement_seconds),
+            configuration.sources,
+            settings,
+            stopping=lambda: _stopping[0] != 0,
+            now=lambda: datetime.now(UTC),
+        )
+    return _drain
+
+
+def _load() -> Config:
+    return config.or_exit(lambda: config.load(None, os.environ, PROVIDERS))
+
+
+@signals.setup_logging.connect
+def _configure_logs(**_: Any) -> None:
+    logs.configure(settings.log_level)
+    logging.getLogger("celery.app.trace").setLevel("WARNING")  # one line of ours for each drain is enough
+
+
+@signals.worker_init.connect
+def _read_configuration(**_: Any) -> None:
+    global _configuration
+    _configuration = _load()
+
+
+@signals.worker_ready.connect
+def _say_ready(**_: Any) -> None:
+    store = Store(settings.database_url, settings.statement_seconds)
+    try:
+        store.ready()
+    except Unavailable as trouble:
+        log.warning("worker started, but cannot store yet", why=str(trouble))
+    else:
+        log.info("worker started")
+    finally:
+        store.close()
+
+
+@signals.worker_shutting_down.connect
+def _stop_drains(**_: Any) -> None:
+    _stopping[0] = 1
+
+
+@signals.worker_process_shutdown.connect
+def _leave(**_: Any) -> None:
+    if _drain is not None:
+        _drain.close()

@@ -1,0 +1,49 @@
+"""What an event means beyond its provider's words: is its traffic A2P or P2P, and does an inbound text ask for
+something that the law or the carriers want answered. Labels only: nothing is refused here.
+"""
+
+import msgspec
+
+from shared.config import Source
+from shared.events import Event, InboundMessage, Intent, Traffic
+
+# A whole text that is one of these words is a keyword, whatever its case and the punctuation around it.
+# The opt-out words are those of the FCC (47 CFR 64.1200(a)(10): stop, quit, end, revoke, opt out, cancel, unsubscribe)
+# and of CTIA's Messaging Principles and Best Practices; STOPALL, START, UNSTOP, YES, HELP and INFO are those of the
+# carriers' rules for short codes and toll-free numbers.
+_WORDS: dict[Intent, str] = {
+    "opt_out": "stop,stopall,stop all,unsubscribe,cancel,end,quit,revoke,optout,opt out,opt-out",
+    "opt_in": "start,unstop,yes,optin,opt in,opt-in",
+    "help": "help,info",
+}
+_KEYWORDS = {word: intent for intent, words in _WORDS.items() for word in words.split(",")}
+_LONGEST_KEYWORD = 64  # characters, with all that may stand around it
+_AROUND = " \t\r\n\v\f\u00a0.,;:!?'\"`()[]<>*_-\u2018\u2019\u201c\u201d\u2026"
+
+
+def classify(event: Event, source: Source) -> Event:
+    """The event with its traffic and, for an inbound message, its intent."""
+    if isinstance(event, InboundMessage):
+        traffic = traffic_of(event.recipient, source.a2p_max_digits)
+        return msgspec.structs.replace(event, traffic=traffic, intent=intent_of(event.text))
+    return msgspec.structs.replace(event, traffic=traffic_of(event.sender, source.a2p_max_digits))
+
+
+def traffic_of(address: str | None, a2p_max_digits: int) -> Traffic | None:
+    """A2P or P2P by the address on the application's side: where an MO goes to, where an MT comes from.
+
+    A number of up to `a2p_max_digits` digits is a short code and an alphanumeric address an application (emnify,
+    "A2P and P2P SMS"); longer numbers are people's and devices'. None without an address.
+    """
+    if address is None or not address.strip():
+        return None
+    digits = address.strip().removeprefix("+")
+    is_number = digits.isascii() and digits.isdigit()
+    return "p2p" if is_number and len(digits) > a2p_max_digits else "a2p"
+
+
+def intent_of(text: str) -> Intent:
+    """What the whole text asks for, if it is one of the keywords."""
+    if len(text) > _LONGEST_KEYWORD:
+        return "none"
+    return _KEYWORDS.get(" ".join(text.strip(_AROUND).casefold().split()), "none")
