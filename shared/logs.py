@@ -15,6 +15,8 @@ import structlog.typing
 
 from shared.errors import Malformed, Rejected, Unavailable
 
+_NEVER = ("uvicorn.access",)  # its lines hold whole URLs: tokens, and the phone numbers of receipts sent by GET
+_RARELY = ("celery.worker.strategy", "celery.app.trace", "celery.beat")  # a line for each doorbell; ours says more
 _OURS = (Rejected, Malformed, Unavailable)
 
 
@@ -37,10 +39,14 @@ def configure(level: str) -> None:
             ],
         )
     )
-    for other in logging.root.manager.loggerDict.values():
+    for name, other in logging.root.manager.loggerDict.items():
         if isinstance(other, logging.Logger):  # uvicorn's, say, which brings handlers of its own
             other.handlers.clear()
-            other.propagate = True
+            other.propagate = name not in _NEVER
+    for name in _NEVER:
+        logging.getLogger(name).propagate = False
+    for name in _RARELY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())

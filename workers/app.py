@@ -4,7 +4,6 @@ Celery brings the processes, the schedule, the time limits and the events for Fl
 it: its messages are only doorbells, and losing one costs seconds at most.
 """
 
-import logging
 import mmap
 import os
 import socket
@@ -90,7 +89,6 @@ def _load() -> Config:
 @signals.setup_logging.connect
 def _configure_logs(**_: Any) -> None:
     logs.configure(settings.log_level)
-    logging.getLogger("celery.app.trace").setLevel("WARNING")  # one line of ours for each drain is enough
 
 
 @signals.worker_init.connect
