@@ -1,22 +1,31 @@
 """The `callbox` command. Each command says what it did, or in one line what went wrong and what to do."""
 
 import os
+import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+from uuid import UUID
 
 import click
 import psycopg
 import redis
 
+from deploy import check as checks
+from deploy import demo, look, play
 from deploy.local import Plan, Up, addresses_of
 from deploy.servers import CannotStart
-from shared import config
+from deploy.text import as_json, as_text, short, table
+from shared import config, inbox
 from shared.config import Config, ConfigError
 from shared.providers import PROVIDERS
 from workers import schema
+
+LONG_RUN = 50  # from so many callbacks on a bar shows the progress, and ids are not listed
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -118,6 +127,18 @@ def plan_of(config: Config, folder: Path, port: int, ingresses: int, workers: in
     )
 
 
+@main.command("demo")
+@DATA
+@click.option("--port", default=8000, show_default=True, help="Where the ingress listens, on 127.0.0.1; 0: any free.")
+@speaks_plainly
+def run_demo(folder: Path, port: int) -> None:
+    """Run everything with an example configuration, and show a few callbacks on their way (`make run`)."""
+    loaded = load(demo.example_config(folder), os.environ)
+    run = Up(plan_of(loaded, folder, port, ingresses=1, workers=2, flower=True), say)
+    say("starting PostgreSQL, Redis, ingress, workers and Flower…")
+    run.run(when_ready=lambda: demo.show(loaded, run.addresses, say))
+
+
 @main.command()
 @DATA
 @speaks_plainly
@@ -128,6 +149,153 @@ def migrate(folder: Path) -> None:
         say(f"applied {name}")
     if not applied:
         say("nothing to do: the database is up to date")
+
+
+@main.command()
+@CONFIG
+@DATA
+@speaks_plainly
+def check(config_path: Path | None, folder: Path) -> None:
+    """Read the configuration, try Redis and PostgreSQL, and say what is wrong or risky.
+
+    Exits with 1 when something is wrong, with 2 when the configuration cannot be used.
+    """
+    findings = list(checks.check(load(config_path, environment(folder))))
+    for level, what, told in findings:
+        say(f"{level:5}  {what}: {told}")
+    wrong = sum(finding.level == "wrong" for finding in findings)
+    if wrong:
+        raise Failed(f"{wrong} of these break{'s' if wrong == 1 else ''} a promise and must be mended")
+
+
+@main.command()
+@click.argument("source_name", metavar="SOURCE")
+@click.option("--kind", type=click.Choice(["mo", "dr"]), help="Inbound messages or delivery reports.  [default: both]")
+@click.option("--count", default=1, show_default=True, type=click.IntRange(1), metavar="N")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most so many in a second.")
+@CONFIG
+@DATA
+@speaks_plainly
+def send(
+    source_name: str, kind: play.Kind | None, count: int, rate: float | None, config_path: Path | None, folder: Path
+) -> None:
+    """Play the provider of SOURCE: sign and send realistic callbacks to the ingress.
+
+    The ingress is that of the running `callbox up`, or CALLBOX_URL. Exits with 1 unless all were accepted.
+    """
+    environ = environment(folder)
+    source = load(config_path, environ).sources.get(source_name)
+    if source is None:
+        raise click.BadParameter(f"there is no source {source_name} in the configuration", param_hint="SOURCE")
+    kinds: list[play.Kind] = [kind] if kind else ["mo", "dr"]
+    sender = play.Sender(environ.get("CALLBOX_URL", "http://127.0.0.1:8000"))
+    requests = play.requests(source, kinds, count, random.Random())  # noqa: S311 - it is play
+    with click.progressbar(length=count, label=f"sending to {source_name}", hidden=count < LONG_RUN) as bar:
+        answers = sender.send_all(requests, rate, lambda _: bar.update(1))
+    accepted = [answer for answer in answers if answer.callback_id]
+    for answer in accepted if count < LONG_RUN else ():
+        say(f"accepted {answer.callback_id}")
+    for (status, trouble), number in Counter((it.status, it.trouble) for it in answers if not it.callback_id).items():
+        say(f"not accepted: {number} × {f'HTTP {status}' if status else trouble}")
+    if accepted:
+        times = sorted(1000 * answer.seconds for answer in accepted)
+        middle, late = times[len(times) // 2], times[len(times) * 99 // 100]
+        say(f"{len(accepted)} of {count} accepted, half within {middle:.1f} ms, 99 % within {late:.1f} ms")
+    if len(accepted) < count:
+        raise Failed(f"{count - len(accepted)} of {count} callbacks were not accepted")
+
+
+@main.command()
+@click.option("--json", "json_wanted", is_flag=True, help="For programs.")
+@DATA
+@speaks_plainly
+def status(json_wanted: bool, folder: Path) -> None:
+    """Show the ledger: what was accepted, and what became of it.
+
+    accepted = stored + duplicates + dead_letters + ignored + pending
+    """
+    url = config.load_settings(environment(folder)).redis_url
+    with inbox.connect(redis.Redis, url, 5.0) as client:
+        total, sources = look.accounts(*inbox.look(client))
+    if json_wanted:
+        accounts = {name: account._asdict() for name, account in sources.items()}
+        say(as_json({**total._asdict(), "sources": accounts}))
+        return
+    rows = [(name, *account) for name, account in sources.items()]
+    headings = ["source", *(field.replace("_", " ") for field in look.Account._fields)]
+    say(table(headings, [*rows, ("all", *total)], numbers=frozenset(range(1, len(headings)))))
+
+
+@main.command()
+@click.argument("callback_id", metavar="ID", type=click.UUID)
+@click.option("--json", "json_wanted", is_flag=True, help="For programs; the body in base64.")
+@DATA
+@speaks_plainly
+def show(callback_id: UUID, json_wanted: bool, folder: Path) -> None:
+    """Show one callback: raw, its outcome, and its events. ID is the X-Callbox-Id of its acknowledgement."""
+    with look.Database(config.load_settings(environment(folder)).database_url) as database:
+        found = database.callback(callback_id)
+    if found is None:
+        raise Failed(f"{callback_id} is not in PostgreSQL: it waits in the inbox (`callbox status`), or never was")
+    say(as_json(found._asdict()) if json_wanted else as_text(found))
+
+
+@main.group()
+def dead_letters() -> None:
+    """Look at what could not be understood. Its raw bytes stand in `callbacks`."""
+
+
+@dead_letters.command("list")
+@click.option("--source", metavar="NAME")
+@click.option("--reason", metavar="TEXT")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="UTC.")
+@click.option("--state", default="open", show_default=True, type=click.Choice(["open", "replayed", "discarded", "all"]))
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1))
+@click.option("--json", "json_wanted", is_flag=True, help="For programs.")
+@DATA
+@speaks_plainly
+def list_letters(
+    source: str | None,
+    reason: str | None,
+    since: datetime | None,
+    state: str,
+    limit: int,
+    json_wanted: bool,
+    folder: Path,
+) -> None:
+    """List dead letters, the newest first."""
+    with look.Database(config.load_settings(environment(folder)).database_url) as database:
+        letters = database.letters(
+            source=source,
+            reason=reason,
+            since=since and since.replace(tzinfo=UTC),
+            state=None if state == "all" else state,
+            limit=limit,
+        )
+    if json_wanted:
+        say(as_json(letters))
+        return
+    if not letters:
+        say("no dead letters" if state == "all" else f"no {state} dead letters")
+        return
+    columns = ("id", "created_at", "source", "stage", "reason", "detail", "state", "callback_id")
+    rows = [[short(letter[column]) for column in columns] for letter in letters]
+    say(table([column.replace("_", " ") for column in columns], rows, numbers=frozenset({0})))
+
+
+@dead_letters.command("show")
+@click.argument("letter_id", metavar="ID", type=int)
+@click.option("--json", "json_wanted", is_flag=True, help="For programs; the body in base64.")
+@DATA
+@speaks_plainly
+def show_letter(letter_id: int, json_wanted: bool, folder: Path) -> None:
+    """Show a dead letter with its raw callback. ID is the number in the list."""
+    with look.Database(config.load_settings(environment(folder)).database_url) as database:
+        letters = database.letters(id=letter_id)
+        found = database.callback(letters[0]["callback_id"]) if letters else None
+    if found is None:
+        raise Failed(f"there is no dead letter {letter_id}: see `callbox dead-letters list --state all`")
+    say(as_json(found._asdict()) if json_wanted else as_text(found))
 
 
 def say(line: str) -> None:

@@ -212,7 +212,7 @@ class Up:
                 cwd=self._folder,
                 pass_fds=child.pass_fds,
                 start_new_session=True,  # Ctrl-C is for us alone: we stop the others, in order
-                preexec_fn=_die_with_parent,
+                preexec_fn=die_with_parent,
             )
         child.started_at = time.monotonic()
         child.restart_at = None
@@ -316,7 +316,7 @@ def _how_it_ended(code: int | None) -> str:
     return f"was ended by {signal.Signals(-code).name}"
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child, before it becomes what it is to be: has the kernel kill it when its parent is gone (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, see prctl(2)

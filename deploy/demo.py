@@ -1,0 +1,116 @@
+"""`make run`: the whole system with an example configuration, and a few callbacks of every kind on their way."""
+
+import random
+import secrets
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import redis
+
+from deploy import look, play
+from deploy.servers import write_private
+from deploy.text import table
+from shared import inbox
+from shared.callback import Request
+from shared.config import Config, Source
+from shared.events import InboundMessage
+
+ARRIVAL_SECONDS = 30.0  # for the samples to reach PostgreSQL
+
+_EXAMPLE = """\
+# Made by `make run`, with secrets of its own. `callbox --help` and the README say how to go on from here.
+
+[sources.fleet]
+provider = "emnify"
+secrets = ["{}"]
+
+[sources.otp]
+provider = "nxcloud"
+token = "{}"
+timezone = "Asia/Shanghai"
+
+[sources.support]
+provider = "messente"
+secrets = ["{}"]
+"""
+
+Say = Callable[[str], None]
+
+
+def example_config(folder: Path) -> Path:
+    """The configuration of the demonstration, made at its first start."""
+    path = folder / "callbox.toml"
+    if not path.exists():
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(path, _EXAMPLE.format(*(secrets.token_hex(20) for _ in range(3))))
+    return path
+
+
+def show(config: Config, addresses: dict[str, str], say: Say) -> None:
+    """Sends a few callbacks of every kind through the real port, shows what arrived, and says how to go on."""
+    say(f"\ncallbox runs at {addresses['CALLBOX_URL']}. Sending a few callbacks, signed as their providers sign:\n")
+    since = datetime.now(UTC) - timedelta(seconds=1)
+    sender = play.Sender(addresses["CALLBOX_URL"])
+    answers = [sender.send(request) for request in _samples(config)]
+    _wait_for_drain(addresses["CALLBOX_REDIS_URL"])
+    with look.Database(addresses["CALLBOX_DATABASE_URL"]) as database:
+        rows = database.recent(since, limit=50)
+    columns = ("source", "provider", "outcome", "kind", "sender", "recipient", "said", "traffic")
+    say(table(columns, [[row[column] for column in columns] for row in rows]))
+    accepted = sum(answer.callback_id is not None for answer in answers)
+    say(f"\n{accepted} of {len(answers)} were accepted, each with its X-Callbox-Id; the table is read from PostgreSQL.")
+    _say_addresses(config, addresses, say)
+
+
+def _samples(config: Config) -> list[Request]:
+    """Every kind of every provider, an opt-out, a duplicate, and one that is authentic but unreadable."""
+    dice = random.Random()  # noqa: S311 - it is play
+    now = datetime.now(UTC)
+    fleet, otp, support = (config.sources[name] for name in ("fleet", "otp", "support"))
+    opt_out = msgspec.structs.replace(_message(now, dice), text="STOP")
+    samples = [
+        play.request(fleet, msgspec.structs.replace(_message(now, dice), text="Battery at 14 %, door closed")),
+        play.request(fleet, play.event("dr", now, dice)),
+        play.request(otp, play.event("dr", now, dice)),
+        play.request(support, opt_out),
+        play.request(support, play.event("dr", now, dice)),
+    ]
+    broken = _unreadable(otp)
+    return [*samples, samples[2], broken]
+
+
+def _message(now: datetime, dice: random.Random) -> InboundMessage:
+    message = play.event("mo", now, dice)
+    assert isinstance(message, InboundMessage)  # noqa: S101 - for the type
+    return message
+
+
+def _unreadable(source: Source) -> Request:
+    path = f"/callbacks/{source.name}/{source.token}"
+    return Request(method="POST", path=path, headers={"content-type": "application/json"}, body=b'{"cut off in the')
+
+
+def _wait_for_drain(redis_url: str) -> None:
+    ends = time.monotonic() + ARRIVAL_SECONDS
+    with inbox.connect(redis.Redis, redis_url, 5.0) as client:
+        while inbox.look(client)[0].entries and time.monotonic() < ends:
+            time.sleep(0.05)
+
+
+def _say_addresses(config: Config, addresses: dict[str, str], say: Say) -> None:
+    url = addresses["CALLBOX_URL"]
+    now, dice = datetime.now(UTC), random.Random()  # noqa: S311 - it is play
+    say("\nTry it yourself (a line sent twice gives one event, and a callback with the outcome `duplicate`):")
+    for name, kind in (("fleet", "mo"), ("otp", "dr"), ("support", "mo")):
+        source = config.sources[name]
+        happened = play.event("mo" if kind == "mo" else "dr", now, dice)
+        say(f"\n# {source.provider}\n{play.curl(url, play.request(source, happened))}")
+    say("\nIn a second terminal:  .venv/bin/callbox status | send fleet --count 1000 | show ID | dead-letters list\n")
+    say(f"callbacks  {url}/callbacks/SOURCE   (sources: {', '.join(config.sources)}; from {config.path})")
+    if "FLOWER_URL" in addresses:
+        say(f"Flower     {addresses['FLOWER_URL']}/tasks   (every drain with its counts)")
+    say(f"metrics    {url}/metrics")
+    say("\nServing until Ctrl-C.")

@@ -1,0 +1,86 @@
+"""What commands show: the ledger, one callback with all that became of it, dead letters, the latest callbacks."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from importlib.resources import files
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import dict_row
+
+from shared.callback import time_of
+from shared.inbox import COUNTERS, OUTCOMES, Depth, Ledger
+
+Row = dict[str, Any]
+
+
+class Account(NamedTuple):
+    """The ledger of one source, or of all. accepted = stored + duplicates + dead_letters + ignored + pending."""
+
+    accepted: int
+    stored: int
+    duplicates: int
+    dead_letters: int
+    ignored: int
+    pending: int
+    spooled: int
+    oldest_pending_seconds: float | None
+
+
+def accounts(depth: Depth, ledger: Ledger) -> tuple[Account, dict[str, Account]]:
+    """The ledger in all and per source. Only the whole inbox knows its oldest entry."""
+    sources = {name: _account(counts, None) for name, counts in sorted(ledger.items())}
+    total = {counter: sum(counts[counter] for counts in ledger.values()) for counter in COUNTERS}
+    return _account(total, round(depth.oldest_seconds, 3)), sources
+
+
+def _account(counts: Mapping[str, int], oldest_seconds: float | None) -> Account:
+    accepted = counts["appended"] - counts["repeat"]
+    stored, duplicates, dead, ignored = (counts[outcome] for outcome in OUTCOMES)
+    pending = accepted - stored - duplicates - dead - ignored
+    return Account(accepted, stored, duplicates, dead, ignored, pending, 0, oldest_seconds)
+
+
+class Found(NamedTuple):
+    """A callback and all that became of it."""
+
+    callback: Row
+    messages: list[Row]
+    reports: list[Row]
+    letters: list[Row]
+
+
+class Database:
+    """Reads the tables, for people."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg.connect(url, autocommit=True, connect_timeout=5, row_factory=dict_row)
+
+    def __enter__(self) -> "Database":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def callback(self, id: UUID) -> Found | None:  # noqa: A002 - the word of the vocabulary
+        """The callback of this id; None when there is none in PostgreSQL (yet)."""
+        made = time_of(id)
+        found = self._query("callback", {"id": id, "from": made, "to": made + timedelta(milliseconds=1)})
+        if not found:
+            return None
+        key = {"id": id, "received_at": found[0]["received_at"]}
+        return Found(found[0], *(self._query(name, key) for name in ("messages", "reports", "letters_of")))
+
+    def letters(self, **filters: Any) -> list[Row]:
+        """Dead letters by id, source, reason, since and state, at most `limit` of them."""
+        nothing = dict.fromkeys(("id", "source", "reason", "since", "state"))
+        return self._query("letters", {**nothing, "limit": 1, **filters})
+
+    def recent(self, since: datetime, limit: int) -> list[Row]:
+        """What the callbacks since then became, one row for each event."""
+        return self._query("recent", {"since": since, "limit": limit})
+
+    def _query(self, name: str, parameters: Row) -> list[Row]:
+        sql = files("deploy").joinpath("sql", f"{name}.sql").read_bytes()
+        return self._connection.execute(sql, parameters).fetchall()

@@ -1,0 +1,138 @@
+"""Plays a provider: makes realistic events, has them rendered and signed as the provider does, and sends them.
+
+The numbers are from ranges kept for fiction or never given out.
+"""
+
+import random
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from threading import local
+from typing import Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+from shared.callback import Request
+from shared.config import Source
+from shared.events import DeliveryReport, Event, InboundMessage, Status
+from shared.providers import PROVIDERS
+
+Kind = Literal["mo", "dr"]
+
+CONNECTIONS = 8
+_TEXTS = ("What time do you open tomorrow?", "STOP", "Danke, passt so 👍", "ok", "Battery at 14 %, door closed", "你好")
+_ENDS = (Status.DELIVERED,) * 6 + (Status.EXPIRED, Status.FAILED)
+
+
+class Answer(NamedTuple):
+    """What came back: the HTTP status (0 when nothing did), the callback's id, and how long it took."""
+
+    status: int
+    callback_id: str | None
+    seconds: float
+    trouble: str = ""
+
+
+def event(kind: Kind, now: datetime, dice: random.Random) -> Event:
+    """A new event, as it may happen."""
+    number = dice.randrange(10**9, 10**10)
+    handset = f"+4477009{dice.randrange(10**5):05}"  # Ofcom's numbers for drama
+    if kind == "mo":
+        return InboundMessage(
+            key=("mo", str(number)),
+            message_id=str(number),
+            sender=handset,
+            recipient="12345678",
+            text=dice.choice(_TEXTS),
+            sent_at=now - timedelta(seconds=2),
+        )
+    return DeliveryReport(
+        key=("dr", str(number)),
+        message_id=str(number),
+        recipient=handset,
+        status=dice.choice(_ENDS),
+        occurred_at=now - timedelta(seconds=1),
+        price=Decimal("0.045"),
+        currency="USD",
+        parts=1,
+    )
+
+
+def request(source: Source, happened: Event) -> Request:
+    """The request in which the source's provider reports the event, signed, with its path at the ingress."""
+    provider = PROVIDERS[source.provider]
+    path = f"/callbacks/{source.name}" + (f"/{source.token}" if source.token else "")
+    return provider.sign(msgspec.structs.replace(provider.render(happened), path=path), source)
+
+
+def curl(base_url: str, it: Request) -> str:
+    """A line for a shell that sends the request."""
+    words = ["curl", "-i", "-X", it.method]
+    for name, value in it.headers.items():
+        words += ["-H", f"{name}: {value}"]
+    if it.body:
+        words += ["--data-raw", it.body.decode()]
+    return shlex.join([*words, base_url + _target(it)])
+
+
+class Sender:
+    """Sends requests to one ingress over a few connections that stay open."""
+
+    def __init__(self, base_url: str) -> None:
+        self._address = urlsplit(base_url)
+        self._own = local()
+
+    def send_all(
+        self, requests: Iterator[Request], per_second: float | None, note: Callable[[Answer], Any]
+    ) -> list[Answer]:
+        """Sends them, no faster than `per_second`; calls `note` with every answer as it comes."""
+        answers: list[Answer] = []
+        began = time.monotonic()
+        with ThreadPoolExecutor(CONNECTIONS) as pool:
+            waiting = []
+            for number, it in enumerate(requests):
+                if per_second:
+                    time.sleep(max(0.0, began + number / per_second - time.monotonic()))
+                waiting.append(pool.submit(self.send, it))
+                if len(waiting) >= 4 * CONNECTIONS:
+                    answers.append(waiting.pop(0).result())
+                    note(answers[-1])
+            for future in waiting:
+                answers.append(future.result())
+                note(answers[-1])
+        return answers
+
+    def send(self, it: Request) -> Answer:
+        """Sends one request and reads its answer."""
+        began = time.monotonic()
+        connection = self._connection()
+        try:
+            connection.request(it.method, _target(it), it.body, it.headers)
+            response = connection.getresponse()
+            response.read()
+        except (OSError, HTTPException) as error:
+            connection.close()
+            return Answer(0, None, time.monotonic() - began, getattr(error, "strerror", "") or type(error).__name__)
+        return Answer(response.status, response.headers.get("x-callbox-id"), time.monotonic() - began)
+
+    def _connection(self) -> HTTPConnection:
+        if not hasattr(self._own, "connection"):
+            kind = HTTPSConnection if self._address.scheme == "https" else HTTPConnection
+            self._own.connection = kind(self._address.hostname or "", self._address.port, timeout=30)
+        connection: HTTPConnection = self._own.connection
+        return connection
+
+
+def requests(source: Source, kinds: list[Kind], count: int, dice: random.Random) -> Iterator[Request]:
+    """`count` requests, the kinds in turn."""
+    for number in range(count):
+        yield request(source, event(kinds[number % len(kinds)], datetime.now(UTC), dice))
+
+
+def _target(it: Request) -> str:
+    return it.path + (f"?{it.query}" if it.query else "")

@@ -1,0 +1,113 @@
+"""Real servers for the tests that need them: one Redis and one PostgreSQL for the whole run, in a temporary folder.
+
+Every test that asks for `redis_url` finds an empty Redis, and for `database_url` a migrated, empty database.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import NamedTuple
+
+import psycopg
+import pytest
+import redis
+
+from deploy import servers
+from deploy.local import die_with_parent
+from workers import schema
+
+STARTING_SECONDS = 30
+
+
+class Servers(NamedTuple):
+    redis: servers.Redis
+    postgres: servers.Postgres
+
+
+def wait_until(true: Callable[[], object], what: str, seconds: float = STARTING_SECONDS) -> None:
+    """Waits for it. Fails, and says for what, after so many seconds."""
+    ends = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < ends, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
+
+
+def _answers(url: str) -> bool:
+    try:
+        if url.startswith("redis"):
+            with redis.Redis.from_url(url) as client:
+                return bool(client.ping())
+        with psycopg.connect(url):
+            return True
+    except (redis.RedisError, psycopg.OperationalError):
+        return False
+
+
+@pytest.fixture(scope="session")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    folder = tmp_path_factory.mktemp("servers")
+    its = Servers(servers.Redis(folder / "redis", "pw"), servers.Postgres(folder / "postgres", "pw"))
+    its.postgres.prepare()
+    with (folder / "log").open("wb") as log:
+        processes = [
+            subprocess.Popen(server.command(), stdout=log, stderr=log, cwd="/", preexec_fn=die_with_parent)
+            for server in its
+        ]
+    try:
+        for server in its:
+            wait_until(lambda url=server.url: _answers(url), server.url)
+        with psycopg.connect(its.postgres.url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE template")
+        schema.migrate(_database(its.postgres.url, "template"))
+        yield its
+    finally:
+        for process in processes:
+            process.send_signal(signal.SIGINT)
+        for process in processes:
+            process.wait(STARTING_SECONDS)
+
+
+@pytest.fixture
+def redis_url(embedded: Servers) -> str:
+    with redis.Redis.from_url(embedded.redis.url) as client:
+        client.flushall()
+    return embedded.redis.url
+
+
+_databases = count(1)
+
+
+@pytest.fixture
+def empty_database_url(embedded: Servers) -> str:
+    """A database without any table."""
+    return _create(embedded, "template1")
+
+
+@pytest.fixture
+def database_url(embedded: Servers) -> str:
+    return _create(embedded, "template")
+
+
+def _create(embedded: Servers, template: str) -> str:
+    name = f"test_{next(_databases)}"
+    with psycopg.connect(embedded.postgres.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}".encode())
+    return _database(embedded.postgres.url, name)
+
+
+def _database(url: str, name: str) -> str:
+    return url.rpartition("/")[0] + f"/{name}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, and an environment that names no part of Callbox."""
+    for name in os.environ:
+        if name.startswith(("CALLBOX_", "PROMETHEUS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
