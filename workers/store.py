@@ -5,7 +5,7 @@ connection or the server (Unavailable: wait and do the batch again), or a row (f
 aside as a dead letter, promise P5). Doing a batch again is always safe.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -20,8 +20,8 @@ from shared.events import DeliveryReport, Event, dedupe_key, fingerprint
 from workers import schema
 from workers.parse import WHOLE, Letter, Parsed
 
-_STORE = files("workers").joinpath("sql", "store.sql").read_bytes()
-_TRIES = 5  # a batch that lost a race against other writers this often waits like one whose server is away
+_STORE, _SETTLE = (files("workers").joinpath("sql", f"{name}.sql").read_bytes() for name in ("store", "settle"))
+_TRIES = 5  # a batch that lost against other writers this often waits like one whose server is away
 
 # The row is at fault: data exceptions, violated constraints, limits of the program (an index row too long), and text
 # that is none.
@@ -44,10 +44,6 @@ class Result(NamedTuple):
 
     outcome: str
     repeat: bool
-
-
-class _Raced(Exception):
-    """Another transaction stored the same callback or event meanwhile."""
 
 
 class Store:
@@ -95,18 +91,22 @@ class Store:
         for _ in range(_TRIES):
             with self._trouble():
                 try:
-                    return self._execute(parameters)
-                except (_Raced, *_RACES):
+                    return self._execute(batch, parameters)
+                except _RACES:
                     continue
         raise Unavailable("too many writers of the same messages at once")
 
-    def _execute(self, parameters: dict[str, str]) -> list[Result]:
+    def _execute(self, batch: Sequence[Parsed], parameters: dict[str, str]) -> list[Result]:
         connection = self._connected()
         with connection.transaction():
             rows = connection.execute(_STORE, parameters).fetchall()
-            if any(raced for _, _, _, raced in rows):
-                raise _Raced
-        return [Result(outcome, repeat) for _, outcome, repeat, _ in rows]
+            results = [Result(outcome, repeat) for _, outcome, repeat, _ in rows]
+            raced = [n for n, _, _, raced in rows if raced]
+            if raced:
+                settled = connection.execute(_SETTLE, _settling({n: batch[n] for n in raced}))
+                for n, outcome, repeat in settled:
+                    results[n] = Result(outcome, repeat)
+        return results
 
     def _connected(self) -> "psycopg.Connection[tuple[Any, ...]]":
         if self._connection is None or self._connection.closed:
@@ -150,6 +150,26 @@ def _parameters(batch: Sequence[Parsed]) -> dict[str, str]:
             rows.append({**_event_row(event), "n": n, "i": len(rows)})
     arrays = {"callbacks": callbacks, "messages": messages, "reports": reports, "letters": letters}
     return {name: msgspec.json.encode(rows).decode() for name, rows in arrays.items()}
+
+
+def _settling(raced: Mapping[int, Parsed]) -> dict[str, str]:
+    """The two JSON arrays of settle.sql."""
+    callbacks = [
+        {"n": n, "id": it.callback.id, "received_at": it.callback.received_at, "inbox_id": it.entry.id}
+        for n, it in raced.items()
+    ]
+    events = [
+        {
+            "id": it.callback.id,
+            "kind": "dr" if isinstance(event, DeliveryReport) else "mo",
+            "source": it.callback.source,
+            "key": dedupe_key(event).hex(),
+            "print": fingerprint(event).hex(),
+        }
+        for it in raced.values()
+        for event in it.events
+    ]
+    return {"callbacks": msgspec.json.encode(callbacks).decode(), "events": msgspec.json.encode(events).decode()}
 
 
 def _event_row(event: Event) -> dict[str, Any]:

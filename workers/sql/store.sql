@@ -5,7 +5,7 @@
 --
 -- Returns n, outcome, repeat, raced. `repeat` is true where the callback stands under another inbox entry (an append
 -- whose answer was lost and that was sent again). `raced` is true where another transaction stored the same callback
--- or event since this statement began: then its outcome is not known, and the whole batch must be done again.
+-- or event since this statement began: what this one cannot see of it, settle.sql finds out.
 --
 -- Every INSERT is sorted by its key: several writers of the same keys then wait for each other, but never in a circle.
 WITH

@@ -1,0 +1,48 @@
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+PORT ?= 8000
+BIN := .venv/bin
+
+.PHONY: help setup run test lint format lock clean
+
+help: ## say what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: .venv/ready ## make .venv with the locked versions (run and test do it by themselves)
+
+run: .venv/ready ## run everything on this machine and show a few callbacks (PORT=8000)
+	@$(BIN)/callbox demo --port $(PORT)
+
+test: .venv/ready ## run the tests, on real embedded servers
+	@$(BIN)/pytest $(ARGS)
+
+lint: .venv/ready ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: .venv/ready ## put the sources in order
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: .venv/ready ## lock the newest versions that pyproject.toml allows (needs uv)
+	@uv pip compile -q --universal --upgrade --generate-hashes --no-annotate --no-header --no-emit-index-url \
+		--python-version 3.11 pyproject.toml -o deploy/locks/runtime.txt
+	@uv pip compile -q --universal --upgrade --generate-hashes --no-annotate --no-header --no-emit-index-url \
+		--python-version 3.11 --all-extras -c deploy/locks/runtime.txt pyproject.toml -o deploy/locks/dev.txt
+
+clean: ## forget .venv, and what `make run` kept in var
+	@rm -rf .venv var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.venv/ready: deploy/locks/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Callbox needs Python 3.11 or newer; name one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { \
+		echo "Python cannot make a virtual environment here (Debian and Ubuntu: install python3-venv)" >&2; exit 1; }
+	@echo "installing the locked versions into .venv (a minute or two, the first time)"
+	@PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --require-hashes --disable-pip-version-check -r $< \
+		| awk '/^Collecting / {printf "."; fflush()} END {print ""}'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

@@ -1,0 +1,212 @@
+"""The stream and its ledger, on a real server: what matters here is what the server does."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import redis
+import redis.asyncio
+
+from shared import doorbell, inbox
+from shared.errors import Unavailable
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+LINGER_SECONDS = 0.01
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with inbox.connect(redis.Redis, redis_url, 5.0) as client:
+        yield client
+
+
+@pytest.fixture
+def append(redis_url: str) -> Callable[..., None]:
+    def append(*group: tuple[str, bytes], limit: int = 1000) -> None:
+        async def once() -> None:
+            appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, redis_url, 5.0), limit)
+            try:
+                await appender.append(group, NOW)
+            finally:
+                await appender.close()
+
+        asyncio.run(once())
+
+    return append
+
+
+def claimer(client: redis.Redis, name: str = "one") -> inbox.Claimer:
+    return inbox.Claimer(client, name)
+
+
+def test_what_is_appended_is_claimed_in_order_and_byte_for_byte(client: redis.Redis, append: Any) -> None:
+    append(("a", b"\x00\xff1"), ("b", b""), ("a", b"3"))
+    entries = claimer(client).claim(10, LINGER_SECONDS)
+    assert [(entry.source, entry.packed) for entry in entries] == [("a", b"\x00\xff1"), ("b", b""), ("a", b"3")]
+    assert claimer(client).claim(10, LINGER_SECONDS) == []
+
+
+def test_an_entry_is_claimed_by_one_worker_only(client: redis.Redis, append: Any) -> None:
+    append(("a", b"1"), ("a", b"2"), ("a", b"3"))
+    first, second = claimer(client, "one"), claimer(client, "two")
+    claimed = [*first.claim(2, LINGER_SECONDS), *second.claim(2, LINGER_SECONDS)]
+    assert [entry.packed for entry in claimed] == [b"1", b"2", b"3"]
+
+
+def test_the_ledger_adds_up_at_every_step(client: redis.Redis, append: Any) -> None:
+    append(("a", b"1"), ("a", b"2"), ("b", b"3"))
+    worker = claimer(client)
+    entries = worker.claim(10, LINGER_SECONDS)
+    depth, ledger = inbox.look(client)
+    assert depth.entries == 3
+    assert (ledger["a"]["appended"], ledger["b"]["appended"]) == (2, 1)
+    assert worker.acknowledge(zip(entries, ("stored", "repeat", "dead"), strict=True)) == 3
+    depth, ledger = inbox.look(client)
+    assert depth == inbox.Depth(0, 0.0)
+    assert ledger["a"] == {"appended": 2, "repeat": 1, "stored": 1, "duplicate": 0, "dead": 0, "ignored": 0}
+    assert ledger["b"] == {"appended": 1, "repeat": 0, "stored": 0, "duplicate": 0, "dead": 1, "ignored": 0}
+
+
+def test_an_entry_acknowledged_twice_is_counted_once(client: redis.Redis, append: Any) -> None:
+    append(("a", b"1"))
+    worker = claimer(client)
+    entries = worker.claim(10, LINGER_SECONDS)
+    assert worker.acknowledge([(entries[0], "stored")]) == 1
+    assert worker.acknowledge([(entries[0], "stored")]) == 0
+    assert inbox.look(client)[1]["a"]["stored"] == 1
+
+
+def test_what_a_lost_worker_had_claimed_is_reclaimed_and_what_a_living_one_has_is_not(
+    client: redis.Redis, append: Any
+) -> None:
+    append(("a", b"1"), ("a", b"2"))
+    lost, living, third = claimer(client, "lost"), claimer(client, "living"), claimer(client, "third")
+    lost_entries = lost.claim(1, LINGER_SECONDS)
+    living_entries = living.claim(1, LINGER_SECONDS)
+    assert third.reclaim(10, idle_seconds=60) == []
+    lost.hand_back(lost_entries)
+    living.renew(living_entries)
+    assert third.reclaim(10, idle_seconds=60) == lost_entries
+    assert third.reclaim(10, idle_seconds=60) == []
+
+
+def test_renewing_a_claim_does_not_count_as_a_delivery(client: redis.Redis, append: Any) -> None:
+    append(("a", b"1"))
+    worker = claimer(client)
+    entries = worker.claim(1, LINGER_SECONDS)
+    for _ in range(5):
+        worker.renew(entries)
+    pending: Any = client.xpending_range(inbox.INBOX, inbox.GROUP, "-", "+", 10)
+    assert [entry["times_delivered"] for entry in pending] == [1]
+
+
+def test_reclaiming_finds_entries_behind_many_that_are_too_young(client: redis.Redis, append: Any) -> None:
+    append(*[("a", b"young")] * 50, ("a", b"old"))
+    worker = claimer(client)
+    entries = worker.claim(51, LINGER_SECONDS)
+    worker.hand_back(entries[-1:])
+    assert [entry.packed for entry in claimer(client, "two").reclaim(1, idle_seconds=60)] == [b"old"]
+
+
+def test_a_full_inbox_takes_all_of_a_group_or_nothing(client: redis.Redis, append: Any) -> None:
+    append(("a", b"1"), limit=2)
+    with pytest.raises(Unavailable, match="as many callbacks as it may"):
+        append(("a", b"2"), ("a", b"3"), limit=2)
+    depth, ledger = inbox.look(client)
+    assert depth.entries == 1
+    assert ledger["a"]["appended"] == 1
+
+
+def test_a_redis_short_of_memory_refuses_callbacks_and_still_lets_them_out(client: redis.Redis, append: Any) -> None:
+    append(*[("a", b"x" * 1000)] * 10)
+    entries = claimer(client).claim(10, LINGER_SECONDS)
+    used: Any = client.info("memory")
+    client.config_set("maxmemory", used["used_memory"] + 1)
+    try:
+        with pytest.raises(Unavailable, match="memory"):
+            append(("a", b"1"))
+        client.config_set("maxmemory", 1)
+        assert claimer(client).acknowledge([(entry, "stored") for entry in entries]) == 10
+    finally:
+        client.config_set("maxmemory", 0)
+    assert inbox.look(client)[1]["a"]["stored"] == 10
+
+
+def test_the_doorbell_rings_once_until_it_is_answered(client: redis.Redis, append: Any) -> None:
+    for _ in range(3):
+        append(("a", b"1"))
+    assert client.llen(doorbell.QUEUE) == 1
+    claimer(client).ring(NOW)
+    assert client.llen(doorbell.QUEUE) == 1
+    client.delete(doorbell.QUEUE)
+    claimer(client).ring(NOW)
+    assert client.llen(doorbell.QUEUE) == 1
+
+
+def test_probing_writes_no_callback_and_rings_no_bell(redis_url: str, client: redis.Redis) -> None:
+    async def probe(limit: int) -> None:
+        appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, redis_url, 5.0), limit)
+        try:
+            await appender.probe()
+        finally:
+            await appender.close()
+
+    asyncio.run(probe(limit=1))
+    assert (client.xlen(inbox.INBOX), client.llen(doorbell.QUEUE)) == (0, 0)
+    with pytest.raises(Unavailable):
+        asyncio.run(probe(limit=0))
+
+
+def test_a_redis_that_lost_everything_is_taken_up_again(client: redis.Redis, append: Any) -> None:
+    append(("a", b"1"))
+    worker = claimer(client)
+    worker.claim(1, LINGER_SECONDS)
+    client.flushall()
+    client.script_flush()
+    append(("a", b"2"))
+    assert [entry.packed for entry in worker.claim(1, LINGER_SECONDS)] == [b"2"]
+
+
+def test_a_worker_leaves_only_when_nothing_is_pending_under_its_name(client: redis.Redis, append: Any) -> None:
+    append(("a", b"1"))
+    worker = claimer(client, "one")
+    entries = worker.claim(1, LINGER_SECONDS)
+    worker.leave()
+    assert [consumer["name"] for consumer in _consumers(client)] == [b"one"]
+    worker.acknowledge([(entries[0], "stored")])
+    worker.leave()
+    assert _consumers(client) == []
+
+
+def test_the_age_is_that_of_the_oldest_entry(client: redis.Redis) -> None:
+    seconds: Any = client.time()[0]
+    client.xadd(inbox.INBOX, {"s": "a", "c": b""}, id=f"{(seconds - 100) * 1000}-0")
+    client.xadd(inbox.INBOX, {"s": "a", "c": b""})
+    depth, _ = inbox.look(client)
+    assert depth.entries == 2
+    assert 99 < depth.oldest_seconds < 110
+
+
+def test_an_entry_that_somebody_else_wrote_is_claimed_as_it_is(client: redis.Redis) -> None:
+    client.xadd(inbox.INBOX, {"x": "y"})
+    (entry,) = claimer(client).claim(1, LINGER_SECONDS)
+    assert (entry.source, entry.packed) == ("", b"")
+
+
+def test_a_redis_that_is_not_there_is_unavailable() -> None:
+    async def append() -> None:
+        appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, "redis://127.0.0.1:1/0", 0.5), 10)
+        try:
+            await appender.append([("a", b"1")], NOW)
+        finally:
+            await appender.close()
+
+    with pytest.raises(Unavailable, match="Redis cannot take it"):
+        asyncio.run(append())
+
+
+def _consumers(client: redis.Redis) -> list[dict[str, Any]]:
+    found: Any = client.xinfo_consumers(inbox.INBOX, inbox.GROUP)
+    return list(found)

@@ -1,0 +1,61 @@
+"""Batches for the store, made by hand, so that no provider's words stand between a test and the SQL."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from itertools import count
+from typing import Any
+
+import msgspec
+import psycopg
+import pytest
+from psycopg.rows import dict_row
+
+from shared.callback import Callback, new_id
+from shared.events import DeliveryReport, Event, InboundMessage, Status
+from shared.inbox import Entry
+from workers.parse import Letter, Parsed
+from workers.store import Store
+
+_numbers = count(1)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+Rows = Callable[[str], list[dict[str, Any]]]
+
+
+def parsed(*events: Event, letters: list[Letter] | None = None, source: str = "s", **fields: Any) -> Parsed:
+    """A callback of its own with these events."""
+    callback = Callback(
+        id=new_id(START), source=source, provider="emnify", received_at=START, method="POST", body=b"\x00raw\xff"
+    )
+    entry = Entry(f"{next(_numbers)}-0", source, b"")
+    return Parsed(entry, msgspec.structs.replace(callback, **fields), list(events), letters or [])
+
+
+def again(first: Parsed) -> Parsed:
+    """The same callback under another inbox entry: an append whose answer was lost."""
+    return first._replace(entry=first.entry._replace(id=f"{next(_numbers)}-0"))
+
+
+def report(message_id: str, status: Status, at: datetime | None = None, **fields: Any) -> DeliveryReport:
+    key = ("dr", message_id, status.value, str(fields.pop("variant", "")))
+    return DeliveryReport(key=key, message_id=message_id, status=status, occurred_at=at, **fields)
+
+
+def message(message_id: str, text: str = "hello", **fields: Any) -> InboundMessage:
+    return InboundMessage(key=("mo", message_id), message_id=message_id, text=text, **fields)
+
+
+@pytest.fixture
+def store(database_url: str) -> Iterator[Store]:
+    store = Store(database_url, statement_seconds=10)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def rows(database_url: str) -> Rows:
+    def rows(query: str) -> list[dict[str, Any]]:
+        with psycopg.connect(database_url, row_factory=dict_row) as connection:
+            return connection.execute(query.encode()).fetchall()
+
+    return rows

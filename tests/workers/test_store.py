@@ -1,0 +1,264 @@
+"""Outcomes and rows, on a real PostgreSQL: the statement is the subject."""
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.errors import Unavailable
+from shared.events import DeliveryReport, Event, Status
+from tests.workers.conftest import Rows, again, message, parsed, report
+from workers.parse import WHOLE, Letter, Parsed
+from workers.store import Result, Store
+
+T = datetime(2026, 1, 1, tzinfo=UTC)
+LETTER = Letter(WHOLE, "parse", "not JSON", "at character 1")
+
+
+def outcomes(results: list[Result]) -> list[str]:
+    return [("repeat of " if result.repeat else "") + result.outcome for result in results]
+
+
+def test_each_callback_has_one_outcome(store: Store, rows: Rows) -> None:
+    batch = [
+        parsed(message("1")),
+        parsed(message("1")),
+        parsed(),
+        parsed(letters=[LETTER]),
+        parsed(report("2", Status.SENT), letters=[LETTER._replace(item=1)]),
+        parsed(report("2", Status.SENT), report("2", Status.DELIVERED)),
+        parsed(report("2", Status.SENT), letters=[LETTER]),
+    ]
+    expected = ["stored", "duplicate", "ignored", "dead", "stored", "stored", "dead"]
+    assert outcomes(store.store(batch)) == expected
+    assert sorted(row["outcome"] for row in rows("SELECT outcome FROM callbacks")) == sorted(expected)
+
+
+def test_a_redelivered_batch_keeps_its_outcomes_and_changes_nothing(store: Store, rows: Rows) -> None:
+    batch = [parsed(report("1", Status.SENT)), parsed(report("1", Status.SENT)), parsed(letters=[LETTER]), parsed()]
+    first = store.store(batch)
+    before = [rows(f"SELECT * FROM {table}") for table in ("callbacks", "delivery_reports", "deliveries")]
+    assert store.store(batch) == first
+    assert [rows(f"SELECT * FROM {table}") for table in ("callbacks", "delivery_reports", "deliveries")] == before
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_callback_appended_twice_is_a_repeat(store: Store, rows: Rows, together: bool) -> None:
+    first = parsed(message("1"))
+    second = again(first)
+    results = store.store([first, second]) if together else store.store([first]) + store.store([second])
+    assert outcomes(results) == ["stored", "repeat of stored"]
+    assert len(rows("SELECT FROM callbacks")) == 1
+
+
+def test_the_raw_callback_is_kept_byte_for_byte(store: Store, rows: Rows) -> None:
+    body = bytes(range(256))
+    store.store([parsed(body=body, query="a=%00&b=ü", headers={"user-agent": 'x"\\'}, remote_ip="2001:db8::1")])
+    (row,) = rows("SELECT * FROM callbacks")
+    assert (row["body"], row["query"], row["headers"]) == (body, "a=%00&b=ü", {"user-agent": 'x"\\'})
+    assert str(row["remote_ip"]) == "2001:db8::1"
+
+
+def test_an_event_keeps_its_fields(store: Store, rows: Rows) -> None:
+    sent = message("1", "emoji 😀 ‏مرحبا", sender="+1", recipient="2", part_number=1, part_count=2, sent_at=T)
+    price = report("1", Status.DELIVERED, T, price=Decimal("0.0450"), currency="USD", parts=2, extra={"a": [1]})
+    store.store([parsed(sent, price)])
+    (stored,) = rows("SELECT * FROM inbound_messages")
+    assert (stored["text"], stored["sender"], stored["part_count"], stored["sent_at"]) == (sent.text, "+1", 2, T)
+    (stored,) = rows("SELECT * FROM delivery_reports")
+    assert (str(stored["price"]), stored["parts"], stored["extra"]) == ("0.0450", 2, {"a": [1]})
+
+
+def test_mo_and_receipt_with_one_number_are_two_events(store: Store) -> None:
+    assert outcomes(store.store([parsed(message("7")), parsed(report("7", Status.SENT))])) == ["stored", "stored"]
+
+
+def test_sources_do_not_share_their_dedupe_keys(store: Store) -> None:
+    assert outcomes(store.store([parsed(message("7"), source="a"), parsed(message("7"), source="b")])) == ["stored"] * 2
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_the_same_key_with_another_event_is_a_conflict(store: Store, rows: Rows, together: bool) -> None:
+    first, second = parsed(message("1", "pay 10")), parsed(message("1", "pay 99"))
+    results = store.store([first, second]) if together else store.store([first]) + store.store([second])
+    assert outcomes(results) == ["stored", "duplicate"]
+    assert [row["id"] for row in rows("SELECT id FROM callbacks WHERE conflict")] == [second.callback.id]
+    assert [row["text"] for row in rows("SELECT text FROM inbound_messages")] == ["pay 10"]
+
+
+def test_a_repush_with_another_time_and_price_is_no_conflict(store: Store, rows: Rows) -> None:
+    first = report("1", Status.DELIVERED, T, price=Decimal("1"), extra={"rate": "1"})
+    second = report("1", Status.DELIVERED, T + timedelta(hours=1), price=Decimal("2"))
+    store.store([parsed(first), parsed(second)])
+    assert rows("SELECT FROM callbacks WHERE conflict") == []
+
+
+def test_a_callback_that_holds_one_event_twice_counts_it_once(store: Store, rows: Rows) -> None:
+    same = report("1", Status.SENT)
+    assert outcomes(store.store([parsed(same, same)])) == ["stored"]
+    assert [row["reports"] for row in rows("SELECT reports FROM deliveries")] == [1]
+
+
+# Deliveries: the winner, and what does not depend on who wins.
+
+REPORTS = [
+    report("m", Status.QUEUED, T),
+    report("m", Status.SENT, T + timedelta(seconds=9)),
+    report("m", Status.UNKNOWN, T + timedelta(days=1), recipient="lost"),
+    report("m", Status.EXPIRED, T, reason="late"),
+    report("m", Status.FAILED, T, error_code="9"),
+    report("m", Status.UNDELIVERED, T + timedelta(seconds=1), error_code="27", reason="absent"),
+    report("m", Status.REJECTED, None),
+    report("m", Status.DELIVERED, T, recipient="+1", variant="a"),
+    report("m", Status.DELIVERED, T, recipient="+2", variant="b"),
+    report("m", Status.DELIVERED, T - timedelta(days=1), read=True),
+    report("m", Status.DELIVERED, T - timedelta(days=2), read=True, variant="again"),
+]
+_sources = count()  # hypothesis makes `random` begin anew for every example
+ORDER_FREE = "status, final, error_code, reason, recipient, read_at, reports"
+
+
+@pytest.mark.parametrize(
+    ("reports", "winner"),
+    [
+        ([Status.SENT, Status.QUEUED], Status.SENT),
+        ([Status.DELIVERED, Status.EXPIRED], Status.DELIVERED),
+        ([Status.UNKNOWN, Status.SENT], Status.UNKNOWN),
+        ([Status.UNKNOWN, Status.FAILED], Status.FAILED),
+        ([Status.EXPIRED, Status.FAILED], Status.EXPIRED),  # one rank, one time: the row further down
+        ([Status.ACCEPTED], Status.ACCEPTED),
+    ],
+)
+def test_the_higher_rank_wins(store: Store, rows: Rows, reports: list[Status], winner: Status) -> None:
+    for at_once in (True, False):
+        name = f"m{at_once}"
+        batch = [parsed(report(name, status, T)) for status in reports]
+        for part in [batch] if at_once else [[one] for one in batch]:
+            store.store(part)
+    assert {(row["status"], row["final"]) for row in rows("SELECT status, final FROM deliveries")} == {
+        (winner, winner.final)
+    }
+
+
+def test_of_one_rank_the_later_provider_time_wins_and_none_is_the_earliest(store: Store, rows: Rows) -> None:
+    store.store([parsed(report("m", Status.DELETED)), parsed(report("m", Status.FAILED, T))])
+    store.store([parsed(report("m", Status.EXPIRED, T - timedelta(1))), parsed(report("m", Status.REJECTED))])
+    assert [row["status"] for row in rows("SELECT status FROM deliveries")] == ["failed"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_receipts_in_any_order_and_any_batches_give_one_state(store: Store, rows: Rows, data: Any) -> None:
+    chosen = data.draw(st.lists(st.sampled_from(REPORTS), min_size=1, max_size=8, unique_by=id))
+    states = set()
+    for name in ("x", "y"):
+        source = f"{name}{next(_sources)}"
+        waiting = [parsed(event, source=source) for event in data.draw(st.permutations(chosen))]
+        while waiting:
+            size = data.draw(st.integers(1, len(waiting)))
+            store.store(waiting[:size] + waiting[: data.draw(st.integers(0, 1))])
+            waiting = waiting[size:]
+        (row,) = rows(f"SELECT {ORDER_FREE} FROM deliveries WHERE source = '{source}'")
+        states.add(tuple(row.values()))
+    assert len(states) == 1
+    assert states.pop()[-1] == len(chosen)
+
+
+# What PostgreSQL refuses.
+
+BAD: list[Event] = [
+    report("bad", Status.SENT, parts=10**12),
+    message("bad", "nul \x00 in it"),
+    message("bad", "lone surrogate \ud800"),
+    report("bad", Status.SENT, currency="\ud800"),
+]
+
+
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("place", [0, 4, 9])
+def test_a_row_that_postgresql_refuses_hurts_only_itself(store: Store, rows: Rows, bad: Event, place: int) -> None:
+    batch = [parsed(report(str(number), Status.SENT)) for number in range(9)]
+    batch.insert(place, parsed(bad))
+    expected = ["stored"] * 10
+    expected[place] = "dead"
+    assert outcomes(store.store(batch)) == expected
+    (letter,) = rows("SELECT * FROM dead_letters")
+    assert (letter["callback_id"], letter["stage"]) == (batch[place].callback.id, "store")
+    assert "surrogate" not in letter["detail"]
+    assert len(rows("SELECT FROM callbacks")) == 10
+
+
+def test_a_missing_table_says_what_to_do(empty_database_url: str) -> None:
+    store = Store(empty_database_url, statement_seconds=10)
+    with pytest.raises(Unavailable, match="callbox migrate"):
+        store.store([parsed()])
+    with pytest.raises(Unavailable, match="callbox migrate"):
+        store.ready()
+    store.close()
+
+
+def test_a_server_that_is_not_there_is_unavailable_without_its_password() -> None:
+    with pytest.raises(Unavailable) as caught:
+        Store("postgresql://me:hidden@127.0.0.1:1/x", statement_seconds=1).store([parsed()])
+    assert "hidden" not in str(caught.value)
+
+
+def test_a_lost_connection_is_opened_again(store: Store, database_url: str) -> None:
+    assert outcomes(store.store([parsed(message("1"))])) == ["stored"]
+    with psycopg.connect(database_url, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        )
+    with pytest.raises(Unavailable):
+        store.store([parsed(message("2"))])
+    assert outcomes(store.store([parsed(message("2"))])) == ["stored"]
+
+
+def test_the_session_commits_to_disk(store: Store) -> None:
+    store.ready()
+    connection = store._connected()
+    assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
+
+
+# Several workers at once.
+
+
+def test_writers_of_the_same_events_agree_on_every_outcome(database_url: str, rows: Rows) -> None:
+    dice = random.Random(7)
+    statuses = list(Status)
+
+    def batches() -> list[list[Parsed]]:
+        events: list[DeliveryReport] = [
+            report(str(dice.randrange(40)), dice.choice(statuses), T + timedelta(seconds=dice.randrange(3)))
+            for _ in range(1200)
+        ]
+        callbacks = [parsed(event) for event in events]
+        return [callbacks[start : start + 60] for start in range(0, 1200, 60)]
+
+    shared = batches()
+    whole = [part for part in shared for _ in range(2)]  # every batch is stored twice, by whoever comes
+    dice.shuffle(whole)
+
+    def work(parts: list[list[Parsed]]) -> list[tuple[Parsed, Result]]:
+        store = Store(database_url, statement_seconds=10)
+        try:
+            return [pair for part in parts for pair in zip(part, store.store(part), strict=True)]
+        finally:
+            store.close()
+
+    with ThreadPoolExecutor(4) as pool:
+        done = [pair for pairs in pool.map(work, [whole[start::4] for start in range(4)]) for pair in pairs]
+    stored = {row["id"]: row["outcome"] for row in rows("SELECT id, outcome FROM callbacks")}
+    assert len(stored) == 1200
+    assert all(stored[one.callback.id] == result.outcome and not result.repeat for one, result in done)
+    distinct = len(rows("SELECT FROM delivery_reports"))
+    assert sum(outcome == "stored" for outcome in stored.values()) == distinct
+    assert sum(row["reports"] for row in rows("SELECT reports FROM deliveries")) == distinct

@@ -1,0 +1,197 @@
+"""The drain on real servers: claimed, stored, and only then acknowledged."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from shared import doorbell, inbox
+from shared.callback import Callback, new_id, pack
+from shared.config import Settings, Source
+from shared.errors import Unavailable
+from tests.workers.conftest import Rows
+from workers.parse import Parsed
+from workers.store import Result, Store
+from workers.tasks import PAUSES_SECONDS, Drain
+
+SOURCES = {"fleet": Source("fleet", "emnify", unsigned=True)}
+_ids = itertools.count(1)
+
+
+class Killed(BaseException):
+    """Ends a drain as a kill would: nothing after it runs."""
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with inbox.connect(redis.Redis, redis_url, 5.0) as client:
+        yield client
+
+
+@pytest.fixture
+def put(client: redis.Redis) -> Any:
+    def put(count: int, body: bytes | None = None) -> None:
+        for _ in range(count):
+            now = datetime.now(UTC)
+            own = b'{"id": %d, "organisation": {"id": 1}, "payload": "hi"}' % next(_ids)
+            callback = Callback(
+                id=new_id(now), source="fleet", provider="emnify", received_at=now, method="POST", body=body or own
+            )
+            client.xadd(inbox.INBOX, {"s": "fleet", "c": pack(callback)})
+            client.hincrby(inbox.LEDGER, "fleet:appended", 1)
+
+    return put
+
+
+def drain(client: redis.Redis, store: Any, consumer: str = "one", **given: Any) -> Drain:
+    settings = Settings(batch_count=10, linger_seconds=0.01, **given.pop("settings", {}))
+    return Drain(
+        inbox.Claimer(client, consumer),
+        store,
+        SOURCES,
+        settings,
+        stopping=given.pop("stopping", lambda: False),
+        now=lambda: datetime.now(UTC),
+        **given,
+    )
+
+
+class Flaky:
+    """The store, with trouble before, or after, its work; `trouble` is what happens, in turn."""
+
+    def __init__(self, store: Store, *trouble: BaseException | None, after: bool = False) -> None:
+        self._store = store
+        self._trouble = iter(trouble)
+        self._after = after
+
+    def store(self, batch: list[Parsed]) -> list[Result]:
+        trouble = next(self._trouble, None)
+        if trouble and not self._after:
+            raise trouble
+        results = self._store.store(batch)
+        if trouble:
+            raise trouble
+        return results
+
+    def close(self) -> None:
+        self._store.close()
+
+
+def ledger(client: redis.Redis) -> dict[str, int]:
+    return dict(inbox.look(client)[1]["fleet"])
+
+
+def test_a_drain_empties_the_inbox_and_counts(client: redis.Redis, store: Store, rows: Rows, put: Any) -> None:
+    put(25)
+    put(1, b"junk")
+    assert drain(client, store).run() == {"claimed": 26, "stored": 25, "dead": 1}
+    assert (len(rows("SELECT FROM callbacks")), len(rows("SELECT FROM inbound_messages"))) == (26, 25)
+    assert client.xlen(inbox.INBOX) == 0
+    assert ledger(client) == {"appended": 26, "repeat": 0, "stored": 25, "duplicate": 0, "dead": 1, "ignored": 0}
+
+
+def test_a_drain_of_nothing_ends_at_once(client: redis.Redis, store: Store) -> None:
+    assert drain(client, store).run() == {"claimed": 0}
+
+
+def test_a_worker_killed_before_commit_loses_nothing(client: redis.Redis, store: Store, rows: Rows, put: Any) -> None:
+    put(5)
+    with pytest.raises(Killed):
+        drain(client, Flaky(store, Killed()), "killed").run()
+    assert rows("SELECT FROM callbacks") == []
+    other = drain(client, store, "other", settings={"reclaim_seconds": 0.001})
+    assert other.run() == {"claimed": 5, "stored": 5}
+    assert client.xlen(inbox.INBOX) == 0
+
+
+def test_a_worker_killed_between_commit_and_acknowledgement_doubles_nothing(
+    client: redis.Redis, store: Store, rows: Rows, put: Any
+) -> None:
+    put(5)
+    with pytest.raises(Killed):
+        drain(client, Flaky(store, Killed(), after=True), "killed").run()
+    assert client.xlen(inbox.INBOX) == 5, "acknowledged although the drain never came so far"
+    assert drain(client, store, "other", settings={"reclaim_seconds": 0.001}).run() == {"claimed": 5, "stored": 5}
+    assert (len(rows("SELECT FROM callbacks")), len(rows("SELECT FROM inbound_messages"))) == (5, 5)
+    assert ledger(client)["stored"] == 5
+
+
+def test_while_postgresql_is_away_a_drain_waits_with_growing_pauses(
+    client: redis.Redis, store: Store, rows: Rows, put: Any
+) -> None:
+    put(3)
+    slept: list[float] = []
+    flaky = Flaky(store, *[Unavailable("away")] * 7)
+    counts = drain(client, flaky, sleep=slept.append).run()
+    assert counts == {"claimed": 3, "stored": 3}
+    assert slept == [*PAUSES_SECONDS, PAUSES_SECONDS[-1], PAUSES_SECONDS[-1]]
+    assert len(rows("SELECT FROM callbacks")) == 3
+
+
+def test_a_drain_whose_time_is_up_hands_its_claim_back_and_rings(client: redis.Redis, store: Store, put: Any) -> None:
+    put(3)
+    away = Flaky(store, *[Unavailable("away")] * 99)
+    assert drain(client, away, settings={"drain_seconds": 0.05}, sleep=lambda _: None).run() == {"claimed": 3}
+    assert client.llen(doorbell.QUEUE) == 1
+    assert drain(client, store, "other").run() == {"claimed": 3, "stored": 3}
+
+
+def test_a_worker_that_is_to_stop_finishes_its_batch_and_rings(client: redis.Redis, store: Store, put: Any) -> None:
+    put(25)
+    assert drain(client, store, stopping=lambda: True).run() == {"claimed": 10, "stored": 10}
+    assert (client.xlen(inbox.INBOX), client.llen(doorbell.QUEUE)) == (15, 1)
+
+
+def test_a_standing_backlog_calls_for_other_children(client: redis.Redis, store: Store, put: Any) -> None:
+    put(10)
+    drain(client, store).run()
+    assert client.llen(doorbell.QUEUE) == 1
+
+
+def test_a_batch_is_cut_by_bytes(client: redis.Redis, store: Store, put: Any) -> None:
+    put(10)
+    sizes: list[int] = []
+
+    class Counting(Flaky):
+        def store(self, batch: list[Parsed]) -> list[Result]:
+            sizes.append(len(batch))
+            return super().store(batch)
+
+    assert drain(client, Counting(store), settings={"batch_bytes": 500}).run() == {"claimed": 10, "stored": 10}
+    assert sum(sizes) == 10
+    assert 1 < len(sizes) < 10
+
+
+def test_without_redis_a_drain_says_so(store: Store) -> None:
+    with inbox.connect(redis.Redis, "redis://127.0.0.1:1/0", 0.5) as client:
+        with pytest.raises(Unavailable, match="Redis is away"):
+            drain(client, store).run()
+
+
+def test_a_closed_drain_leaves_no_name_behind(client: redis.Redis, store: Store, put: Any) -> None:
+    put(1)
+    one = drain(client, store)
+    one.run()
+    one.close()
+    consumers: Any = client.xinfo_consumers(inbox.INBOX, inbox.GROUP)
+    assert consumers == []
+
+
+def test_a_cut_connection_in_the_middle_is_taken_up_again(
+    client: redis.Redis, store: Store, database_url: str, rows: Rows, put: Any
+) -> None:
+    put(1)
+    drain(client, store).run()
+    with suppress(psycopg.Error), psycopg.connect(database_url, autocommit=True) as other:
+        other.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND datname = current_database()"
+        )
+    put(1)
+    assert drain(client, store).run() == {"claimed": 1, "stored": 1}
+    assert len(rows("SELECT FROM callbacks")) == 2
