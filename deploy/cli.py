@@ -188,9 +188,11 @@ def send(
     if source is None:
         raise click.BadParameter(f"there is no source {source_name} in the configuration", param_hint="SOURCE")
     kinds: list[play.Kind] = [kind] if kind else ["mo", "dr"]
-    sender = play.Sender(environ.get("CALLBOX_URL", "http://127.0.0.1:8000"))
     requests = play.requests(source, kinds, count, random.Random())  # noqa: S311 - it is play
-    with click.progressbar(length=count, label=f"sending to {source_name}", hidden=count < LONG_RUN) as bar:
+    with (
+        play.Sender(environ.get("CALLBOX_URL", "http://127.0.0.1:8000")) as sender,
+        click.progressbar(length=count, label=f"sending to {source_name}", hidden=count < LONG_RUN) as bar,
+    ):
         answers = sender.send_all(requests, rate, lambda _: bar.update(1))
     accepted = [answer for answer in answers if answer.callback_id]
     for answer in accepted if count < LONG_RUN else ():

@@ -53,8 +53,8 @@ def show(config: Config, addresses: dict[str, str], say: Say) -> None:
     """Sends a few callbacks of every kind through the real port, shows what arrived, and says how to go on."""
     say(f"\ncallbox runs at {addresses['CALLBOX_URL']}. Sending a few callbacks, signed as their providers sign:\n")
     since = datetime.now(UTC) - timedelta(seconds=1)
-    sender = play.Sender(addresses["CALLBOX_URL"])
-    answers = [sender.send(request) for request in _samples(config)]
+    with play.Sender(addresses["CALLBOX_URL"]) as sender:
+        answers = [sender.send(request) for request in _samples(config)]
     _wait_for_drain(addresses["CALLBOX_REDIS_URL"])
     with look.Database(addresses["CALLBOX_DATABASE_URL"]) as database:
         rows = database.recent(since, limit=50)

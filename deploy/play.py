@@ -81,11 +81,19 @@ def curl(base_url: str, it: Request) -> str:
 
 
 class Sender:
-    """Sends requests to one ingress over a few connections that stay open."""
+    """Sends requests to one ingress over connections that stay open, one for each thread, until it is closed."""
 
     def __init__(self, base_url: str) -> None:
         self._address = urlsplit(base_url)
         self._own = local()
+        self._connections: list[HTTPConnection] = []
+
+    def __enter__(self) -> "Sender":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._connections:
+            connection.close()
 
     def send_all(
         self, requests: Iterator[Request], per_second: float | None, note: Callable[[Answer], Any]
@@ -124,6 +132,7 @@ class Sender:
         if not hasattr(self._own, "connection"):
             kind = HTTPSConnection if self._address.scheme == "https" else HTTPConnection
             self._own.connection = kind(self._address.hostname or "", self._address.port, timeout=30)
+            self._connections.append(self._own.connection)
         connection: HTTPConnection = self._own.connection
         return connection
 

@@ -168,9 +168,9 @@ def test_a_batch_is_cut_by_bytes(client: redis.Redis, store: Store, put: Any) ->
 
 
 def test_without_redis_a_drain_says_so(store: Store) -> None:
-    with inbox.connect(redis.Redis, "redis://127.0.0.1:1/0", 0.5) as client:
-        with pytest.raises(Unavailable, match="Redis is away"):
-            drain(client, store).run()
+    nowhere = inbox.connect(redis.Redis, "redis://127.0.0.1:1/0", 0.5)
+    with nowhere as client, pytest.raises(Unavailable, match="Redis is away"):
+        drain(client, store).run()
 
 
 def test_a_closed_drain_leaves_no_name_behind(client: redis.Redis, store: Store, put: Any) -> None:

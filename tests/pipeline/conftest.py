@@ -1,0 +1,187 @@
+"""Real processes: `callbox up` in a folder of its own, and how to look at it from outside."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from psycopg.rows import dict_row
+
+from deploy import play
+from deploy.local import addresses_of
+from shared import config, inbox
+from shared.callback import Request
+from shared.config import Source
+from shared.providers import PROVIDERS
+from tests.conftest import wait_until
+
+CALLBOX = str(Path(sys.executable).with_name("callbox"))
+SOURCES = """
+[sources.fleet]
+provider = "emnify"
+secrets = ["an-api-secret-of-emnify-long-enough"]
+
+[sources.otp]
+provider = "nxcloud"
+token = "a-token-that-nobody-guesses"
+
+[sources.support]
+provider = "messente"
+secrets = ["shared-secret-of-a-number", "password-of-an-api-key"]
+
+[sources.open]
+provider = "emnify"
+unsigned = true
+"""
+SECONDS = 60.0
+
+
+class Running:
+    """One `callbox up`, seen from outside."""
+
+    def __init__(self, folder: Path, *options: str, environment: dict[str, str] | None = None) -> None:
+        self.folder = folder
+        self.data = folder / "var"
+        (folder / "callbox.toml").write_text(SOURCES)
+        self._output = (folder / "output").open("wb")
+        self.process = subprocess.Popen(
+            [CALLBOX, "up", "--port", "0", *options],
+            cwd=folder,
+            stdout=self._output,
+            stderr=self._output,
+            env={**clean_environment(), **(environment or {})},
+        )
+
+    def wait_ready(self) -> "Running":
+        wait_until(lambda: "ready http" in self.output or self.process.poll() is not None, "ready", SECONDS)
+        assert self.process.poll() is None, self.output
+        self.addresses = dict(addresses_of(self.data))
+        self.url = self.addresses["CALLBOX_URL"]
+        self.sources = config.load(self.folder / "callbox.toml", {}, PROVIDERS).sources
+        return self
+
+    @property
+    def output(self) -> str:
+        return (self.folder / "output").read_text()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        its: dict[str, int] = json.loads((self.data / "pids.json").read_text())
+        return its
+
+    def logs(self) -> str:
+        return "".join(path.read_text(errors="replace") for path in (self.data / "logs").iterdir())
+
+    def command(self, *words: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+        done = callbox(*words, cwd=self.folder)
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def request(self, source: str, kind: play.Kind, seed: int | None = None) -> Request:
+        dice = Random(seed)
+        return play.request(self.sources[source], play.event(kind, datetime.now(UTC), dice))
+
+    def send(self, *requests: Request) -> list[str]:
+        """Sends them; the ids under which all were accepted."""
+        answers = self.answers(*requests)
+        assert all(answer.status == 200 and answer.callback_id for answer in answers), answers
+        return [str(answer.callback_id) for answer in answers]
+
+    def answers(self, *requests: Request) -> list[play.Answer]:
+        with play.Sender(self.url) as sender:
+            return [sender.send(request) for request in requests]
+
+    def drained(self) -> bool:
+        with suppress(redis.RedisError), inbox.connect(redis.Redis, self.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
+            return inbox.look(client)[0].entries == 0
+        return False
+
+    def wait_drained(self) -> None:
+        wait_until(self.drained, "an empty inbox", SECONDS)
+
+    def query(self, sql: str) -> list[dict[str, Any]]:
+        with psycopg.connect(self.addresses["CALLBOX_DATABASE_URL"], row_factory=dict_row) as connection:
+            return connection.execute(sql.encode()).fetchall()
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(SECONDS)
+        self._output.close()
+        return code
+
+
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("CALLBOX_", "PROMETHEUS_"))}
+
+
+def callbox(*words: str, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [CALLBOX, *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        env={**clean_environment(), **environment},
+    )
+
+
+def family(pid: int) -> set[int]:
+    """The process and all that descend from it."""
+    children = {pid}
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                children |= family(int(child))
+    return children
+
+
+def alive(pid: int) -> bool:
+    """Whether it still runs; one that ended and was not buried yet does not."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+@contextmanager
+def running(folder: Path, *options: str, **environment: str) -> Iterator[Running]:
+    up = Running(folder, *options, environment=environment)
+    try:
+        yield up.wait_ready()
+    finally:
+        if up.process.poll() is None:
+            up.stop()
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One system for all tests that leave it as they found it: two ingresses, two children, Flower."""
+    with running(tmp_path_factory.mktemp("up"), "--ingress", "2", "--workers", "2") as up:
+        yield up
+
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts systems of a test's own, in one folder, and stops what the test left running."""
+    started: list[Running] = []
+
+    def start(*options: str, **environment: str) -> Running:
+        started.append(Running(tmp_path, *options, environment=environment))
+        return started[-1].wait_ready()
+
+    yield start
+    for up in started:
+        if up.process.poll() is None:
+            up.stop()

@@ -1,0 +1,156 @@
+"""The way of a callback, from the HTTP port to PostgreSQL, through real processes."""
+
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request as HttpRequest
+from urllib.request import urlopen
+from uuid import UUID
+
+import msgspec
+import pytest
+
+from deploy import play
+from tests.conftest import wait_until
+from tests.pipeline.conftest import Running
+
+KINDS: list[tuple[str, play.Kind]] = [
+    ("fleet", "mo"),
+    ("fleet", "dr"),
+    ("otp", "mo"),
+    ("otp", "dr"),
+    ("support", "mo"),
+    ("support", "dr"),
+    ("open", "mo"),
+]
+
+
+def http(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, bytes, Any]:
+    try:
+        with urlopen(HttpRequest(url, body, headers, method=method), timeout=30) as response:
+            return response.status, response.read(), response.headers
+    except HTTPError as error:
+        return error.code, error.read(), error.headers
+
+
+def row(system: Running, id: str) -> dict[str, Any]:
+    system.wait_drained()
+    (found,) = system.query(f"SELECT * FROM callbacks WHERE id = '{UUID(id)}'")
+    return found
+
+
+@pytest.mark.parametrize(("source", "kind"), KINDS)
+def test_every_kind_of_every_provider_arrives(system: Running, source: str, kind: play.Kind) -> None:
+    (id,) = system.send(system.request(source, kind))
+    assert row(system, id)["outcome"] == "stored"
+    table = "inbound_messages" if kind == "mo" else "delivery_reports"
+    (event,) = system.query(f"SELECT * FROM {table} WHERE callback_id = '{id}'")
+    assert event["source"] == source
+    if kind == "dr":
+        (delivery,) = system.query(
+            f"SELECT * FROM deliveries WHERE source = '{source}' AND message_id = '{event['message_id']}'"
+        )
+        assert (delivery["status"], delivery["reports"]) == (event["status"], 1)
+
+
+@pytest.mark.parametrize(("source", "kind"), KINDS)
+def test_a_callback_sent_twice_is_one_event_and_a_duplicate(system: Running, source: str, kind: play.Kind) -> None:
+    request = system.request(source, kind)
+    first, second = system.send(request, request)
+    assert first != second
+    assert {row(system, first)["outcome"], row(system, second)["outcome"]} == {"stored", "duplicate"}
+
+
+def test_nxcloud_gets_its_words(system: Running) -> None:
+    request = system.request("otp", "dr")
+    status, body, headers = http(system.url + request.path, "POST", request.body, **request.headers)
+    assert (status, body, headers["content-type"]) == (200, b"success", "text/plain")
+    assert UUID(headers["x-callbox-id"]).version == 7
+    status, body, headers = http(system.url + request.path + "x", "POST", request.body, **request.headers)
+    assert (status, body, headers["x-callbox-id"]) == (404, b"error", None)
+
+
+def test_a_receipt_in_the_url_is_read_and_its_token_is_not_kept(system: Running) -> None:
+    request = system.request("otp", "dr")
+    token = system.sources["otp"].token
+    url = f"{system.url}/callbacks/otp?{request.body.decode()}&token={token}"
+    status, body, headers = http(url)
+    assert (status, body) == (200, b"success")
+    kept = row(system, headers["x-callbox-id"])
+    assert kept["outcome"] == "stored"
+    assert kept["query"] == request.body.decode()
+    assert str(token) not in str(kept)
+
+
+@pytest.mark.parametrize("source", ["fleet", "support"])
+def test_what_is_not_signed_is_not_accepted(system: Running, source: str) -> None:
+    request = system.request(source, "mo")
+    headers = {"content-type": "application/json"}
+    status, body, _ = http(system.url + request.path, "POST", request.body, **headers)
+    assert (status, json.loads(body)) == (401, {"error": "not proven"})
+    stolen = msgspec.structs.replace(request, body=request.body + b" ")
+    if source == "support":  # emnify's token does not cover the body
+        assert [answer.status for answer in system.answers(stolen)] == [401]
+
+
+def test_an_authentic_but_unreadable_callback_is_acknowledged_and_kept_with_its_reason(system: Running) -> None:
+    path = f"/callbacks/otp/{system.sources['otp'].token}"
+    body = b'{"\xff\x00 not json'
+    status, answer, headers = http(system.url + path, "POST", body, **{"content-type": "application/json"})
+    assert (status, answer) == (200, b"success")
+    kept = row(system, headers["x-callbox-id"])
+    assert (kept["outcome"], bytes(kept["body"])) == ("dead", body)
+    (letter,) = system.query(f"SELECT * FROM dead_letters WHERE callback_id = '{kept['id']}'")
+    assert (letter["reason"], letter["state"]) == ("not JSON", "open")
+
+
+def test_an_unknown_source_is_not_found(system: Running) -> None:
+    assert http(system.url + "/callbacks/nobody", "POST", b"{}")[0] == 404
+
+
+def test_many_at_once_all_arrive_once(system: Running) -> None:
+    requests = [system.request(*KINDS[number % len(KINDS)]) for number in range(300)]
+    requests += requests[:100]
+    with ThreadPoolExecutor(8) as pool:
+        ids = [id for found in pool.map(system.send, requests) for id in found]
+    system.wait_drained()
+    assert len(set(ids)) == 400
+    listed = ",".join(f"'{id}'" for id in ids)
+    outcomes = Counter(
+        found["outcome"] for found in system.query(f"SELECT outcome FROM callbacks WHERE id IN ({listed})")
+    )
+    assert outcomes == {"stored": 300, "duplicate": 100}
+
+
+def test_metrics_count_what_both_ingresses_did(system: Running) -> None:
+    def accepted() -> float:
+        lines = http(system.url + "/metrics")[1].decode().splitlines()
+        wanted = 'callbox_requests_total{outcome="accepted",source="open"} '
+        return sum(float(line.removeprefix(wanted)) for line in lines if line.startswith(wanted))
+
+    before = accepted()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(system.send, [system.request("open", "mo") for _ in range(100)]))
+    assert accepted() - before == 100
+    system.wait_drained()
+    text = http(system.url + "/metrics")[1].decode()
+    assert "callbox_inbox_callbacks 0.0" in text
+    assert 'callbox_callbacks_total{outcome="stored",source="open"}' in text
+
+
+def test_the_probes_answer(system: Running) -> None:
+    assert http(system.url + "/healthz")[0] == 200
+    assert http(system.url + "/readyz")[0] == 200
+
+
+def test_flower_shows_the_drains_with_their_counts(system: Running) -> None:
+    system.send(system.request("open", "mo"))
+    system.wait_drained()
+
+    def shown() -> bool:
+        page = http(system.addresses["FLOWER_URL"] + "/tasks/datatable?draw=1&start=0&length=100&search[value]=")
+        return b"stored" in page[1] and b"callbox.drain" in page[1]
+
+    wait_until(shown, "a drain with its counts in Flower")
