@@ -91,7 +91,7 @@ class Up:
         """Runs until a signal asks it to end. Raises CannotStart, with nothing left running."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._ask_to_stop)
-        with self._claim_folder(), self._listen() as listener:
+        with self._listen() as listener, self._claim_folder():
             try:
                 self._start(listener)
                 when_ready()

@@ -63,7 +63,7 @@ class Database:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def callback(self, id: UUID) -> Found | None:  # noqa: A002 - the word of the vocabulary
+    def callback(self, id: UUID) -> Found | None:
         """The callback of this id; None when there is none in PostgreSQL (yet)."""
         made = time_of(id)
         found = self._query("callback", {"id": id, "from": made, "to": made + timedelta(milliseconds=1)})

@@ -62,7 +62,7 @@ def new_id(now: datetime, random: bytes | None = None) -> UUID:
     return UUID(int=milliseconds << 80 | 7 << 76 | (tail >> 66 & 0xFFF) << 64 | 0b10 << 62 | tail & (1 << 62) - 1)
 
 
-def time_of(id: UUID) -> datetime:  # noqa: A002 - the word of the vocabulary
+def time_of(id: UUID) -> datetime:
     """The millisecond in which `new_id` made this id: the ingress took `received_at` from the same clock."""
     return _EPOCH + timedelta(milliseconds=id.int >> 80)
 

@@ -20,7 +20,7 @@ _NO_ARGUMENTS = base64.b64encode(
 ).decode()
 
 
-def ring(id: UUID) -> bytes:  # noqa: A002 - Celery's word for it
+def ring(id: UUID) -> bytes:
     """The message that asks for one drain. `id` must be new: Celery tells messages apart by it."""
     return msgspec.json.encode(
         {

@@ -221,7 +221,7 @@ def _pairs(answer: Any) -> Iterable[tuple[Any, Any]]:
 
 
 def _entry(item: Any) -> Entry:
-    id, fields = item  # noqa: A001 - the stream's word
+    id, fields = item
     return Entry(id.decode(), (fields or {}).get(b"s", b"").decode(errors="replace"), (fields or {}).get(b"c", b""))
 
 

@@ -11,6 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request as HttpRequest
+from urllib.request import urlopen
 
 import psycopg
 import pytest
@@ -21,7 +24,6 @@ from deploy import play
 from deploy.local import addresses_of
 from shared import config, inbox
 from shared.callback import Request
-from shared.config import Source
 from shared.providers import PROVIDERS
 from tests.conftest import wait_until
 
@@ -53,14 +55,14 @@ class Running:
         self.folder = folder
         self.data = folder / "var"
         (folder / "callbox.toml").write_text(SOURCES)
-        self._output = (folder / "output").open("wb")
-        self.process = subprocess.Popen(
-            [CALLBOX, "up", "--port", "0", *options],
-            cwd=folder,
-            stdout=self._output,
-            stderr=self._output,
-            env={**clean_environment(), **(environment or {})},
-        )
+        with (folder / "output").open("wb") as output:
+            self.process = subprocess.Popen(
+                [CALLBOX, "up", "--port", "0", *options],
+                cwd=folder,
+                stdout=output,
+                stderr=output,
+                env={**clean_environment(), **(environment or {})},
+            )
 
     def wait_ready(self) -> "Running":
         wait_until(lambda: "ready http" in self.output or self.process.poll() is not None, "ready", SECONDS)
@@ -115,9 +117,24 @@ class Running:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        code = self.process.wait(SECONDS)
-        self._output.close()
-        return code
+        return self.process.wait(SECONDS)
+
+
+def http(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, bytes, Any]:
+    try:
+        with urlopen(HttpRequest(url, body, headers, method=method), timeout=30) as response:
+            return response.status, response.read(), response.headers
+    except HTTPError as error:
+        return error.code, error.read(), error.headers
+
+
+def flower_tasks(system: Running) -> list[dict[str, Any]]:
+    """Every task that Flower knows of, as its page of tasks asks for them."""
+    query = "draw=1&start=0&length=1000&order[0][column]=0&order[0][dir]=desc&columns[0][data]=received"
+    status, body, _ = http(f"{system.addresses['FLOWER_URL']}/tasks/datatable?{query}")
+    assert status == 200
+    found: list[dict[str, Any]] = json.loads(body)["data"]
+    return found
 
 
 def clean_environment() -> dict[str, str]:

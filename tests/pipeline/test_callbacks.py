@@ -4,9 +4,6 @@ import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request as HttpRequest
-from urllib.request import urlopen
 from uuid import UUID
 
 import msgspec
@@ -14,7 +11,7 @@ import pytest
 
 from deploy import play
 from tests.conftest import wait_until
-from tests.pipeline.conftest import Running
+from tests.pipeline.conftest import Running, flower_tasks, http
 
 KINDS: list[tuple[str, play.Kind]] = [
     ("fleet", "mo"),
@@ -25,14 +22,6 @@ KINDS: list[tuple[str, play.Kind]] = [
     ("support", "dr"),
     ("open", "mo"),
 ]
-
-
-def http(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, bytes, Any]:
-    try:
-        with urlopen(HttpRequest(url, body, headers, method=method), timeout=30) as response:
-            return response.status, response.read(), response.headers
-    except HTTPError as error:
-        return error.code, error.read(), error.headers
 
 
 def row(system: Running, id: str) -> dict[str, Any]:
@@ -150,7 +139,7 @@ def test_flower_shows_the_drains_with_their_counts(system: Running) -> None:
     system.wait_drained()
 
     def shown() -> bool:
-        page = http(system.addresses["FLOWER_URL"] + "/tasks/datatable?draw=1&start=0&length=100&search[value]=")
-        return b"stored" in page[1] and b"callbox.drain" in page[1]
+        tasks = flower_tasks(system)
+        return any(task["name"] == "callbox.drain" and "'stored': " in str(task["result"]) for task in tasks)
 
     wait_until(shown, "a drain with its counts in Flower")

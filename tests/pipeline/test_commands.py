@@ -1,0 +1,119 @@
+"""The commands of a second terminal, against a running system."""
+
+import json
+from uuid import UUID
+
+import pytest
+
+from tests.pipeline.conftest import Running, callbox, http
+
+
+def test_status_adds_up(system: Running) -> None:
+    system.send(*(system.request("open", "mo") for _ in range(3)))
+    system.wait_drained()
+    status = json.loads(system.command("status", "--json").stdout)
+    keys = {"accepted", "stored", "duplicates", "dead_letters", "ignored", "pending", "spooled"}
+    assert set(status) == {*keys, "oldest_pending_seconds", "sources"}
+    for account in (status, *status["sources"].values()):
+        parts = ("stored", "duplicates", "dead_letters", "ignored", "pending")
+        assert account["accepted"] == sum(account[part] for part in parts)
+    assert status["accepted"] == len(system.query("SELECT FROM callbacks"))
+    assert (status["pending"], status["oldest_pending_seconds"]) == (0, 0.0)
+    text = system.command("status").stdout
+    assert {line.split()[0] for line in text.splitlines()[2:]} == {*status["sources"], "all"}
+
+
+@pytest.mark.parametrize("kind", ["mo", "dr"])
+@pytest.mark.parametrize("source", ["fleet", "otp", "support", "open"])
+def test_send_plays_every_provider(system: Running, source: str, kind: str) -> None:
+    done = system.command("send", source, "--kind", kind, "--count", "3")
+    ids = [line.removeprefix("accepted ") for line in done.stdout.splitlines() if line.startswith("accepted ")]
+    assert len(ids) == 3
+    system.wait_drained()
+    listed = ",".join(f"'{UUID(id)}'" for id in ids)
+    found = system.query(f"SELECT outcome FROM callbacks WHERE id IN ({listed})")
+    assert [row["outcome"] for row in found] == ["stored"] * 3
+
+
+def test_send_keeps_to_a_rate_and_sums_up(system: Running) -> None:
+    done = system.command("send", "open", "--count", "60", "--rate", "200")
+    assert "60 of 60 accepted" in done.stdout
+    assert "accepted 0" not in done.stdout.replace("60 of 60 accepted", "")
+
+
+def test_send_says_what_was_not_accepted(system: Running) -> None:
+    (system.folder / "other.toml").write_text('[sources.fleet]\nprovider = "emnify"\nsecrets = ["a wrong secret"]\n')
+    done = system.command("send", "fleet", "--count", "2", "--config", "other.toml", code=1)
+    assert "not accepted: 2 × HTTP 401" in done.stdout
+    assert "2 of 2 callbacks were not accepted" in done.stderr
+    done = system.command("send", "nobody", code=2)
+    assert "there is no source nobody" in done.stderr
+
+
+def test_show_tells_all_of_a_callback(system: Running) -> None:
+    request = system.request("support", "mo")
+    (id,) = system.send(request)
+    system.wait_drained()
+    text = system.command("show", id).stdout
+    assert request.body.decode() in text
+    for said in (id, "stored", "inbound message", "POST /callbacks/support", "x-messente-signature"):
+        assert (said in text) == (said != "x-messente-signature")
+    shown = json.loads(system.command("show", id, "--json").stdout)
+    assert (shown["callback"]["outcome"], len(shown["messages"]), shown["reports"]) == ("stored", 1, [])
+
+
+def test_show_of_nothing_says_where_it_may_be(system: Running) -> None:
+    done = system.command("show", "01a20280-ab2c-7c9e-b91d-65519fbebbaf", code=1)
+    assert "it waits in the inbox" in done.stderr
+    assert system.command("show", "no-id", code=2).stdout == ""
+
+
+def test_dead_letters_are_listed_and_shown(system: Running) -> None:
+    path = f"/callbacks/otp/{system.sources['otp'].token}"
+    assert http(system.url + path, "POST", b"phone=1")[0] == 200
+    system.wait_drained()
+    letters = json.loads(system.command("dead-letters", "list", "--json", "--source", "otp").stdout)
+    assert {letter["state"] for letter in letters} == {"open"}
+    newest = letters[0]
+    listed = system.command("dead-letters", "list").stdout
+    assert newest["callback_id"] in listed
+    assert newest["reason"] in listed
+    shown = system.command("dead-letters", "show", str(newest["id"])).stdout
+    assert "phone=1" in shown
+    assert newest["reason"] in shown
+    assert "no replayed dead letters" in system.command("dead-letters", "list", "--state", "replayed").stdout
+    by_reason = json.loads(system.command("dead-letters", "list", "--json", "--reason", newest["reason"]).stdout)
+    assert {letter["reason"] for letter in by_reason} == {newest["reason"]}
+    assert json.loads(system.command("dead-letters", "list", "--json", "--since", "2999-01-01").stdout) == []
+    assert "there is no dead letter 999999" in system.command("dead-letters", "show", "999999", code=1).stderr
+
+
+def test_migrate_has_nothing_left_to_do(system: Running) -> None:
+    assert "up to date" in system.command("migrate").stdout
+
+
+def test_check_finds_a_system_that_keeps_its_promises(system: Running) -> None:
+    done = system.command("check")
+    levels = {line.split()[0] for line in done.stdout.splitlines()}
+    assert levels == {"good", "risky"}
+    assert "source open: accepts anyone's callbacks" in done.stdout
+
+
+def test_without_a_running_system_commands_say_so_in_one_line(system: Running) -> None:
+    nowhere = {"CALLBOX_REDIS_URL": "redis://127.0.0.1:1/0", "CALLBOX_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
+    for words in (["status"], ["show", "01a20280-ab2c-7c9e-b91d-65519fbebbaf"], ["dead-letters", "list"], ["migrate"]):
+        done = callbox(*words, cwd=system.folder, **nowhere)
+        assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
+        assert "does not answer" in done.stderr
+
+
+def test_help_lists_the_commands(system: Running) -> None:
+    text = system.command("--help").stdout
+    for command in ("up", "migrate", "check", "send", "status", "show", "dead-letters"):
+        assert f"\n  {command} " in text
+
+
+def test_an_empty_status_is_a_status(system: Running, redis_url: str) -> None:
+    done = callbox("status", "--json", cwd=system.folder, CALLBOX_REDIS_URL=redis_url)
+    status = json.loads(done.stdout)
+    assert (status["accepted"], status["sources"]) == (0, {})

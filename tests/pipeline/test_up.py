@@ -1,0 +1,135 @@
+"""`callbox up`: what it promises of its processes and its files."""
+
+import os
+import signal
+import socket
+
+import pytest
+
+from tests.conftest import wait_until
+from tests.pipeline.conftest import SECONDS, Running, Start, alive, callbox, family, http
+
+NAMES = ["ingress-1", "worker-1", "beat", "flower", "redis", "postgres"]
+
+
+def gone(pids: set[int]) -> bool:
+    return not any(map(alive, pids))
+
+
+def accepts(up: Running) -> bool:
+    """Whether a callback goes all the way. Until then it is refused as our trouble, not as the provider's."""
+    (answer,) = up.answers(up.request("open", "mo"))
+    assert answer.status in (0, 200, 503)
+    return answer.status == 200
+
+
+def test_it_writes_where_everything_is(system: Running) -> None:
+    assert set(system.addresses) >= {"CALLBOX_URL", "CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL", "FLOWER_URL"}
+    assert system.output.strip().splitlines()[-1] == f"ready {system.url}"
+    assert set(system.pids) == {*NAMES, "ingress-2"}
+    assert all(map(alive, system.pids.values()))
+    for name in ("env", "pids.json", "password"):
+        assert (system.data / name).stat().st_mode & 0o077 == 0, f"others may read {name}"
+
+
+def test_whatever_dies_is_started_again_and_nothing_acknowledged_is_lost(start: Start) -> None:
+    up = start()
+    before = up.pids
+    assert set(before) == set(NAMES)
+    sent = []
+    for name in NAMES:
+        sent += up.send(*(up.request("otp", "dr") for _ in range(20)))
+        os.kill(up.pids[name], signal.SIGKILL)
+        wait_until(lambda name=name: up.pids.get(name, before[name]) != before[name], f"{name} again", SECONDS)
+        wait_until(lambda: accepts(up), f"a callback accepted after {name} died", SECONDS)
+    wait_until(up.drained, "an empty inbox", SECONDS)
+    stored = {str(row["id"]) for row in up.query("SELECT id FROM callbacks WHERE source = 'otp'")}
+    assert stored == set(sent)
+    assert all(map(alive, up.pids.values()))
+    assert "worker-1 was ended by SIGKILL; starting it again" in up.output
+    assert up.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_drains_and_ends_it_with_0_and_nothing_is_left(start: Start, number: signal.Signals) -> None:
+    up = start("--no-flower")
+    pids = family(up.process.pid)
+    ids = up.send(*(up.request("open", "mo") for _ in range(50)))
+    up.process.send_signal(number)
+    assert up.process.wait(SECONDS) == 0
+    assert gone(pids)
+    assert not (up.data / "env").exists()
+    assert not (up.data / "pids.json").exists()
+    again = start("--no-flower", "--workers", "0")
+    assert {str(row["id"]) for row in again.query("SELECT id FROM callbacks")} == set(ids)
+
+
+def test_killed_it_leaves_no_process_and_the_next_goes_on(start: Start) -> None:
+    up = start("--workers", "0")
+    ids = up.send(*(up.request("open", "mo") for _ in range(20)))
+    pids = family(up.process.pid)
+    assert len(pids) > 6
+    up.process.kill()
+    up.process.wait()
+    wait_until(lambda: gone(pids), "the end of every process", SECONDS)
+    again = start("--workers", "1")
+    wait_until(again.drained, "an empty inbox", SECONDS)
+    assert {str(row["id"]) for row in again.query("SELECT id FROM callbacks")} == set(ids)
+
+
+def test_without_workers_callbacks_wait_and_without_ingress_they_are_drained(start: Start) -> None:
+    up = start("--workers", "0", "--no-flower")
+    assert "worker-1" not in up.pids
+    up.send(up.request("open", "mo"))
+    assert not up.drained()
+    assert up.stop() == 0
+    again = start("--ingress", "0", "--no-flower")
+    assert not any(name.startswith("ingress") for name in again.pids)
+    wait_until(again.drained, "an empty inbox", SECONDS)
+
+
+def test_a_frozen_ingress_holds_up_nobody(start: Start) -> None:
+    up = start("--ingress", "2", "--no-flower")
+    os.kill(up.pids["ingress-1"], signal.SIGSTOP)
+    try:
+        assert all(http(up.url + "/healthz")[0] == 200 for _ in range(20))
+    finally:
+        os.kill(up.pids["ingress-1"], signal.SIGCONT)
+
+
+def test_it_uses_the_servers_that_the_environment_names(start: Start, redis_url: str, empty_database_url: str) -> None:
+    up = start("--no-flower", CALLBOX_REDIS_URL=redis_url, CALLBOX_DATABASE_URL=empty_database_url)
+    assert not {"redis", "postgres"} & set(up.pids)
+    assert (up.addresses["CALLBOX_REDIS_URL"], up.addresses["CALLBOX_DATABASE_URL"]) == (redis_url, empty_database_url)
+    up.send(up.request("open", "mo"))
+    up.wait_drained()
+    assert len(up.query("SELECT FROM callbacks")) == 1
+
+
+def test_a_taken_port_says_so_and_how_to_choose_another(system: Running) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = callbox("up", "--port", str(port), "--data", "other", cwd=system.folder)
+    assert done.returncode == 1
+    assert f"port {port} cannot be used (Address already in use)" in done.stderr
+    assert "make run PORT=" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_second_one_in_the_same_folder_is_refused(system: Running) -> None:
+    done = callbox("up", "--port", "0", cwd=system.folder)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert "another `callbox up` runs in" in done.stderr
+
+
+def test_a_wrong_configuration_lists_every_mistake_and_starts_nothing(system: Running) -> None:
+    (system.folder / "wrong.toml").write_text(
+        '[sources.a]\nprovider = "nobody"\n[sources.b]\nprovider = "emnify"\nsecrets = ["${NOT_SET}"]\nx = 1\n'
+    )
+    done = callbox("up", "--config", "wrong.toml", "--data", "other", cwd=system.folder)
+    assert done.returncode == 2
+    for said in ("sources.a.provider: 'nobody'", "NOT_SET is not set", "sources.b.x: unknown key"):
+        assert said in done.stderr
+    assert not (system.folder / "other").exists()
