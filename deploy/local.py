@@ -143,6 +143,8 @@ class Up:
     def _start(self, listener: socket.socket) -> None:
         for stale in (self._folder / "metrics").glob("*.db"):
             stale.unlink()
+        for log in (self._folder / "logs").glob("*.log"):
+            log.replace(log.with_suffix(".log.1"))  # those of the last time, and no older ones
         redis_url, database_url = self._start_servers()
         self._environment = {
             **os.environ,
@@ -186,7 +188,8 @@ class Up:
 
     def _start_ours(self, listener: socket.socket) -> None:
         handle = listener.fileno()
-        serve = [*_python("uvicorn"), "ingress.app:app", "--fd", str(handle), "--no-access-log", "--no-server-header"]
+        serve = [*_python("uvicorn"), "ingress.app:app", "--fd", str(handle), "--timeout-keep-alive", "75"]
+        serve += ["--no-access-log", "--no-server-header"]
         for number in range(1, self._plan.ingresses + 1):
             self._spawn(Child(f"ingress-{number}", serve, pass_fds=(handle,)))
         celery = [*_python("celery"), "--quiet", "-A", "workers.app"]

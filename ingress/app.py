@@ -45,7 +45,7 @@ def create_app(
         await inbox.close()
         log.info("ingress stopped")
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/callbacks/{source}", receiver),
             Route("/callbacks/{source}/{token}", receiver),
@@ -56,6 +56,8 @@ def create_app(
         lifespan=lifespan,
         exception_handlers={HTTPException: _say},
     )
+    app.router.redirect_slashes = False  # a provider does not follow a redirect
+    return app
 
 
 async def _say(request: Request, error: Exception) -> Response:

@@ -28,6 +28,14 @@ _TRIES = 5  # a batch that lost against other writers this often waits like one 
 _DATA_ERRORS = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded, UnicodeError)
 _RACES = (errors.DeadlockDetected, errors.SerializationFailure)
 
+# A host that is gone without a word is noticed within half a minute.
+_CONNECTION: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 # Settings of the session. Without the last one a plan made while the tables were empty reads `callbacks` from end to
 # end for every batch, for ever (measured).
 _SESSION = (
@@ -110,7 +118,7 @@ class Store:
 
     def _connected(self) -> "psycopg.Connection[tuple[Any, ...]]":
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(self._url, autocommit=True, connect_timeout=5)
+            self._connection = psycopg.connect(self._url, autocommit=True, **_CONNECTION)
             self._connection.execute(_SESSION, {"ms": self._statement_ms})
         return self._connection
 

@@ -81,7 +81,7 @@ class Drain:
             self._reclaimed_at = time.monotonic()
             reclaimed = self._claimer.reclaim(count, idle)
             if reclaimed:
-                log.warning("reclaimed from a worker that is gone", entries=len(reclaimed))
+                log.warning("reclaimed", entries=len(reclaimed), why="their claim was handed back, or not renewed")
                 return reclaimed
         return self._claimer.claim(count, self._settings.linger_seconds)
 
