@@ -1,0 +1,216 @@
+"""Messente: SMS and other channels.
+
+Sends by POST, in JSON, inbound messages and a receipt for every change of a message's state (Omnichannel); the answer
+to a status query, a list of such states, is read too. The older SMS API sends its receipts as a GET that is not signed.
+Signs each POST: `X-Messente-Signature` is the HMAC-SHA256 of the body in hex. The key of inbound messages is the
+number's Shared Secret, that of receipts the password of the API key that sent the message: one URL may need both.
+There is no timestamp; a repeated callback is caught by its dedupe key.
+Retries a receipt until it gets 200 to 399, how often is not documented; the older GET is repeated 5 times.
+Unique: of an inbound message msg_id and sub_msg_id, of a receipt message_id, status and err. Receipts come in any
+order: SEEN may come before DELIVRD.
+Times without a zone are UTC.
+From: Messente documentation, Omnichannel API / "Inbound Messages" and "Delivery Report", API Setup / "Security", SMS
+Messaging API / "Delivery Report".
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from msgspec.structs import replace
+
+from shared import payload, signing
+from shared.callback import Callback, Request
+from shared.config import Option, Source
+from shared.errors import Malformed
+from shared.events import DeliveryReport, Event, InboundMessage, Status
+from shared.payload import Fields
+from shared.providers import Reply
+
+METHODS = ("POST", "GET")
+HEADERS: frozenset[str] = frozenset()
+SIGNS = True
+TIMEZONE = "UTC"
+OPTIONS: Mapping[str, Option] = {}
+
+STATUSES = {
+    "ACK": Status.ACCEPTED,
+    "ACCEPTD": Status.ACCEPTED,
+    "SENT": Status.SENT,  # only in the older API
+    "DELIVRD": Status.DELIVERED,
+    "DELIVERED": Status.DELIVERED,  # only in the older API
+    "SEEN": Status.DELIVERED,  # and read
+    "UNDELIV": Status.UNDELIVERED,
+    "FAILED": Status.FAILED,
+    "UNKNOWN": Status.UNKNOWN,
+    "REJECTD": Status.REJECTED,
+    "NACK": Status.REJECTED,
+    "DELETED": Status.DELETED,
+    "EXPIRED": Status.EXPIRED,
+}
+# What `err` adds to a status that leaves it open: another status, a reason, or both.
+_REFINED = frozenset({Status.UNDELIVERED, Status.FAILED, Status.UNKNOWN})
+_SEEN = 10
+ERRORS: dict[int, tuple[Status | None, str | None]] = {
+    2: (Status.EXPIRED, None),
+    3: (None, "invalid_destination"),
+    4: (Status.REJECTED, "credit"),
+    5: (None, "invalid_destination"),
+    6: (Status.REJECTED, "duplicate_content"),
+    7: (Status.REJECTED, "sender_not_allowed"),
+    8: (Status.REJECTED, "blacklisted"),
+    9: (Status.REJECTED, "no_route"),
+    _SEEN: (Status.DELIVERED, None),
+    999: (None, "temporary"),
+}
+
+
+def verify(callback: Callback, source: Source) -> str:
+    """With secrets every POST needs a signature. The older GET has none: a token or `unsigned` must do."""
+    if not source.secrets or callback.method == "GET":
+        return signing.proof_without_signature(source)
+    return signing.verify_hmac(source.secrets, callback.body, callback.headers.get("x-messente-signature"))
+
+
+def parse(callback: Callback, source: Source) -> Iterator[Event | Malformed]:
+    """A POST is read from its body alone and a GET from its query alone: a signature covers nothing else."""
+    if callback.method == "GET":
+        fields = Fields.from_form(b"", callback.query)
+        yield _receipt(fields, fields.identity("sms_unique_id"), _older_word(fields), source)
+        return
+    fields = Fields.from_json(callback.body)
+    if isinstance(fields.values.get("statuses"), list):
+        for state in fields.groups("statuses"):
+            try:
+                yield _state(state, source)
+            except Malformed as malformed:
+                yield malformed
+    elif "msg_id" in fields:
+        yield _message(fields, source)
+    elif "message_id" in fields:
+        yield _state(fields, source)
+    else:
+        raise Malformed("no msg_id or message_id")
+
+
+REPLY = Reply()
+
+
+def _message(fields: Fields, source: Source) -> InboundMessage:
+    message_id, part_id = fields.identity("msg_id"), fields.word("sub_msg_id")
+    return InboundMessage(
+        key=("mo", message_id, part_id),
+        message_id=message_id,
+        channel=_channel(fields),
+        sender=fields.phone("sender", a2p_max_digits=source.a2p_max_digits),
+        recipient=fields.phone("recipient", a2p_max_digits=source.a2p_max_digits),
+        text=fields.text("text") or "",
+        sent_at=fields.time("time", source.timezone),
+        extra=fields.rest("sub_msg_id"),
+    )
+
+
+def _state(fields: Fields, source: Source) -> DeliveryReport:
+    """A receipt, or one element of a status query's answer. A null status means that the message still waits."""
+    message_id = fields.identity("message_id")
+    word = fields.word("status")
+    if word is None and fields.values.get("status", "") is not None:
+        raise Malformed("no status")
+    return _receipt(fields, message_id, word, source)
+
+
+def _receipt(fields: Fields, message_id: str, word: str | None, source: Source) -> DeliveryReport:
+    word = word.upper() if word else None
+    status = STATUSES.get(word) if word else Status.QUEUED
+    if status is None:
+        fields.note(payload.STATUS_UNKNOWN)
+        status = Status.UNKNOWN
+    error = fields.integer("err")
+    read, reason = word == "SEEN", None
+    if status in _REFINED and error is not None:
+        refined, reason = ERRORS.get(error, (None, None))
+        status, read = refined or status, error == _SEEN
+    price = fields.group("price_info")
+    error_code = fields.word("err") if error is None else str(error)
+    return DeliveryReport(
+        key=("dr", message_id, word, error_code),
+        message_id=message_id,
+        channel=_channel(fields),
+        sender=fields.phone("sender", a2p_max_digits=source.a2p_max_digits),
+        recipient=fields.phone("to", a2p_max_digits=source.a2p_max_digits),
+        status=status,
+        read=read,
+        provider_status=word,
+        error_code=error_code,
+        reason=reason,
+        occurred_at=fields.time("timestamp", source.timezone),
+        price=price.decimal("total_price"),
+        parts=price.integer("parts_count"),
+        extra=fields.rest(),
+    )
+
+
+def _older_word(fields: Fields) -> str:
+    """`stat`, SMPP's word, else `status`, which says less. Raises Malformed without either."""
+    older = fields.word("status") if "stat" not in fields else None
+    return fields.word("stat") or older or fields.identity("status")
+
+
+def _channel(fields: Fields) -> str:
+    return (fields.word("channel") or "sms").lower()
+
+
+def render(event: Event) -> Request:
+    if isinstance(event, InboundMessage):
+        document = {
+            "msg_id": event.message_id,
+            "sub_msg_id": event.extra.get("sub_msg_id", event.message_id),
+            "channel": event.channel,
+            "recipient": event.recipient,
+            "time": _date(event.sent_at, "Z"),
+            "text": event.text,
+            "sender": event.sender,
+        }
+    else:
+        document = {
+            "status": _word(event),
+            "sender": event.sender,
+            "err": 0 if event.error_code is None else event.error_code,
+            "message_id": event.message_id,
+            "to": event.recipient,
+            "channel": event.channel,
+            "error": event.extra.get("error"),
+            "omnimessage_id": event.extra.get("omnimessage_id", event.message_id),
+            "timestamp": _date(event.occurred_at),
+        }
+        if event.price is not None or event.parts is not None:
+            document["price_info"] = _price(event)
+    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return Request(method="POST", headers={"content-type": "application/json"}, body=body)
+
+
+def sign(request: Request, source: Source) -> Request:
+    if not source.secrets or request.method == "GET":
+        return request
+    signature = signing.hmac_hex(source.secrets[0], request.body)
+    return replace(request, headers={**request.headers, "x-messente-signature": signature})
+
+
+def _word(event: DeliveryReport) -> str | None:
+    """The event's own word where it fits, else the first that means its status; null means queued."""
+    own = event.provider_status
+    if own is not None or event.status is Status.QUEUED:
+        return own
+    if event.read:
+        return "SEEN"
+    return next((word for word, status in STATUSES.items() if status is event.status), None)
+
+
+def _price(event: DeliveryReport) -> dict[str, Any]:
+    price = None if event.price is None else str(event.price)
+    return {**event.extra.get("price_info", {}), "parts_count": event.parts, "total_price": price}
+
+
+def _date(time: datetime | None, zone: str = "") -> str | None:
+    return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + zone

@@ -1,0 +1,193 @@
+"""What proves a callback: an HMAC, a JWT, a digest or a token. The only file that imports hmac and jwt.
+
+Each `verify_…` tries every secret of a source, newest first, and returns the label of the one that matched
+(`secret-1` is the first configured), so that a rotation can be ended with confidence. Whatever is wrong, down to
+the last malformed header, is a Rejected with one of the words in `Reason`.
+"""
+
+import hashlib
+import hmac
+import json
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+import jwt
+from jwt.algorithms import HMACAlgorithm
+
+from shared.config import Source
+from shared.errors import Rejected
+
+Reason = Literal[
+    "unsigned",  # the source has neither token nor `unsigned`, and this kind of callback carries no signature
+    "signature_missing",
+    "signature_malformed",
+    "signature_wrong",
+    "algorithm_refused",  # a JWT of another algorithm than HMAC-SHA2, or of none
+    "token_expired",
+    "token_not_yet_valid",
+    "timestamp_outside_window",
+]
+Hash = Literal["sha1", "sha256", "sha512"]
+
+LEEWAY_SECONDS = 60
+TOKEN_LIMIT_CHARS = 8192
+_ALGORITHMS = {
+    "HS256": HMACAlgorithm.SHA256,
+    "HS384": HMACAlgorithm.SHA384,
+    "HS512": HMACAlgorithm.SHA512,
+}
+_HEX = re.compile(r"[0-9a-fA-F]+")
+
+
+def rejected(reason: Reason) -> Rejected:
+    """The refusal for one of the fixed reasons."""
+    return Rejected(reason)
+
+
+def proof_without_signature(source: Source) -> str:
+    """`token` or `unsigned`: what the source accepts in the place of a signature. Raises Rejected without either.
+
+    The ingress has compared the token itself before any provider is asked.
+    """
+    if source.token:
+        return "token"
+    if source.unsigned:
+        return "unsigned"
+    raise rejected("unsigned")
+
+
+def same_token(expected: str, given: str | None) -> bool:
+    """Whether the two tokens are equal, in a time that does not tell where they differ."""
+    return given is not None and hmac.compare_digest(_bytes(expected), given.encode("utf-8", "surrogatepass"))
+
+
+def hmac_hex(secret: str, message: bytes, algorithm: Hash = "sha256") -> str:
+    """The HMAC (RFC 2104) of the message in lower-case hex."""
+    return hmac.digest(_bytes(secret), message, algorithm).hex()
+
+
+def verify_hmac(secrets: Sequence[str], message: bytes, signature: str | None, algorithm: Hash = "sha256") -> str:
+    """Checks a signature in hex of either case. Returns the secret's label; raises Rejected."""
+    given = _from_hex(signature, hashlib.new(algorithm, usedforsecurity=False).digest_size)
+    return _matching(secrets, lambda key: hmac.digest(key, message, algorithm), given)
+
+
+def md5_hex(secret: str, message: bytes) -> str:
+    """The MD5 of the message with the secret behind it, in lower-case hex."""
+    return _md5(message + _bytes(secret)).hex()
+
+
+def verify_md5(secrets: Sequence[str], message: bytes, signature: str | None) -> str:
+    """Checks an MD5 over the message with the secret behind it. Returns the secret's label; raises Rejected.
+
+    Weak, and all that NXCloud offers. With the secret at the end, a known digest cannot be extended.
+    """
+    given = _from_hex(signature, 16)
+    return _matching(secrets, lambda key: _md5(message + key), given)
+
+
+def bearer(authorization: str | None) -> str | None:
+    """The token of an `Authorization: Bearer` header (RFC 6750, 2.1), None without one. Raises Rejected."""
+    if not authorization or not authorization.strip():
+        return None
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise rejected("signature_malformed")
+    return token
+
+
+def verify_jwt(secrets: Sequence[str], token: str | None, now: datetime) -> str:
+    """Checks a JWT (RFC 7519) of HS256, HS384 or HS512. Returns the secret's label; raises Rejected.
+
+    No claim is required; `exp`, `nbf` and `iat` are checked against `now` where they are present, with a leeway of
+    LEEWAY_SECONDS.
+    """
+    if not token:
+        raise rejected("signature_missing")
+    if len(token) > TOKEN_LIMIT_CHARS or not token.isascii():
+        raise rejected("signature_malformed")
+    for number, secret in enumerate(secrets, 1):
+        try:
+            payload = _jws.decode(token, _bytes(secret), algorithms=list(_ALGORITHMS))
+        except jwt.InvalidSignatureError:
+            continue
+        except jwt.InvalidAlgorithmError:
+            raise rejected("algorithm_refused") from None
+        except jwt.PyJWTError:
+            raise rejected("signature_malformed") from None
+        _check_claims(payload, now.timestamp())
+        return _label(number)
+    raise rejected("signature_wrong")
+
+
+def make_jwt(secret: str, claims: dict[str, Any]) -> str:
+    """The claims as a JWT signed with HS256."""
+    return _jws.encode(json.dumps(claims, separators=(",", ":")).encode(), _bytes(secret), "HS256")
+
+
+class _AnyLength(HMACAlgorithm):
+    """PyJWT's HMAC for secrets as the providers hand them out.
+
+    PyJWT warns at every use of a key shorter than the hash (`callbox check` does so once), and searches every key
+    for a public one in disguise, which matters only where asymmetric algorithms are allowed too.
+    """
+
+    def prepare_key(self, key: str | bytes) -> bytes:
+        return key if isinstance(key, bytes) else _bytes(key)
+
+    def check_key_length(self, key: bytes) -> None:
+        return None
+
+
+def _make_jws() -> jwt.PyJWS:
+    jws = jwt.PyJWS(algorithms=[])
+    for name, hash_function in _ALGORITHMS.items():
+        jws.register_algorithm(name, _AnyLength(hash_function))
+    return jws
+
+
+_jws = _make_jws()
+
+
+def _check_claims(payload: bytes, now: float) -> None:
+    try:
+        claims = json.loads(payload)
+        times = {name: int(claims[name]) for name in ("exp", "nbf", "iat") if name in claims}
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        raise rejected("signature_malformed") from None
+    if not isinstance(claims, dict):
+        raise rejected("signature_malformed")
+    if times.get("exp", now) <= now - LEEWAY_SECONDS:
+        raise rejected("token_expired")
+    if max(times.get("nbf", now), times.get("iat", now)) > now + LEEWAY_SECONDS:
+        raise rejected("token_not_yet_valid")
+
+
+def _matching(secrets: Sequence[str], expected: Callable[[bytes], bytes], given: bytes) -> str:
+    for number, secret in enumerate(secrets, 1):
+        if hmac.compare_digest(expected(_bytes(secret)), given):
+            return _label(number)
+    raise rejected("signature_wrong")
+
+
+def _from_hex(signature: str | None, size: int) -> bytes:
+    if not signature or not signature.strip():
+        raise rejected("signature_missing")
+    if len(signature) != 2 * size or not _HEX.fullmatch(signature):
+        raise rejected("signature_malformed")
+    return bytes.fromhex(signature)
+
+
+def _md5(message: bytes) -> bytes:
+    return hashlib.md5(message, usedforsecurity=False).digest()
+
+
+def _bytes(secret: str) -> bytes:
+    """The secret's UTF-8 bytes; what the environment held beside UTF-8 comes back as it was."""
+    return secret.encode("utf-8", "surrogateescape")
+
+
+def _label(number: int) -> str:
+    return f"secret-{number}"

@@ -1,0 +1,276 @@
+"""One battery for every provider: what must be refused, whatever the provider's way of signing."""
+
+import base64
+import hashlib
+import hmac
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.callback import Callback, Request
+from shared.errors import Rejected
+from shared.events import DeliveryReport, InboundMessage, Status
+from shared.providers import PROVIDERS
+from shared.signing import Reason
+from tests.providers.support import NOW, callback_of, source_of, tables
+
+OLD, NEW, OTHER = "old secret, long enough for anyone", "short", "another secret, of someone else"
+MESSAGE = InboundMessage(key=(), message_id="1", sender="+3725555555", recipient="1234", text="Grüße", sent_at=NOW)
+RECEIPT = DeliveryReport(key=(), message_id="1", recipient="+3725555555", status=Status.DELIVERED, occurred_at=NOW)
+REASONS = get_args(Reason)
+PROOF = {provider: tables(provider)["proof"] for provider in PROVIDERS if PROVIDERS[provider].SIGNS}
+HEX = [provider for provider, proof in PROOF.items() if proof["scheme"] == "hex"]
+JWT = [provider for provider, proof in PROOF.items() if proof["scheme"] == "jwt"]
+JUNK = [
+    "", " ", "\t", "\0", "0", "zz", "g" * 64, "é" * 32, "\udcff" * 64, "0" * 63, "0" * 65, " " + "0" * 64,
+    "0" * 64 + "\n", "0x" + "0" * 62, "٠" * 64, "ａ" * 64, "a" * 100_000, "sha256=" + "0" * 64,
+    "Bearer", "Bearer ", "Bearer .", "Bearer ..", "Bearer a.b.c", "Bearer é.é.é", "Bearer \udcff.a.b",
+    "Bearer " + "a" * 100_000, "Basic eDp5", "null", "undefined", "-1", "%00",
+]  # fmt: skip
+
+
+def signed(provider: str, secret: str = NEW) -> Callback:
+    source = source_of(provider, secrets=[secret])
+    return callback_of(
+        provider, PROVIDERS[provider].sign(PROVIDERS[provider].render(MESSAGE), source), datetime.now(UTC)
+    )
+
+
+def changed(callback: Callback, **fields: Any) -> Callback:
+    request = {"method": callback.method, "query": callback.query, "headers": callback.headers, "body": callback.body}
+    return callback_of(callback.provider, Request(**{**request, **fields}), callback.received_at)
+
+
+def with_signature(callback: Callback, signature: str | None) -> Callback:
+    headers = {name: value for name, value in callback.headers.items() if name != PROOF[callback.provider]["header"]}
+    if signature is not None:
+        headers[PROOF[callback.provider]["header"]] = signature
+    return changed(callback, headers=headers)
+
+
+def verify(callback: Callback, *secrets: str, **keys: Any) -> str:
+    return PROVIDERS[callback.provider].verify(callback, source_of(callback.provider, secrets=secrets, **keys))
+
+
+def refusal(callback: Callback, *secrets: str, **keys: Any) -> str:
+    with pytest.raises(Rejected) as caught:
+        verify(callback, *secrets, **keys)
+    assert caught.value.reason in REASONS
+    return caught.value.reason
+
+
+def signature(callback: Callback) -> str:
+    return callback.headers[PROOF[callback.provider]["header"]]
+
+
+def test_every_provider_is_here() -> None:
+    assert PROOF.keys() == {provider for provider in PROVIDERS if PROVIDERS[provider].SIGNS} == {*HEX, *JWT}
+
+
+@pytest.mark.parametrize("event", [MESSAGE, RECEIPT], ids=["message", "receipt"])
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_source_without_any_proof_refuses(provider: str, event: InboundMessage | DeliveryReport) -> None:
+    plain = callback_of(provider, PROVIDERS[provider].render(event))
+    assert refusal(plain) == "unsigned"
+    assert verify(plain, token="t") == "token"
+    assert verify(plain, token="t", unsigned=True) == "token"
+    assert verify(plain, unsigned=True) == "unsigned"
+
+
+@pytest.mark.parametrize("provider", PROOF)
+def test_a_signature_is_not_enough_without_a_secret_to_check_it(provider: str) -> None:
+    assert refusal(signed(provider)) == "unsigned"
+
+
+@pytest.mark.parametrize("provider", PROOF)
+def test_the_secret_that_matched_is_told(provider: str) -> None:
+    assert verify(signed(provider, NEW), NEW) == "secret-1"
+    assert verify(signed(provider, NEW), NEW, OLD) == "secret-1"
+    assert verify(signed(provider, OLD), NEW, OLD) == "secret-2"
+
+
+@pytest.mark.parametrize("provider", PROOF)
+def test_a_wrong_secret(provider: str) -> None:
+    assert refusal(signed(provider, OTHER), NEW, OLD) == "signature_wrong"
+
+
+@pytest.mark.parametrize("provider", PROOF)
+def test_a_missing_signature_is_refused_whatever_else_is_accepted(provider: str) -> None:
+    plain = with_signature(signed(provider), None)
+    assert refusal(plain, NEW, token="t", unsigned=True) == "signature_missing"
+    assert refusal(changed(plain, headers={}), NEW, token="t", unsigned=True) == "signature_missing"
+
+
+@pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
+@pytest.mark.parametrize("provider", PROOF)
+def test_junk_for_a_signature(provider: str, junk: str) -> None:
+    assert refusal(with_signature(signed(provider), junk), NEW) in ("signature_missing", "signature_malformed")
+
+
+@pytest.mark.parametrize("provider", PROOF)
+def test_a_signature_cut_short_or_drawn_out(provider: str) -> None:
+    callback = signed(provider)
+    whole = signature(callback)
+    for end in range(len(whole)):
+        refusal(with_signature(callback, whole[:end]), NEW)
+    for more in ("0", "A", " ", "\n", ".", whole):
+        refusal(with_signature(callback, whole + more), NEW)
+
+
+@pytest.mark.parametrize("provider", HEX)
+def test_every_digit_of_a_hex_signature_counts_but_not_its_case(provider: str) -> None:
+    callback = signed(provider)
+    right = signature(callback)
+    assert verify(with_signature(callback, right.upper()), NEW) == "secret-1"
+    for place, digit in enumerate(right):
+        wrong = right[:place] + ("0" if digit != "0" else "1") + right[place + 1 :]
+        assert refusal(with_signature(callback, wrong), NEW) == "signature_wrong"
+
+
+@pytest.mark.parametrize("provider", [provider for provider, proof in PROOF.items() if proof["covers_body"]])
+def test_every_bit_of_the_body_counts(provider: str) -> None:
+    callback = signed(provider)
+    body = callback.body
+    bits = (1 << bit for bit in range(8 * len(body)))
+    flipped = ((int.from_bytes(body) ^ bit).to_bytes(len(body)) for bit in bits)
+    for other in (*flipped, body + b" ", body + b"\0", b" " + body, body[:-1], b""):
+        assert refusal(changed(callback, body=other), NEW) == "signature_wrong"
+
+
+# ---- JWT
+
+
+def token(claims: object, header: object, secret: str = NEW, algorithm: str = "sha256") -> str:
+    message = f"{_base64(json.dumps(header).encode())}.{_base64(json.dumps(claims).encode())}"
+    return f"Bearer {message}.{_base64(hmac.digest(secret.encode(), message.encode(), algorithm))}"
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+@pytest.mark.parametrize("provider", JWT)
+@pytest.mark.parametrize(("name", "algorithm"), [("HS256", "sha256"), ("HS384", "sha384"), ("HS512", "sha512")])
+def test_jwt_algorithms(provider: str, name: str, algorithm: str) -> None:
+    callback = signed(provider)
+    assert verify(with_signature(callback, token({}, {"alg": name}, algorithm=algorithm)), NEW) == "secret-1"
+    other = "sha256" if algorithm != "sha256" else "sha512"
+    wrong = token({}, {"alg": name}, algorithm=other)
+    assert refusal(with_signature(callback, wrong), NEW) == "signature_wrong"
+
+
+@pytest.mark.parametrize("provider", JWT)
+@pytest.mark.parametrize(
+    "algorithm", ["none", "None", "", None, "RS256", "ES256", "PS256", "EdDSA", "hs256", "HS1", 1, []]
+)
+def test_jwt_other_algorithms_are_refused(provider: str, algorithm: object) -> None:
+    callback = signed(provider)
+    for authorization in (token({}, {"alg": algorithm}), token({}, {"alg": algorithm}).rpartition(".")[0] + "."):
+        assert refusal(with_signature(callback, authorization), NEW) == "algorithm_refused"
+
+
+@pytest.mark.parametrize("provider", JWT)
+def test_jwt_upper_case_is_another_token(provider: str) -> None:
+    callback = signed(provider)
+    refusal(with_signature(callback, signature(callback).upper()), NEW)
+
+
+@pytest.mark.parametrize("provider", JWT)
+@pytest.mark.parametrize(
+    ("claims", "reason"),
+    [
+        ({"exp": -61}, "token_expired"),
+        ({"exp": -60}, "token_expired"),
+        ({"exp": -59}, None),
+        ({"nbf": 61}, "token_not_yet_valid"),
+        ({"nbf": 60}, None),
+        ({"iat": 61}, "token_not_yet_valid"),
+        ({"iat": 60, "nbf": -999, "exp": 999, "aud": "someone", "sub": 7, "jti": [], "iss": None}, None),
+    ],
+)
+def test_jwt_times(provider: str, claims: dict[str, Any], reason: str | None) -> None:
+    now = int(NOW.timestamp())
+    shifted = {name: now + value if name in ("exp", "nbf", "iat") else value for name, value in claims.items()}
+    callback = callback_of(provider, with_signature(signed(provider), token(shifted, {"alg": "HS256"})), NOW)
+    if reason is None:
+        assert verify(callback, NEW) == "secret-1"
+    else:
+        assert refusal(callback, NEW) == reason
+
+
+@pytest.mark.parametrize("provider", JWT)
+@pytest.mark.parametrize(
+    "claims",
+    [
+        [],
+        1,
+        None,
+        "exp",
+        ["exp"],
+        {"exp": "soon"},
+        {"exp": None},
+        {"nbf": {}},
+        {"iat": float("inf")},
+        {"exp": float("nan")},
+    ],
+)
+def test_jwt_claims_that_are_none(provider: str, claims: object) -> None:
+    callback = with_signature(signed(provider), token(claims, {"alg": "HS256"}))
+    assert refusal(callback, NEW) == "signature_malformed"
+
+
+@pytest.mark.parametrize("provider", JWT)
+@pytest.mark.parametrize(
+    "header", [[], 1, {"alg": "HS256", "crit": ["x"]}, {"alg": "HS256", "kid": 1}, {"alg": "HS256", "b64": False}]
+)
+def test_jwt_headers_that_are_none(provider: str, header: object) -> None:
+    assert refusal(with_signature(signed(provider), token({}, header)), NEW) == "signature_malformed"
+
+
+# ---- anything at all
+
+HEADERS = ["authorization", "x-messente-signature", "sign", "accesskey", "action", "biztype", "ts", "content-type"]
+ANY_TEXT = (
+    st.text() | st.text(st.characters(codec="latin-1")) | st.from_regex(r"[0-9a-fA-F]{0,80}") | st.sampled_from(JUNK)
+)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+@given(
+    headers=st.dictionaries(st.sampled_from(HEADERS), ANY_TEXT),
+    method=st.sampled_from(["GET", "POST", "PATCH"]),
+    body=st.binary(),
+    query=st.text(),
+    secrets=st.lists(st.text(min_size=1), max_size=3),
+    token=st.none() | st.just("t"),
+)
+def test_verify_raises_nothing_but_rejected(
+    provider: str, headers: dict[str, str], method: str, body: bytes, query: str, secrets: list[str], token: str | None
+) -> None:
+    callback = callback_of(provider, Request(method=method, headers=headers, body=body, query=query))
+    try:
+        proof = verify(callback, *secrets, token=token)
+    except Rejected as rejected:
+        assert rejected.reason in REASONS
+    else:
+        assert proof == "token" and token
+
+
+@pytest.mark.parametrize("provider", JWT)
+@given(parts=st.lists(st.binary(max_size=60) | st.sampled_from([b'{"alg":"HS256"}', b"{}"]), min_size=2, max_size=4))
+def test_jwt_of_any_parts(provider: str, parts: list[bytes]) -> None:
+    callback = callback_of(provider, Request(method="POST"))
+    refusal(with_signature(callback, "Bearer " + ".".join(map(_base64, parts))), NEW)
+
+
+def test_the_battery_would_notice() -> None:
+    """The samples above are good ones, so that what is refused is refused for what was changed."""
+    for provider in PROOF:
+        assert verify(signed(provider), NEW) == "secret-1"
+        late = callback_of(provider, signed(provider), datetime.now(UTC) + timedelta(seconds=1))
+        assert verify(late, NEW) == "secret-1"
+    assert hashlib.sha256(NEW.encode()).digest_size > len(NEW), "a secret too short for PyJWT's taste"
