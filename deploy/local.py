@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -46,6 +46,7 @@ class Child:
 
     name: str
     command: list[str]
+    environment: Mapping[str, str] = field(default_factory=dict)
     stop_signal: int = signal.SIGTERM
     pass_fds: tuple[int, ...] = ()
     process: "subprocess.Popen[bytes] | None" = None
@@ -151,7 +152,6 @@ class Up:
             "CALLBOX_REDIS_URL": redis_url,
             "CALLBOX_DATABASE_URL": database_url,
             "CALLBOX_CONFIG": str(self._plan.config.path.resolve()),
-            "PROMETHEUS_MULTIPROC_DIR": str(self._folder / "metrics"),
         }
         self.addresses |= {name: self._environment[name] for name in ("CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL")}
         self.addresses["CALLBOX_CONFIG"] = self._environment["CALLBOX_CONFIG"]
@@ -190,8 +190,9 @@ class Up:
         handle = listener.fileno()
         serve = [*_python("uvicorn"), "ingress.app:app", "--fd", str(handle), "--timeout-keep-alive", "75"]
         serve += ["--no-access-log", "--no-server-header"]
+        metrics = {"PROMETHEUS_MULTIPROC_DIR": str(self._folder / "metrics")}  # theirs add up there
         for number in range(1, self._plan.ingresses + 1):
-            self._spawn(Child(f"ingress-{number}", serve, pass_fds=(handle,)))
+            self._spawn(Child(f"ingress-{number}", serve, metrics, pass_fds=(handle,)))
         celery = [*_python("celery"), "--quiet", "-A", "workers.app"]
         if self._plan.workers:
             options = ["--concurrency", str(self._plan.workers), "--without-gossip", "--without-mingle"]
@@ -200,7 +201,12 @@ class Up:
         if self._plan.flower:
             port = servers.free_port(5555)
             self.addresses["FLOWER_URL"] = f"http://127.0.0.1:{port}"
-            self._spawn(Child("flower", [*celery, "flower", "--address=127.0.0.1", f"--port={port}"]))
+            options = [
+                "--address=127.0.0.1",
+                f"--port={port}",
+                "--tasks-columns=name,state,result,received,runtime,worker",
+            ]
+            self._spawn(Child("flower", [*celery, "flower", *options]))
 
     def _spawn(self, child: Child) -> None:
         if child not in self._children:
@@ -211,7 +217,7 @@ class Up:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environment or None,
+                env={**(self._environment or os.environ), **child.environment},
                 cwd=self._folder,
                 pass_fds=child.pass_fds,
                 start_new_session=True,  # Ctrl-C is for us alone: we stop the others, in order

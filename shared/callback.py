@@ -111,6 +111,7 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
     remote_ip: str | None
 
 
+_NOT_READABLE = (msgspec.MsgspecError, ValueError, OverflowError, IndexError, RecursionError)
 _decode_any = msgspec.msgpack.Decoder(list[Any]).decode
 _decode_packed = msgspec.msgpack.Decoder(_Packed).decode
 
@@ -131,7 +132,7 @@ def unpack(packed: bytes) -> Callback:
                 body=it.body,
                 remote_ip=it.remote_ip,
             )
-    except (msgspec.MsgspecError, ValueError, OverflowError):
+    except _NOT_READABLE:
         pass
     raise Malformed("unreadable inbox entry", _what_is_wrong(packed))
 
@@ -139,6 +140,6 @@ def unpack(packed: bytes) -> Callback:
 def _what_is_wrong(packed: bytes) -> str:
     try:
         version = _decode_any(packed)[0]
-    except (msgspec.MsgspecError, ValueError, IndexError):
+    except _NOT_READABLE:
         return f"{len(packed)} bytes that are no packed callback"
     return f"format {version!r:.20}; this release reads format {FORMAT}"

@@ -215,7 +215,7 @@ def _read_source(name: str, table: "_TableReader", providers: Mapping[str, Confi
         table.say("a2p_max_digits", f"{digits} is not between 0 and 20")
     if secrets and not provider.SIGNS:
         table.say("secrets", f"{word} signs nothing; use a token")
-    if not (secrets or token or unsigned or table.has("secrets") or table.has("token")):
+    if not (secrets or token or unsigned or table.is_wrong("secrets", "token")):
         table.say("", _no_proof(provider))
     return Source(name, str(word), secrets, token, networks, unsigned, timezone, digits, options)
 
@@ -233,15 +233,15 @@ class _TableReader:
         self.mistakes: list[str] = []
         self._environ = environ
         self._left: dict[str, Any] = dict(table) if isinstance(table, dict) else {}
-        self._names = frozenset(self._left)
         if not isinstance(table, dict):
             self.say("", "must be a table")
 
     def say(self, key: str, mistake: str) -> None:
         self.mistakes.append(f"{self.place}{'.' if key else ''}{key}: {mistake}")
 
-    def has(self, key: str) -> bool:
-        return key in self._names
+    def is_wrong(self, *keys: str) -> bool:
+        """Whether something was said about one of these: its value is none then, but somebody meant one."""
+        return any(mistake.startswith(f"{self.place}.{key}") for mistake in self.mistakes for key in keys)
 
     def take(self, key: str, kind: type, default: Any) -> Any:
         value = self._left.pop(key, default)
@@ -274,7 +274,7 @@ class _TableReader:
         name = self.take(key, str, default)
         try:
             return ZoneInfo(name)
-        except (ValueError, OSError):
+        except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
             self.say(key, f"{name!r} is no time zone; write it as Asia/Shanghai")
             return ZoneInfo(default)
 
