@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
+import redis
 
 from deploy import play
 from tests.conftest import wait_until
@@ -143,3 +144,21 @@ def test_flower_shows_the_drains_with_their_counts(system: Running) -> None:
         return any(task["name"] == "callbox.drain" and "'stored': " in str(task["result"]) for task in tasks)
 
     wait_until(shown, "a drain with its counts in Flower")
+
+
+def test_what_was_acknowledged_is_fsynced(system: Running) -> None:
+    with redis.Redis.from_url(system.addresses["CALLBOX_REDIS_URL"]) as client:
+        assert fsynced_after(system, client)
+        try:
+            client.config_set("appendfsync", "no")
+            assert not fsynced_after(system, client), "this test could not tell"
+        finally:
+            client.config_set("appendfsync", "always")
+
+
+def fsynced_after(system: Running, client: redis.Redis) -> bool:
+    """Whether what Redis wrote up to now stands on disk. WAITAOF speaks of its own connection's writes: hence the SET."""
+    system.send(system.request("open", "mo"))
+    client.set("fsynced", 1)
+    answer: Any = client.execute_command("WAITAOF", 1, 0, 1)
+    return bool(answer[0] == 1)
