@@ -96,8 +96,7 @@ def _check_postgres(url: str) -> Iterator[Finding]:
             fsync = connection.execute("SELECT current_setting('fsync')").fetchone()
             current = schema.is_current(connection)
     except psycopg.OperationalError as error:
-        said = str(error).strip().splitlines()[-1]
-        yield Finding("wrong", "PostgreSQL", f"does not answer ({said}): is CALLBOX_DATABASE_URL right?")
+        yield Finding("wrong", "PostgreSQL", f"does not answer ({said(error)}): is CALLBOX_DATABASE_URL right?")
         return
     if version < OLDEST_POSTGRES:
         yield Finding("wrong", "PostgreSQL", f"{full[0] if full else version} is too old; Callbox needs 15 or newer")
@@ -107,6 +106,11 @@ def _check_postgres(url: str) -> Iterator[Finding]:
         yield Finding("wrong", "PostgreSQL", "is not migrated: run `callbox migrate`")
     else:
         yield Finding("good", "PostgreSQL", f"{full[0] if full else version}, migrated")
+
+
+def said(error: psycopg.Error) -> str:
+    """The first line of what libpq said: the rest only asks whether the server is running."""
+    return str(error).strip().partition("\n")[0].rstrip(":")
 
 
 def _text(value: Any) -> str:

@@ -73,8 +73,7 @@ def speaks_plainly(command: Callable[P, R]) -> Callable[P, R]:
         except psycopg.errors.UndefinedTable:
             raise Failed("the database is not migrated: run `callbox migrate`") from None
         except psycopg.OperationalError as error:
-            said = str(error).strip().splitlines()[-1]
-            raise Failed(f"PostgreSQL does not answer ({said}): is CALLBOX_DATABASE_URL right?") from None
+            raise Failed(f"PostgreSQL does not answer ({checks.said(error)}): is CALLBOX_DATABASE_URL right?") from None
 
     return wrapped
 

@@ -63,10 +63,11 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: i
         status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
         raise Refusal(status, "encoding", "send the body without content encoding", _CLOSE)
     announced = headers.get("content-length", "")
+    announced_too_much = announced.isdecimal() and int(announced[:20]) > limit_bytes
     body = bytearray()
     try:
         async with asyncio.timeout(deadline_seconds):
-            while len(body) <= limit_bytes and not (announced.isdecimal() and int(announced) > limit_bytes):
+            while len(body) <= limit_bytes and not announced_too_much:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     raise Gone

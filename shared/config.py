@@ -148,7 +148,7 @@ def _read_settings(environ: Mapping[str, str], mistakes: list[str]) -> Settings:
         if 0 < number < float("inf"):
             given[setting.name] = number
         else:
-            mistakes.append(f"{name}: {text} must be above 0 ({setting.metadata['meaning']})")
+            mistakes.append(f"{name}: {text} must be above 0 and finite ({setting.metadata['meaning']})")
     settings = Settings(**given)
     if not settings.redis_url.startswith(("redis://", "rediss://")):
         mistakes.append("CALLBOX_REDIS_URL: must begin with redis:// or rediss://")
@@ -198,8 +198,9 @@ def _read_source(name: str, table: "_TableReader", providers: Mapping[str, Confi
     word = table.take("provider", str, None)
     provider = providers.get(word) if isinstance(word, str) else None
     if provider is None:
-        said = f"{word!r} is none of" if word is not None else "is missing: one of"
-        table.say("provider", f"{said} {', '.join(providers)}")
+        if not table.mistakes:
+            said = f"{word!r} is none of" if word is not None else "is missing: one of"
+            table.say("provider", f"{said} {', '.join(providers)}")
         return None
     secrets = tuple(table.texts("secrets"))
     token = table.text("token")
@@ -287,10 +288,13 @@ class _TableReader:
         unset = [name for name in _REFERENCE.findall(text) if not self._environ.get(name)]
         for name in unset:
             self.say(key, f"the environment variable {name} is not set")
+        broken = "${" in _REFERENCE.sub("", text)
+        if broken:
+            self.say(key, "has a ${ that is no reference; write it as ${NAME}, with letters, digits and _")
         resolved = _REFERENCE.sub(lambda found: self._environ.get(found[1], ""), text)
         if not resolved and not unset:
             self.say(key, "is empty")
-        return None if unset or not resolved else resolved
+        return None if unset or broken or not resolved else resolved
 
 
 _KINDS = {

@@ -39,11 +39,12 @@ def configure(level: str) -> None:
             ],
         )
     )
-    for name, other in logging.root.manager.loggerDict.items():
+    for other in logging.root.manager.loggerDict.values():
         if isinstance(other, logging.Logger):  # uvicorn's, say, which brings handlers of its own
             other.handlers.clear()
-            other.propagate = name not in _NEVER
+            other.propagate = True
     for name in _NEVER:
+        logging.getLogger(name).handlers = [logging.NullHandler()]
         logging.getLogger(name).propagate = False
     for name in _RARELY:
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -78,9 +79,4 @@ def _say_exception(logger: Any, method: str, event: MutableMapping[str, Any]) ->
     event["error"] = str(error) if isinstance(error, _OURS) else type(error).__name__
     last = traceback.extract_tb(info[2])[-3:]
     event["at"] = [f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in last]
-    # The standard handler would print the whole traceback, with the message, once more.
-    record = event.get("_record")
-    if record is not None:
-        record.exc_info = None
-        record.exc_text = None
     return event

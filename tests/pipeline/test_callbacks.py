@@ -157,7 +157,7 @@ def test_what_was_acknowledged_is_fsynced(system: Running) -> None:
 
 
 def fsynced_after(system: Running, client: redis.Redis) -> bool:
-    """Whether what Redis wrote up to now stands on disk. WAITAOF speaks of its own connection's writes: hence the SET."""
+    """Whether what Redis wrote up to now is on disk. WAITAOF speaks of its own connection's writes: hence the SET."""
     system.send(system.request("open", "mo"))
     client.set("fsynced", 1)
     answer: Any = client.execute_command("WAITAOF", 1, 0, 1)

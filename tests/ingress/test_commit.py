@@ -1,0 +1,250 @@
+"""Group commit: many requests share few appends, and each learns the truth about its own callback."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingress.commit import WAITING_GROUPS, Committer
+from shared.callback import pack, unpack
+from shared.errors import Unavailable
+from shared.metrics import GROUP_SIZE
+from tests.ingress.conftest import AWAY, NOW, Inbox, a_callback, settle
+
+SIZE = len(pack(a_callback(b"")))
+
+
+def a_committer(inbox: Inbox, count: int = 500, size: int = 1 << 20, seconds: float = 60.0) -> Committer:
+    return Committer(inbox, count, size, seconds, lambda: NOW)
+
+
+def bodies(inbox: Inbox) -> list[list[bytes]]:
+    """The bodies of every append, each under the source of its callback."""
+    groups = [[(source, unpack(packed)) for source, packed in group] for group in inbox.appended]
+    assert all(source == callback.source for group in groups for source, callback in group)
+    return [[callback.body for _, callback in group] for group in groups]
+
+
+def numbered(numbers: range) -> list[bytes]:
+    return [b"%d" % number for number in numbers]
+
+
+async def begin(committer: Committer, inbox: Inbox, begun: list[bytes]) -> list[asyncio.Task[None]]:
+    """Commits so many, and returns once all wait and the first append is under way."""
+    tasks = [asyncio.create_task(committer.commit(a_callback(body))) for body in begun]
+    await inbox.asked.acquire()
+    await settle()
+    return tasks
+
+
+async def ends(tasks: list[asyncio.Task[None]]) -> list[str]:
+    """How each ended: `kept`, or the trouble it was told."""
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(it is None or isinstance(it, Unavailable | asyncio.CancelledError) for it in results)
+    return ["kept" if it is None else str(it) or type(it).__name__ for it in results]
+
+
+# Durable first (promise P1)
+
+
+def test_nobody_is_told_before_the_append_has_returned() -> None:
+    async def check() -> None:
+        inbox = Inbox(held=True)
+        tasks = await begin(a_committer(inbox), inbox, numbered(range(3)))
+        assert not any(task.done() for task in tasks)
+        inbox.let_pass()
+        assert await ends(tasks) == ["kept"] * 3
+        assert bodies(inbox) == [numbered(range(3))]
+
+    asyncio.run(check())
+
+
+def test_nobody_of_the_next_group_is_told_when_the_one_before_is_durable() -> None:
+    async def check() -> None:
+        inbox = Inbox(held=True)
+        committer = a_committer(inbox)
+        first = await begin(committer, inbox, [b"first"])
+        second = [asyncio.create_task(committer.commit(a_callback(b"second")))]
+        await settle()
+        inbox.let_pass(1)
+        assert await ends(first) == ["kept"]
+        await inbox.asked.acquire()
+        await settle()
+        assert not second[0].done()
+        inbox.let_pass()
+        assert await ends(second) == ["kept"]
+
+    asyncio.run(check())
+
+
+# Groups
+
+
+def test_requests_that_come_together_share_one_append() -> None:
+    async def check() -> None:
+        inbox = Inbox()
+        committer = a_committer(inbox)
+        await asyncio.gather(*(committer.commit(a_callback(body)) for body in numbered(range(100))))
+        assert bodies(inbox) == [numbered(range(100))]
+
+    asyncio.run(check())
+
+
+def test_what_comes_while_a_group_is_on_its_way_makes_the_next() -> None:
+    async def check() -> None:
+        inbox = Inbox(held=True)
+        committer = a_committer(inbox)
+        tasks = await begin(committer, inbox, numbered(range(1)))
+        tasks += [asyncio.create_task(committer.commit(a_callback(body))) for body in numbered(range(1, 100))]
+        await settle()
+        inbox.let_pass()
+        assert await ends(tasks) == ["kept"] * 100
+        assert bodies(inbox) == [numbered(range(1)), numbered(range(1, 100))]
+
+    asyncio.run(check())
+
+
+def test_requests_one_after_another_make_a_group_each() -> None:
+    async def check() -> None:
+        inbox = Inbox()
+        committer = a_committer(inbox)
+        for body in numbered(range(3)):
+            await committer.commit(a_callback(body))
+        assert bodies(inbox) == [[b"0"], [b"1"], [b"2"]]
+
+    asyncio.run(check())
+
+
+@given(st.lists(st.integers(0, 300), min_size=1, max_size=60), st.integers(1, 20), st.integers(1, 4 * SIZE))
+def test_every_callback_is_appended_once_in_order_and_no_group_is_larger_than_it_may(
+    sizes: list[int], count: int, size: int
+) -> None:
+    async def check() -> None:
+        inbox = Inbox()
+        committer = a_committer(inbox, count, size)
+        its = [bytes([number]) + bytes(length) for number, length in enumerate(sizes)]
+        ended = await asyncio.gather(
+            *(committer.commit(a_callback(body)) for body in its[: WAITING_GROUPS * count]), return_exceptions=True
+        )
+        assert ended == [None] * len(ended)
+        assert [body for group in bodies(inbox) for body in group] == its[: WAITING_GROUPS * count]
+        for group, following in zip(inbox.appended, [*inbox.appended[1:], None], strict=True):
+            held = sum(len(packed) for _, packed in group)
+            assert len(group) <= count
+            assert held <= size or len(group) == 1
+            # Nor smaller than it could be.
+            assert following is None or len(group) == count or held + len(following[0][1]) > size
+
+    asyncio.run(check())
+
+
+def test_the_size_of_every_group_is_measured() -> None:
+    def measured() -> tuple[float, float]:
+        samples = {sample.name: sample.value for metric in GROUP_SIZE.collect() for sample in metric.samples}
+        return samples["callbox_group_callbacks_count"], samples["callbox_group_callbacks_sum"]
+
+    async def check() -> None:
+        committer = a_committer(Inbox(), count=2)
+        await asyncio.gather(*(committer.commit(a_callback()) for _ in range(5)))
+
+    groups, callbacks = measured()
+    asyncio.run(check())
+    assert measured() == (groups + 3, callbacks + 5)
+
+
+# Callers that leave
+
+
+def test_a_request_that_is_cancelled_does_not_take_its_group_along() -> None:
+    async def check() -> None:
+        inbox = Inbox(held=True)
+        committer = a_committer(inbox)
+        on_its_way = await begin(committer, inbox, numbered(range(3)))
+        waiting = [asyncio.create_task(committer.commit(a_callback(body))) for body in numbered(range(3, 6))]
+        await settle()
+        on_its_way[0].cancel()  # the one whose commit began the append
+        waiting[1].cancel()
+        await settle()
+        inbox.let_pass()
+        assert await ends(on_its_way) == ["CancelledError", "kept", "kept"]
+        assert await ends(waiting) == ["kept", "CancelledError", "kept"]
+        kept = {body for group in bodies(inbox) for body in group}
+        assert kept >= {b"0", b"1", b"2", b"3", b"5"}
+        await committer.commit(a_callback(b"later"))
+        assert bodies(inbox)[-1] == [b"later"]
+
+    asyncio.run(check())
+
+
+# Trouble
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said", "logged"),
+    [
+        (AWAY, str(AWAY), ["not durable"]),
+        (TimeoutError(), "Redis did not answer within 60 s", ["not durable"]),
+        (RuntimeError("s3cret"), "the commit failed", ["commit failed", "not durable"]),
+    ],
+    ids=lambda it: type(it).__name__ if isinstance(it, Exception) else "",
+)
+def test_a_group_that_fails_fails_all_who_wait_and_not_the_next(
+    told: list[dict[str, Any]], trouble: Exception, said: str, logged: list[str]
+) -> None:
+    async def check() -> None:
+        inbox = Inbox(trouble, held=True)
+        committer = a_committer(inbox)
+        tasks = await begin(committer, inbox, numbered(range(2)))
+        tasks += [asyncio.create_task(committer.commit(a_callback(b"behind")))]
+        await settle()
+        inbox.let_pass()
+        assert await ends(tasks) == [said] * 3
+        assert inbox.appended == []
+        await asyncio.gather(*(committer.commit(a_callback(body)) for body in (b"next", b"and next")))
+        assert bodies(inbox) == [[b"next", b"and next"]]
+
+    asyncio.run(check())
+    assert [event["event"] for event in told] == logged
+    assert (told[-1]["callbacks"], told[-1]["why"]) == (3, said)
+
+
+def test_a_redis_that_never_answers_is_given_up_at_the_deadline(told: list[dict[str, Any]]) -> None:
+    async def check() -> None:
+        inbox = Inbox(held=True)
+        committer = a_committer(inbox, seconds=0.02)
+        tasks = await begin(committer, inbox, numbered(range(3)))
+        assert await ends(tasks) == ["Redis did not answer within 0.02 s"] * 3
+
+    asyncio.run(check())
+    assert [(event["event"], event["log_level"]) for event in told] == [("not durable", "warning")]
+
+
+def test_a_cancelled_request_of_a_group_that_fails_stays_cancelled() -> None:
+    async def check() -> None:
+        inbox = Inbox(AWAY, held=True)
+        tasks = await begin(a_committer(inbox), inbox, numbered(range(2)))
+        tasks[0].cancel()
+        await settle()
+        inbox.let_pass()
+        assert await ends(tasks) == ["CancelledError", str(AWAY)]
+
+    asyncio.run(check())
+
+
+def test_behind_too_many_full_groups_a_request_is_refused_at_once() -> None:
+    async def check() -> None:
+        inbox = Inbox(held=True)
+        committer = a_committer(inbox, count=2)
+        tasks = await begin(committer, inbox, numbered(range(2)))  # under way: these wait no more
+        tasks += [asyncio.create_task(committer.commit(a_callback())) for _ in range(2 * WAITING_GROUPS)]
+        await settle()
+        with pytest.raises(Unavailable, match="too many callbacks wait"):
+            await committer.commit(a_callback(b"one too many"))
+        inbox.let_pass()
+        assert await ends(tasks) == ["kept"] * len(tasks)
+        assert b"one too many" not in {body for group in bodies(inbox) for body in group}
+        await committer.commit(a_callback(b"later"))
+
+    asyncio.run(check())

@@ -1,0 +1,124 @@
+"""What others ask of a running ingress."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from fakeredis import FakeAsyncRedis, FakeServer
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from ingress.probes import Probes
+from shared import inbox
+from shared.callback import pack
+from shared.inbox import Appender
+from tests.ingress.conftest import NOW, a_callback, ask
+
+
+def probe(check: Callable[[Any, FakeAsyncRedis], Awaitable[None]], limit: int = 1, **options: Any) -> None:
+    """Runs a check on an ingress that is nothing but its probes, over a Redis in memory."""
+
+    async def run() -> None:
+        async with FakeAsyncRedis(**options) as client:
+            probes = Probes(Appender(client, limit), retry_after_seconds=7)
+            routes = [Route(f"/{name}", getattr(probes, name)) for name in ("healthz", "readyz", "metrics")]
+            await check(Starlette(routes=routes), client)
+
+    asyncio.run(run())
+
+
+def away() -> FakeServer:
+    server = FakeServer()
+    server.connected = False
+    return server
+
+
+@pytest.mark.parametrize("options", [{}, {"server": away()}], ids=["up", "away"])
+def test_it_is_alive_whether_redis_is_or_not(options: dict[str, Any]) -> None:
+    async def check(app: Any, client: FakeAsyncRedis) -> None:
+        answer = await ask(app, "/healthz", "GET")
+        assert (answer.status, answer.body) == (200, b"ok\n")
+
+    probe(check, **options)
+
+
+def test_it_is_ready_while_redis_takes_callbacks_and_leaves_no_trace_in_the_inbox() -> None:
+    async def check(app: Any, client: FakeAsyncRedis) -> None:
+        answer = await ask(app, "/readyz", "GET")
+        assert (answer.status, json.loads(answer.body)) == (200, {"ready": True, "redis": "ok"})
+        assert await client.keys() == [inbox.PROBE.encode()]
+
+    probe(check)
+
+
+def test_it_is_not_ready_while_redis_is_away_and_says_so() -> None:
+    async def check(app: Any, client: FakeAsyncRedis) -> None:
+        answer = await ask(app, "/readyz", "GET")
+        assert (answer.status, answer.header("retry-after")) == (503, "7")
+        said = json.loads(answer.body)
+        assert said == {"ready": False, "redis": "Redis cannot take it (ConnectionError)"}
+
+    probe(check, server=away())
+
+
+def test_it_is_not_ready_while_the_inbox_is_full_and_is_again_when_it_is_not() -> None:
+    async def check(app: Any, client: FakeAsyncRedis) -> None:
+        await Appender(client, 1).append([("fleet", pack(a_callback()))], NOW)
+        answer = await ask(app, "/readyz", "GET")
+        assert (answer.status, json.loads(answer.body)["redis"]) == (503, "the inbox holds as many callbacks as it may")
+        await client.delete(inbox.INBOX)
+        assert (await ask(app, "/readyz", "GET")).status == 200
+
+    probe(check)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ReadOnlyError("You can't write against a read only replica."),
+        OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
+        ResponseError("MISCONF Errors writing to the AOF file"),
+        ConnectionResetError(),
+    ],
+    ids=lambda it: type(it).__name__,
+)
+def test_it_is_not_ready_while_redis_takes_no_writes(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script alone does not tell: with no callback to append it writes nothing."""
+
+    async def refuse(*args: Any, **keys: Any) -> None:
+        raise error
+
+    async def check(app: Any, client: FakeAsyncRedis) -> None:
+        monkeypatch.setattr(client, "set", refuse)
+        answer = await ask(app, "/readyz", "GET")
+        assert answer.status == 503
+        assert json.loads(answer.body) == {"ready": False, "redis": f"Redis cannot take it ({type(error).__name__})"}
+
+    probe(check)
+
+
+def test_the_metrics_have_the_ledger_of_redis_and_the_figures_of_the_process() -> None:
+    async def check(app: Any, client: FakeAsyncRedis) -> None:
+        await Appender(client, 10).append([("fleet", pack(a_callback()))] * 2, NOW)
+        answer = await ask(app, "/metrics", "GET")
+        assert answer.status == 200
+        assert answer.header("content-type") == "text/plain; version=0.0.4; charset=utf-8"
+        lines = answer.body.decode().splitlines()
+        assert 'callbox_appended_total{source="fleet"} 2.0' in lines
+        assert "callbox_inbox_callbacks 2.0" in lines
+        assert "callbox_redis_up 1.0" in lines
+        assert any(line.startswith("callbox_group_callbacks_bucket") for line in lines)
+
+    probe(check)
+
+
+def test_the_metrics_are_there_while_redis_is_away() -> None:
+    async def check(app: Any, client: FakeAsyncRedis) -> None:
+        answer = await ask(app, "/metrics", "GET")
+        assert answer.status == 200
+        assert "callbox_redis_up 0.0" in answer.body.decode().splitlines()
+
+    probe(check, server=away())

@@ -1,0 +1,413 @@
+"""One request to /callbacks/: what is accepted, what is refused and in which words, and what is kept of it."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from ipaddress import ip_network
+from typing import Any, get_args
+from uuid import UUID
+
+import pytest
+from prometheus_client import Counter, Histogram
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from ingress.receive import Receiver
+from shared.callback import Callback, time_of
+from shared.config import Settings, Source
+from shared.errors import Rejected
+from shared.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
+from shared.providers import PROVIDERS, Reply
+from shared.signing import Reason
+from tests.ingress.conftest import AWAY, NOW, Answer, Caller, Kept, ask, settle
+
+TOKEN = "t0ken-that-nobody-guesses"
+SETTINGS = Settings(body_limit_bytes=100, body_seconds=0.02, retry_after_seconds=7)
+SOURCES = {
+    "fleet": Source("fleet", "stub", secrets=("s",)),
+    "otp": Source("otp", "stub", token=TOKEN),
+    "near": Source("near", "stub", secrets=("s",), allow_ips=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))),
+}
+
+
+class Stub:
+    """A provider that believes everyone, unless told otherwise; it keeps what it was asked."""
+
+    METHODS = ("POST", "GET")
+    HEADERS = frozenset({"x-kind"})
+    SIGNS = True
+    TIMEZONE = "UTC"
+    OPTIONS: Mapping[str, Any] = {}
+    REPLY = Reply(b"fine", "text/plain", None, 202)
+
+    def __init__(self, trouble: Exception | None = None, reply: Reply = REPLY) -> None:
+        self.REPLY = reply
+        self.asked: list[Callback] = []
+        self._trouble = trouble
+
+    def verify(self, callback: Callback, source: Source) -> str:
+        self.asked.append(callback)
+        if self._trouble is not None:
+            raise self._trouble
+        return "secret-1"
+
+
+class Ingress:
+    """The endpoint behind its two addresses, with everything around it in memory."""
+
+    def __init__(self, provider: Stub | None = None, committer: Kept | None = None) -> None:
+        self.provider = provider or Stub()
+        self.kept = committer or Kept()
+        providers: Any = {"stub": self.provider}
+        receiver = Receiver(SOURCES, providers, self.kept, SETTINGS, lambda: NOW)  # type: ignore[arg-type]
+        routes = [Route("/callbacks/{source}", receiver), Route("/callbacks/{source}/{token}", receiver)]
+        self.app = Starlette(routes=routes)
+
+    def ask(self, *args: Any, **keys: Any) -> Answer:
+        return asyncio.run(ask(self.app, *args, **keys))
+
+
+def count(metric: Counter | Histogram, **labels: str) -> float:
+    """How often it was counted, over all the labels that are not given."""
+    samples = [sample for family in metric.collect() for sample in family.samples]
+    return sum(
+        it.value for it in samples if it.name.endswith(("_total", "_count")) and labels.items() <= it.labels.items()
+    )
+
+
+@pytest.fixture
+def outcome() -> Callable[[], dict[tuple[str, str], float]]:
+    """The requests counted since the test began, by source and outcome; each outcome is explained in the metric."""
+
+    def counts() -> dict[tuple[str, str], float]:
+        samples = [sample for family in REQUESTS.collect() for sample in family.samples]
+        return {(it.labels["source"], it.labels["outcome"]): it.value for it in samples if it.name.endswith("_total")}
+
+    before = counts()
+
+    def since() -> dict[tuple[str, str], float]:
+        new = {key: value - before.get(key, 0) for key, value in counts().items() if value != before.get(key, 0)}
+        assert all(word in REQUESTS._documentation for _, word in new)
+        return new
+
+    return since
+
+
+Outcome = Callable[[], dict[tuple[str, str], float]]
+
+
+# Accepted
+
+
+def test_an_accepted_callback_is_answered_in_its_providers_words_with_its_id(outcome: Outcome) -> None:
+    ingress = Ingress()
+    answer = ingress.ask(body=b"x")
+    assert (answer.status, answer.body, answer.header("content-type")) == (202, b"fine", "text/plain")
+    (callback,) = ingress.kept.callbacks
+    assert answer.header("x-callbox-id") == str(callback.id)
+    assert (callback.id.version, callback.id.variant) == (7, UUID(int=2 << 62).variant)
+    assert abs(time_of(callback.id) - NOW).total_seconds() < 0.001
+    assert outcome() == {("fleet", "accepted"): 1}
+
+
+def test_everything_is_kept_as_it_came_but_for_the_headers_that_nobody_needs() -> None:
+    ingress = Ingress()
+    body = bytes(range(100))
+    headers = [
+        ("authorization", "Bearer s3cret"),
+        ("content-type", "x/y"),
+        ("cookie", "s3cret"),
+        ("user-agent", "them"),
+        ("x-kind", "one"),
+        ("x-kind", "two"),
+        ("x-sign", "s3cret"),
+    ]
+    ingress.ask(method="GET", query="a=%20&b=\xe4", headers=headers, body=[body[:40], body[40:]])
+    (callback,) = ingress.kept.callbacks
+    assert callback == Callback(
+        id=callback.id,
+        source="fleet",
+        provider="stub",
+        received_at=NOW,
+        method="GET",
+        query="a=%20&b=\xe4",
+        headers={"content-type": "x/y", "user-agent": "them", "x-kind": "one, two"},
+        body=body,
+        remote_ip="192.0.2.7",
+    )
+
+
+def test_the_provider_sees_all_of_the_request_and_a_repeated_header_as_one() -> None:
+    ingress = Ingress()
+    headers = [("x-sign", "good"), ("authorization", "Bearer a"), ("x-sign", "bad")]
+    ingress.ask(headers=headers, body=b"x")
+    (callback,) = ingress.provider.asked
+    assert callback.headers == {"x-sign": "good, bad", "authorization": "Bearer a"}
+    assert (callback.path, callback.body) == ("/callbacks/fleet", b"x")
+
+
+def test_nothing_is_answered_before_the_callback_is_committed() -> None:
+    async def check() -> None:
+        ingress = Ingress(committer=Kept(gate=(gate := asyncio.Event())))
+        caller = Caller(body=b"x")
+        asking = asyncio.create_task(caller.ask(ingress.app))
+        await ingress.kept.asked.wait()
+        await settle()
+        assert caller.sent == []
+        gate.set()
+        assert (await asking).status == 202
+
+    asyncio.run(check())
+
+
+def test_the_same_callback_twice_gets_the_same_answer_and_an_id_of_its_own() -> None:
+    ingress = Ingress()
+    first, second = ingress.ask(body=b"x"), ingress.ask(body=b"x")
+    assert (first.status, first.body) == (second.status, second.body)
+    ids = [answer.header("x-callbox-id") for answer in (first, second)]
+    assert ids == [str(callback.id) for callback in ingress.kept.callbacks]
+    assert ids[0] != ids[1]
+
+
+def test_what_proved_a_callback_and_how_long_it_took_is_counted() -> None:
+    proofs, times = count(PROOFS, source="fleet", proof="secret-1"), count(ACKNOWLEDGE_SECONDS, source="fleet")
+    Ingress().ask()
+    assert count(PROOFS, source="fleet", proof="secret-1") == proofs + 1
+    assert count(ACKNOWLEDGE_SECONDS, source="fleet") == times + 1
+
+
+# Address
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        (f"/callbacks/otp/{TOKEN}", ""),
+        (f"/callbacks/otp/{TOKEN}", "a=1"),
+        (f"/callbacks/otp/{TOKEN}", "token=wrong"),
+        ("/callbacks/otp", f"token={TOKEN}"),
+        ("/callbacks/otp", f"a=1&token={TOKEN}&b=2"),
+        ("/callbacks/otp", f"token={TOKEN.replace('-', '%2D')}"),
+    ],
+)
+def test_the_token_may_stand_in_the_path_or_the_query_and_is_not_kept(path: str, query: str) -> None:
+    ingress = Ingress()
+    assert ingress.ask(path, query=query).status == 202
+    (callback,) = ingress.kept.callbacks
+    assert TOKEN not in repr(callback)
+    assert "token" not in callback.query
+    assert ("a=1" in callback.query) is ("a=1" in query)
+
+
+UNKNOWN = [
+    ("/callbacks/nobody", ""),
+    ("/callbacks/nobody/token", ""),
+    ("/callbacks/FLEET", ""),
+    ("/callbacks/fleet\0", ""),
+    ("/callbacks/otp", ""),
+    ("/callbacks/otp", "token="),
+    ("/callbacks/otp", f"token={TOKEN}x"),
+    ("/callbacks/otp", f"token={TOKEN[:-1]}"),
+    ("/callbacks/otp", f"token={TOKEN.upper()}"),
+    ("/callbacks/otp", f"token=wrong&token={TOKEN}"),
+    ("/callbacks/otp", f"Token={TOKEN}"),
+    ("/callbacks/otp/wrong", ""),
+    ("/callbacks/otp/wrong", f"token={TOKEN}"),
+    ("/callbacks/otp/\xe4", ""),
+    ("/callbacks/otp/\udc80", ""),
+    (f"/callbacks/fleet/{TOKEN}", ""),
+    ("/callbacks/fleet/x", ""),
+]
+
+
+@pytest.mark.parametrize("reply", [Stub.REPLY, Reply(b"success", "text/plain", b"error")], ids=["plain", "own words"])
+def test_a_wrong_address_is_not_found_whatever_is_wrong_with_it(reply: Reply, outcome: Outcome) -> None:
+    """At a source in its provider's words; what was wrong with a token is not to be learned."""
+    ingress = Ingress(Stub(reply=reply))
+    answers = {}
+    for path, query in UNKNOWN:
+        caller = Caller(query=query, body=b"x")
+        caller.scope["path"] = path
+        answers[path, query] = asyncio.run(caller.ask(ingress.app))
+    assert {answer.status for answer in answers.values()} == {404}
+    assert ingress.provider.asked == ingress.kept.callbacks == []
+    assert {answer.read for answer in answers.values()} == {0}
+    assert {word for _, word in outcome()} == {"not_found"}
+    of_sources = {
+        str(answer.said)
+        for (path, _), answer in answers.items()
+        if path.startswith(("/callbacks/otp", "/callbacks/fleet/"))
+    }
+    assert len(of_sources) == 1
+    assert (str(reply.error) in of_sources.pop()) or reply.error is None
+
+
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "PATCH", "DELETE", "TRACE", "post", "X"])
+def test_a_method_that_the_provider_does_not_use_is_refused_with_those_it_does(method: str, outcome: Outcome) -> None:
+    ingress = Ingress()
+    answer = ingress.ask(method=method, body=b"x")
+    assert (answer.status, answer.header("allow"), answer.error) == (405, "POST, GET", "use POST or GET")
+    assert answer.read == 0
+    assert ingress.kept.callbacks == []
+    assert outcome() == {("fleet", "wrong_method"): 1}
+
+
+@pytest.mark.parametrize("method", ["OPTIONS", "PATCH"])
+def test_without_its_token_an_address_tells_no_methods(method: str) -> None:
+    assert Ingress().ask("/callbacks/otp", method=method).status == 404
+
+
+# Body
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "word"),
+    [
+        ([("content-length", "101")], [b"x"], 413, "too_large"),
+        ([], [b"x" * 60, b"x" * 60], 413, "too_large"),
+        ([("content-encoding", "gzip")], [b"x"], 415, "encoding"),
+        ([], [], 408, "timeout"),
+    ],
+)
+def test_a_body_that_will_not_do_is_refused_and_the_connection_closed(
+    headers: list[tuple[str, str]], body: list[bytes], status: int, word: str, outcome: Outcome
+) -> None:
+    ingress = Ingress()
+    answer = ingress.ask(headers=headers, body=body)
+    assert (answer.status, answer.header("connection")) == (status, "close")
+    assert answer.error
+    assert answer.header("x-callbox-id") is None
+    assert ingress.provider.asked == ingress.kept.callbacks == []
+    assert outcome() == {("fleet", word): 1}
+
+
+def test_a_caller_that_hangs_up_is_not_answered_and_nothing_is_kept(outcome: Outcome) -> None:
+    ingress = Ingress()
+    caller = Caller(body=[b"begun", None])
+    asyncio.run(ingress.app(caller.scope, caller.receive, caller.send))
+    assert caller.sent == []
+    assert ingress.provider.asked == ingress.kept.callbacks == []
+    assert outcome() == {("fleet", "gone"): 1}
+
+
+# Proof
+
+
+@pytest.mark.parametrize("reply", [Stub.REPLY, Reply(b"success", "text/plain", b"error")], ids=["plain", "own words"])
+def test_what_is_not_proven_gets_one_answer_for_every_reason(
+    reply: Reply, outcome: Outcome, told: list[dict[str, Any]]
+) -> None:
+    answers = []
+    for reason in get_args(Reason):
+        before = count(REFUSALS, source="fleet", reason=reason)
+        ingress = Ingress(Stub(Rejected(reason), reply))
+        answers.append(ingress.ask(body=b"x"))
+        assert ingress.kept.callbacks == []
+        assert count(REFUSALS, source="fleet", reason=reason) == before + 1
+        assert told.pop() == {"event": "rejected", "log_level": "warning", "source": "fleet", "reason": reason}
+        assert told == []
+    assert {answer.status for answer in answers} == {401}
+    assert len({str(answer.said) for answer in answers}) == 1
+    assert answers[0].header("x-callbox-id") is None
+    assert answers[0].body == reply.error or answers[0].error == "not proven"
+    assert outcome() == {("fleet", "rejected"): len(answers)}
+
+
+@pytest.mark.parametrize(
+    ("client", "kept"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7%eth0", "2001:db8::7"),
+    ],
+)
+def test_from_an_allowed_address_a_callback_is_taken_and_the_address_kept(client: str, kept: str) -> None:
+    ingress = Ingress()
+    assert ingress.ask("/callbacks/near", client=(client, 1)).status == 202
+    assert [callback.remote_ip for callback in ingress.kept.callbacks] == [kept]
+
+
+@pytest.mark.parametrize(
+    ("client", "reason"),
+    [
+        (("198.51.100.7", 1), "address_not_allowed"),
+        (("2001:db9::7", 1), "address_not_allowed"),
+        (("::ffff:198.51.100.7", 1), "address_not_allowed"),
+        (("/run/ingress.sock", 0), "address_unknown"),
+        (("", 0), "address_unknown"),
+        (None, "address_unknown"),
+    ],
+)
+def test_from_another_address_a_callback_is_not_proven(
+    client: tuple[str, int] | None, reason: str, told: list[dict[str, Any]]
+) -> None:
+    ingress = Ingress()
+    answer = ingress.ask("/callbacks/near", client=client)
+    unproven = Ingress(Stub(Rejected("signature_wrong"))).ask("/callbacks/near")
+    assert answer.said == unproven.said
+    assert ingress.provider.asked == ingress.kept.callbacks == []
+    assert told[0]["reason"] == reason
+
+
+@pytest.mark.parametrize("client", [None, ("/run/ingress.sock", 0)])
+def test_where_any_address_will_do_an_unknown_one_does(client: tuple[str, int] | None) -> None:
+    ingress = Ingress()
+    assert ingress.ask(client=client).status == 202
+    assert [callback.remote_ip for callback in ingress.kept.callbacks] == [None]
+
+
+# Trouble of ours (promise P6)
+
+
+@pytest.mark.parametrize("reply", [Stub.REPLY, Reply(b"success", "text/plain", b"error")], ids=["plain", "own words"])
+@pytest.mark.parametrize(
+    ("in_verify", "in_commit", "logged"),
+    [(None, AWAY, []), (None, RuntimeError("s"), ["request failed"]), (RuntimeError("s"), None, ["request failed"])],
+    ids=["Redis is away", "a fault in the commit", "a fault in the provider"],
+)
+def test_a_trouble_of_ours_asks_the_provider_to_send_again(
+    in_verify: Exception | None,
+    in_commit: Exception | None,
+    logged: list[str],
+    reply: Reply,
+    outcome: Outcome,
+    told: list[dict[str, Any]],
+) -> None:
+    ingress = Ingress(Stub(in_verify, reply), Kept(in_commit))
+    answer = ingress.ask(body=b"x")
+    assert (answer.status, answer.header("retry-after")) == (503, "7")
+    assert answer.body == reply.error or answer.error == "cannot keep it now, send it again"
+    assert answer.header("x-callbox-id") is None
+    assert ingress.kept.callbacks == []
+    assert [event["event"] for event in told] == logged
+    assert outcome() == {("fleet", "unavailable"): 1}
+
+
+def test_the_log_of_a_trouble_has_no_word_of_the_request(told: list[dict[str, Any]]) -> None:
+    Ingress(Stub(RuntimeError())).ask(f"/callbacks/otp/{TOKEN}", query="phone=%2B49151", body=b"text")
+    (event,) = told
+    assert event.keys() == {"event", "log_level", "source", "exc_info"}
+    assert event["source"] == "otp"
+
+
+# The real providers
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_of_every_provider_an_unproven_callback_is_refused_and_a_token_will_do(name: str) -> None:
+    async def check() -> None:
+        provider, kept = PROVIDERS[name], Kept()
+        source = Source("fleet", name, token=TOKEN)
+        sources = {"fleet": replace(source, token=None), "otp": replace(source, name="otp")}
+        receiver = Receiver(sources, PROVIDERS, kept, SETTINGS, lambda: NOW)  # type: ignore[arg-type]
+        app = Starlette(routes=[Route("/callbacks/{source}", receiver)])
+        for method in provider.METHODS:
+            refused = await ask(app, method=method)
+            assert refused.status == 401
+            assert provider.REPLY.error is None or refused.body == provider.REPLY.error
+            accepted = await ask(app, "/callbacks/otp", method=method, query=f"token={TOKEN}")
+            assert (accepted.status, accepted.body) == (provider.REPLY.status, provider.REPLY.body)
+        assert [callback.method for callback in kept.callbacks] == list(provider.METHODS)
+
+    asyncio.run(check())
