@@ -217,14 +217,21 @@ def status(json_wanted: bool, folder: Path) -> None:
     """
     url = config.load_settings(environment(folder)).redis_url
     with inbox.connect(redis.Redis, url, 5.0) as client:
-        total, sources = look.accounts(*inbox.look(client))
+        seen = inbox.look(client)
+    total, sources = look.accounts(seen)
     if json_wanted:
-        accounts = {name: account._asdict() for name, account in sources.items()}
+        accounts = {
+            name: {**account._asdict(), "oddities": seen.oddities.get(name, {})} for name, account in sources.items()
+        }
         say(as_json({**total._asdict(), "sources": accounts}))
         return
     rows = [(name, *account) for name, account in sources.items()]
     headings = ["source", *(field.replace("_", " ") for field in look.Account._fields)]
     say(table(headings, [*rows, ("all", *total)], numbers=frozenset(range(1, len(headings)))))
+    odd = [(name, what, count) for name, its in sorted(seen.oddities.items()) for what, count in sorted(its.items())]
+    if odd:
+        say("")
+        say(table(("source", "what was odd", "callbacks"), odd, numbers=frozenset({2})))
 
 
 @main.command()

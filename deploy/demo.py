@@ -96,7 +96,7 @@ def _unreadable(source: Source) -> Request:
 def _wait_for_drain(redis_url: str) -> None:
     ends = time.monotonic() + ARRIVAL_SECONDS
     with inbox.connect(redis.Redis, redis_url, 5.0) as client:
-        while inbox.look(client)[0].entries and time.monotonic() < ends:
+        while inbox.look(client).depth.entries and time.monotonic() < ends:
             time.sleep(0.05)
 
 

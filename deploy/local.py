@@ -288,7 +288,7 @@ class Up:
             return
         with suppress(redis.RedisError), inbox.connect(redis.Redis, url, 2.0) as client:
             inbox.Claimer(client, "up").ring(datetime.now(UTC))
-            while worker.running() and inbox.look(client)[0].entries and time.monotonic() < ends:
+            while worker.running() and inbox.look(client).depth.entries and time.monotonic() < ends:
                 time.sleep(0.05)
 
     def _bury(self, child: Child) -> None:

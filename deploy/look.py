@@ -10,7 +10,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from shared.callback import time_of
-from shared.inbox import COUNTERS, OUTCOMES, Depth, Ledger
+from shared.inbox import COUNTERS, OUTCOMES, Seen
 
 Row = dict[str, Any]
 
@@ -28,11 +28,11 @@ class Account(NamedTuple):
     oldest_pending_seconds: float | None
 
 
-def accounts(depth: Depth, ledger: Ledger) -> tuple[Account, dict[str, Account]]:
+def accounts(seen: Seen) -> tuple[Account, dict[str, Account]]:
     """The ledger in all and per source. Only the whole inbox knows its oldest entry."""
-    sources = {name: _account(counts, None) for name, counts in sorted(ledger.items())}
-    total = {counter: sum(counts[counter] for counts in ledger.values()) for counter in COUNTERS}
-    return _account(total, round(depth.oldest_seconds, 3)), sources
+    sources = {name: _account(counts, None) for name, counts in sorted(seen.ledger.items())}
+    total = {counter: sum(counts[counter] for counts in seen.ledger.values()) for counter in COUNTERS}
+    return _account(total, round(seen.depth.oldest_seconds, 3)), sources
 
 
 def _account(counts: Mapping[str, int], oldest_seconds: float | None) -> Account:

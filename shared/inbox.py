@@ -21,6 +21,7 @@ from shared.errors import Unavailable
 
 INBOX = "callbox:inbox"
 LEDGER = "callbox:ledger"
+ODDITIES = "callbox:oddities"
 PROBE = "callbox:probe"
 GROUP = "drain"
 MEMORY_SHARE = 0.8  # of Redis's maxmemory; the rest is for Celery and the drain
@@ -28,6 +29,8 @@ MEMORY_SHARE = 0.8  # of Redis's maxmemory; the rest is for Celery and the drain
 # What the ledger counts. For every source: appended - repeat = stored + duplicate + dead + ignored + pending.
 OUTCOMES = ("stored", "duplicate", "dead", "ignored")
 COUNTERS = ("appended", "repeat", *OUTCOMES)
+
+ODDITIES_COUNTED = 1000  # kinds of them, over all sources
 
 _HANDED_BACK_MS = 3_600_000  # older than any reclaim limit: free for the next worker
 _APPEND, _ACKNOWLEDGE, _LEAVE = (
@@ -52,7 +55,23 @@ class Depth(NamedTuple):
     oldest_seconds: float
 
 
-Ledger = Mapping[str, Mapping[str, int]]  # source → counter → count
+class Settled(NamedTuple):
+    """What became of an entry, and what was odd about its callback: short phrases without data."""
+
+    entry: Entry
+    outcome: str
+    oddities: Sequence[str] = ()
+
+
+Counts = Mapping[str, Mapping[str, int]]  # source → what → how many
+
+
+class Seen(NamedTuple):
+    """The inbox at one moment."""
+
+    depth: Depth
+    ledger: Counts  # by the names in COUNTERS
+    oddities: Counts
 
 
 def connect(kind: type[Client], url: str, timeout_seconds: float) -> Client:
@@ -91,8 +110,8 @@ class Appender:
         except (RedisError, OSError) as error:
             raise Unavailable(_say(error)) from error
 
-    async def look(self) -> tuple[Depth, Ledger]:
-        """Depth and ledger. Raises Unavailable."""
+    async def look(self) -> Seen:
+        """Depth, ledger and oddities. Raises Unavailable."""
         try:
             async with self._client.pipeline(transaction=False) as pipe:
                 _ask(pipe)
@@ -140,12 +159,12 @@ class Claimer:
         """Lets any worker reclaim these at once."""
         self._set_idle(entries, _HANDED_BACK_MS)
 
-    def acknowledge(self, outcomes: Iterable[tuple[Entry, str]]) -> int:
-        """Takes the entries out and counts their outcomes, in one step; how many were still there to take."""
-        arguments: list[Any] = [GROUP]
-        for entry, outcome in outcomes:
-            arguments += (entry.id, entry.source, outcome)
-        taken: int = self._acknowledge(keys=[INBOX, LEDGER], args=arguments)
+    def acknowledge(self, settled: Iterable[Settled]) -> int:
+        """Takes the entries out and counts what became of them, in one step; how many were still there to take."""
+        arguments: list[Any] = [GROUP, ODDITIES_COUNTED]
+        for (id, source, _), outcome, oddities in settled:
+            arguments += (id, source, outcome, "\n".join(oddities))
+        taken: int = self._acknowledge(keys=[INBOX, LEDGER, ODDITIES], args=arguments)
         return taken
 
     def ring(self, now: datetime) -> None:
@@ -180,8 +199,8 @@ class Claimer:
         return call()
 
 
-def look(client: redis.Redis) -> tuple[Depth, Ledger]:
-    """Depth and ledger, for commands. Raises redis.RedisError."""
+def look(client: redis.Redis) -> Seen:
+    """Depth, ledger and oddities, for commands. Raises redis.RedisError."""
     with client.pipeline(transaction=False) as pipe:
         _ask(pipe)
         return _answer(pipe.execute())
@@ -201,19 +220,25 @@ def _ask(pipe: Any) -> None:
     pipe.xlen(INBOX)
     pipe.xrange(INBOX, count=1)
     pipe.hgetall(LEDGER)
+    pipe.hgetall(ODDITIES)
 
 
-def _answer(answers: Sequence[Any]) -> tuple[Depth, Ledger]:
-    (seconds, microseconds), entries, first, counts = answers
+def _answer(answers: Sequence[Any]) -> Seen:
+    (seconds, microseconds), entries, first, counts, odd = answers
     oldest = 0.0
     if first:
         appended_ms = int(first[0][0].split(b"-")[0])
         oldest = max(0.0, seconds + microseconds / 1e6 - appended_ms / 1000)
-    ledger: dict[str, dict[str, int]] = {}
+    ledger = {source: {**dict.fromkeys(COUNTERS, 0), **its} for source, its in _by_source(counts).items()}
+    return Seen(Depth(entries, oldest), ledger, _by_source(odd))
+
+
+def _by_source(counts: Mapping[bytes, bytes]) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
     for field, count in counts.items():
-        source, _, counter = field.decode(errors="replace").rpartition(":")
-        ledger.setdefault(source, dict.fromkeys(COUNTERS, 0))[counter] = int(count)
-    return Depth(entries, oldest), ledger
+        source, _, what = field.decode(errors="replace").partition(":")
+        found.setdefault(source, {})[what] = int(count)
+    return found
 
 
 def _pairs(answer: Any) -> Iterable[tuple[Any, Any]]:

@@ -12,7 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from shared.inbox import OUTCOMES, Depth, Ledger
+from shared.inbox import OUTCOMES, Seen
 
 _OWN = CollectorRegistry()
 
@@ -48,16 +48,16 @@ GROUP_SIZE = Histogram(
 
 
 class InboxCollector(Collector):
-    """Depth, age and ledger of the inbox, as read just before; None when Redis did not answer."""
+    """Depth, age, ledger and oddities of the inbox, as read just before; None when Redis did not answer."""
 
-    def __init__(self, seen: tuple[Depth, Ledger] | None) -> None:
+    def __init__(self, seen: Seen | None) -> None:
         self._seen = seen
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("callbox_redis_up", "1 when Redis answered", value=float(self._seen is not None))
         if self._seen is None:
             return
-        depth, ledger = self._seen
+        depth, ledger, oddities = self._seen
         yield GaugeMetricFamily("callbox_inbox_callbacks", "Callbacks that wait for a worker", value=depth.entries)
         yield GaugeMetricFamily(
             "callbox_inbox_oldest_seconds", "Age of the oldest callback that waits", value=depth.oldest_seconds
@@ -74,10 +74,19 @@ class InboxCollector(Collector):
             repeats.add_metric([source], counts["repeat"])
             for outcome in OUTCOMES:
                 outcomes.add_metric([source, outcome], counts[outcome])
-        yield from (appended, repeats, outcomes)
+        odd = CounterMetricFamily(
+            "callbox_oddities",
+            "Callbacks in which something was repaired, contradicted itself, was not documented or conflicted with an "
+            "event stored before: rising counts mean that a provider changed its format",
+            labels=["source", "what"],
+        )
+        for source, counts in oddities.items():
+            for what, count in counts.items():
+                odd.add_metric([source, what], count)
+        yield from (appended, repeats, outcomes, odd)
 
 
-def render(seen: tuple[Depth, Ledger] | None) -> bytes:
+def render(seen: Seen | None) -> bytes:
     """All metrics in Prometheus's text format 0.0.4."""
     processes = _OWN
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:

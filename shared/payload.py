@@ -7,7 +7,7 @@ whatever the bytes.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, NoReturn
@@ -22,6 +22,7 @@ INTEGER_MAX = 2**31 - 1  # PostgreSQL's integer
 SMALLINT_MAX = 2**15 - 1
 DECIMAL_DIGITS = 20  # before and after the point
 FORM_FIELDS = 200
+UNDOCUMENTED_NOTED = 10  # of one payload, at most
 EXTRA_DEPTH = 16
 EXTRA_VALUES = 1000
 EXTRA_TEXT_CHARS = 4096
@@ -32,10 +33,12 @@ TIME_UNREADABLE = "unreadable time"
 NUMBER_UNREADABLE = "unreadable number"
 TEXT_UNREADABLE = "unreadable text"
 EXTRA_CUT = "extra cut"
+UNDOCUMENTED = "undocumented field"
 STATUS_UNKNOWN = "unknown status"
 STATUS_CONTRADICTED = "status contradicts text"
 
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z_.-]{0,39}")  # without digits: a torn payload may have a number here
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 _NOT_FINITE = re.compile(r"[+-]?(?:s?nan[0-9]*|inf(?:inity)?)", re.IGNORECASE)
 _TIME = re.compile(
@@ -159,8 +162,13 @@ class Fields:
             self._used.add(name)
         return time
 
-    def rest(self, *kept: str, **ours: Any) -> dict[str, Any]:
-        """An event's `extra`: what no reader took, the fields named here, `ours` where not None, and the notes."""
+    def rest(self, documented: Set[str], *kept: str, **ours: Any) -> dict[str, Any]:
+        """An event's `extra`: what no reader took, the fields named here, `ours` where not None, and the notes.
+
+        A field that the provider does not document is noted by its name: so a new format is heard of.
+        """
+        for name in sorted(self.names() - documented)[:UNDOCUMENTED_NOTED]:
+            self.note(f"{UNDOCUMENTED} {name}" if _FIELD_NAME.fullmatch(name) else UNDOCUMENTED)
         budget = _Budget()
         extra: dict[str, Any] = {}
         for name, value in self.values.items():

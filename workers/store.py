@@ -48,10 +48,12 @@ log = logs.get(__name__)
 
 
 class Result(NamedTuple):
-    """What became of one callback; `repeat` when it stands already under another inbox entry."""
+    """What became of one callback. `repeat`: it stands already under another inbox entry; `conflict`: one of its
+    events has the key of an event stored before, and another content."""
 
     outcome: str
     repeat: bool
+    conflict: bool
 
 
 class Store:
@@ -108,12 +110,12 @@ class Store:
         connection = self._connected()
         with connection.transaction():
             rows = connection.execute(_STORE, parameters).fetchall()
-            results = [Result(outcome, repeat) for _, outcome, repeat, _ in rows]
-            raced = [n for n, _, _, raced in rows if raced]
+            results = [Result(outcome, repeat, conflict) for _, outcome, repeat, conflict, _ in rows]
+            raced = [n for n, *_, raced in rows if raced]
             if raced:
                 settled = connection.execute(_SETTLE, _settling({n: batch[n] for n in raced}))
-                for n, outcome, repeat in settled:
-                    results[n] = Result(outcome, repeat)
+                for n, *result in settled:
+                    results[n] = Result(*result)
         return results
 
     def _connected(self) -> "psycopg.Connection[tuple[Any, ...]]":

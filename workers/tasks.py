@@ -15,10 +15,11 @@ from redis import RedisError
 from shared import logs
 from shared.config import Settings, Source
 from shared.errors import Unavailable
-from shared.inbox import Claimer, Entry
+from shared.inbox import Claimer, Entry, Settled
 from workers import parse
 from workers.store import Result, Store
 
+CONFLICT = "conflict"  # the oddity of a callback that repeats the key of an event with another content
 PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)  # while PostgreSQL is away; the last one repeats
 
 log = logs.get(__name__)
@@ -94,9 +95,9 @@ class Drain:
             if results is None:
                 self._claimer.hand_back(left)
                 return False
-            outcomes = ["repeat" if result.repeat else result.outcome for result in results]
-            self._claimer.acknowledge(zip(batch, outcomes, strict=True))
-            counts.update(outcomes)
+            settled = [_settle(*pair) for pair in zip(parsed, results, strict=True)]
+            self._claimer.acknowledge(settled)
+            counts.update(it.outcome for it in settled)
             del left[: len(batch)]
         return True
 
@@ -114,6 +115,16 @@ class Drain:
             self._sleep(pause)
             self._claimer.renew(claimed)
         return None
+
+
+def _settle(parsed: parse.Parsed, result: Result) -> Settled:
+    """How the ledger counts a callback: a repeat stands in PostgreSQL under another entry, with its oddities."""
+    if result.repeat:
+        return Settled(parsed.entry, "repeat")
+    oddities = {note for event in parsed.events for note in event.extra.get("notes", ())}
+    if result.conflict:
+        oddities.add(CONFLICT)
+    return Settled(parsed.entry, result.outcome, sorted(oddities))
 
 
 def _pauses() -> Iterator[float]:

@@ -28,6 +28,7 @@ class Provider(Protocol):
 
     METHODS: tuple[str, ...]  # the HTTP methods it uses
     HEADERS: frozenset[str]  # headers that `parse` needs, lower case; never a credential
+    FIELDS: frozenset[str]  # every field its documentation names; another one is noted, and counted
     SIGNS: bool  # whether any kind of its callbacks can be signed
     TIMEZONE: str  # the zone of its times without one
     OPTIONS: Mapping[str, Option]  # its own keys in a source's configuration

@@ -33,6 +33,11 @@ from shared.providers import Reply
 
 METHODS = ("POST", "PATCH")
 HEADERS: frozenset[str] = frozenset()
+FIELDS = frozenset(
+    "id endpoint organisation source_address source_address_type dest_address destination_address payload dcs pid udh "
+    "multi_part_info submit_date final_date expiry_date retry_date last_delivery_attempt delivery_attempt sms_type "
+    "status detail iccid imsi msisdn smsforwarderId".split()
+)
 SIGNS = True
 TIMEZONE = "UTC"
 OPTIONS: Mapping[str, Option] = {}
@@ -102,7 +107,7 @@ def _message(fields: Fields, source: Source) -> InboundMessage:
         part_number=number,
         part_count=count,
         sent_at=fields.time("submit_date", source.timezone),
-        extra=fields.rest("dcs", bytes_hex=content),
+        extra=fields.rest(FIELDS, "dcs", bytes_hex=content),
     )
 
 
@@ -118,7 +123,7 @@ def _receipt(fields: Fields, source: Source) -> DeliveryReport:
         status=status,
         provider_status=decided,
         occurred_at=fields.time("final_date", source.timezone),
-        extra=fields.rest(),
+        extra=fields.rest(FIELDS),
     )
 
 

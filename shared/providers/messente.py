@@ -14,7 +14,7 @@ Messaging API / "Delivery Report".
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +30,11 @@ from shared.providers import Reply
 
 METHODS = ("POST", "GET")
 HEADERS: frozenset[str] = frozenset()
+FIELDS = frozenset(
+    "msg_id sub_msg_id channel recipient time text sender "  # inbound
+    "message_id omnimessage_id to status err error timestamp price_info statuses "  # receipts
+    "sms_unique_id stat".split()  # the older API's receipts
+)
 SIGNS = True
 TIMEZONE = "UTC"
 OPTIONS: Mapping[str, Option] = {}
@@ -77,7 +82,8 @@ def parse(callback: Callback, source: Source) -> Iterator[Event | Malformed]:
     """A POST is read from its body alone and a GET from its query alone: a signature covers nothing else."""
     if callback.method == "GET":
         fields = Fields.from_form(b"", callback.query)
-        yield _receipt(fields, fields.identity("sms_unique_id"), _older_word(fields), source)
+        # Its URL may have had parameters of the user's own, which are none of the provider's.
+        yield _receipt(fields, fields.identity("sms_unique_id"), _older_word(fields), source, fields.names())
         return
     fields = Fields.from_json(callback.body)
     if isinstance(fields.values.get("statuses"), list):
@@ -107,7 +113,7 @@ def _message(fields: Fields, source: Source) -> InboundMessage:
         recipient=fields.phone("recipient", a2p_max_digits=source.a2p_max_digits),
         text=fields.text("text") or "",
         sent_at=fields.time("time", source.timezone),
-        extra=fields.rest("sub_msg_id"),
+        extra=fields.rest(FIELDS, "sub_msg_id"),
     )
 
 
@@ -120,7 +126,9 @@ def _state(fields: Fields, source: Source) -> DeliveryReport:
     return _receipt(fields, message_id, word, source)
 
 
-def _receipt(fields: Fields, message_id: str, word: str | None, source: Source) -> DeliveryReport:
+def _receipt(
+    fields: Fields, message_id: str, word: str | None, source: Source, documented: Set[str] = FIELDS
+) -> DeliveryReport:
     word = word.upper() if word else None
     status = STATUSES.get(word) if word else Status.QUEUED
     if status is None:
@@ -147,7 +155,7 @@ def _receipt(fields: Fields, message_id: str, word: str | None, source: Source) 
         occurred_at=fields.time("timestamp", source.timezone),
         price=price.decimal("total_price"),
         parts=price.integer("parts_count"),
-        extra=fields.rest(),
+        extra=fields.rest(documented),
     )
 
 

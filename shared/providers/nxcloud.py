@@ -33,6 +33,10 @@ from shared.providers import Reply
 
 METHODS = ("POST", "GET")
 HEADERS = frozenset({"action"})
+FIELDS = frozenset(
+    "messageid phone status result drtime sendtime price currency rate size ext "  # of the SMS product
+    "messageId type toPhone fromPhone content receiveTime smsStatus".split()  # of DID numbers
+)
 SIGNS = True
 TIMEZONE = "Asia/Shanghai"
 OPTIONS: Mapping[str, Option] = {
@@ -150,7 +154,7 @@ def _message(fields: Fields, source: Source) -> InboundMessage:
         recipient=_phone(fields, source, "toPhone"),
         text=fields.text("content") or "",
         sent_at=fields.time("receiveTime", source.timezone),
-        extra=fields.rest(),
+        extra=fields.rest(FIELDS),
     )
 
 
@@ -169,7 +173,7 @@ def _receipt(fields: Fields, source: Source, key: tuple[Any, ...], phone: str | 
         price=fields.decimal("price"),
         currency=fields.word("currency"),
         parts=fields.integer("size"),
-        extra=fields.rest("result", bulk_messageid=bulk and bulk[1]),
+        extra=fields.rest(FIELDS, "result", bulk_messageid=bulk and bulk[1]),
     )
 
 

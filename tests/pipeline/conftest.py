@@ -105,7 +105,7 @@ class Running:
 
     def drained(self) -> bool:
         with suppress(redis.RedisError), inbox.connect(redis.Redis, self.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
-            return inbox.look(client)[0].entries == 0
+            return inbox.look(client).depth.entries == 0
         return False
 
     def wait_drained(self) -> None:

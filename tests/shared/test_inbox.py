@@ -59,11 +59,11 @@ def test_the_ledger_adds_up_at_every_step(client: redis.Redis, append: Any) -> N
     append(("a", b"1"), ("a", b"2"), ("b", b"3"))
     worker = claimer(client)
     entries = worker.claim(10, LINGER_SECONDS)
-    depth, ledger = inbox.look(client)
+    depth, ledger, _ = inbox.look(client)
     assert depth.entries == 3
     assert (ledger["a"]["appended"], ledger["b"]["appended"]) == (2, 1)
-    assert worker.acknowledge(zip(entries, ("stored", "repeat", "dead"), strict=True)) == 3
-    depth, ledger = inbox.look(client)
+    assert worker.acknowledge(map(inbox.Settled, entries, ("stored", "repeat", "dead"))) == 3
+    depth, ledger, _ = inbox.look(client)
     assert depth == inbox.Depth(0, 0.0)
     assert ledger["a"] == {"appended": 2, "repeat": 1, "stored": 1, "duplicate": 0, "dead": 0, "ignored": 0}
     assert ledger["b"] == {"appended": 1, "repeat": 0, "stored": 0, "duplicate": 0, "dead": 1, "ignored": 0}
@@ -73,9 +73,22 @@ def test_an_entry_acknowledged_twice_is_counted_once(client: redis.Redis, append
     append(("a", b"1"))
     worker = claimer(client)
     entries = worker.claim(10, LINGER_SECONDS)
-    assert worker.acknowledge([(entries[0], "stored")]) == 1
-    assert worker.acknowledge([(entries[0], "stored")]) == 0
-    assert inbox.look(client)[1]["a"]["stored"] == 1
+    assert worker.acknowledge([inbox.Settled(entries[0], "stored")]) == 1
+    assert worker.acknowledge([inbox.Settled(entries[0], "stored")]) == 0
+    assert inbox.look(client).ledger["a"]["stored"] == 1
+
+
+def test_oddities_are_counted_per_source_once_and_not_without_end(
+    client: redis.Redis, append: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "ODDITIES_COUNTED", 2)
+    append(("a", b"1"), ("a", b"2"), ("b", b"3"))
+    worker = claimer(client)
+    entries = worker.claim(3, LINGER_SECONDS)
+    odd = [["repaired", "unknown: status"], ["repaired"], ["one too many"]]
+    for settled in [inbox.Settled(entry, "stored", its) for entry, its in zip(entries, odd, strict=True)] * 2:
+        worker.acknowledge([settled])
+    assert inbox.look(client).oddities == {"a": {"repaired": 2, "unknown: status": 1}}
 
 
 def test_what_a_lost_worker_had_claimed_is_reclaimed_and_what_a_living_one_has_is_not(
@@ -114,7 +127,7 @@ def test_a_full_inbox_takes_all_of_a_group_or_nothing(client: redis.Redis, appen
     append(("a", b"1"), limit=2)
     with pytest.raises(Unavailable, match="as many callbacks as it may"):
         append(("a", b"2"), ("a", b"3"), limit=2)
-    depth, ledger = inbox.look(client)
+    depth, ledger, _ = inbox.look(client)
     assert depth.entries == 1
     assert ledger["a"]["appended"] == 1
 
@@ -128,10 +141,10 @@ def test_a_redis_short_of_memory_refuses_callbacks_and_still_lets_them_out(clien
         with pytest.raises(Unavailable, match="memory"):
             append(("a", b"1"))
         client.config_set("maxmemory", 1)
-        assert claimer(client).acknowledge([(entry, "stored") for entry in entries]) == 10
+        assert claimer(client).acknowledge([inbox.Settled(entry, "stored") for entry in entries]) == 10
     finally:
         client.config_set("maxmemory", 0)
-    assert inbox.look(client)[1]["a"]["stored"] == 10
+    assert inbox.look(client).ledger["a"]["stored"] == 10
 
 
 def test_the_doorbell_rings_once_until_it_is_answered(client: redis.Redis, append: Any) -> None:
@@ -175,7 +188,7 @@ def test_a_worker_leaves_only_when_nothing_is_pending_under_its_name(client: red
     entries = worker.claim(1, LINGER_SECONDS)
     worker.leave()
     assert [consumer["name"] for consumer in _consumers(client)] == [b"one"]
-    worker.acknowledge([(entries[0], "stored")])
+    worker.acknowledge([inbox.Settled(entries[0], "stored")])
     worker.leave()
     assert _consumers(client) == []
 
@@ -184,7 +197,7 @@ def test_the_age_is_that_of_the_oldest_entry(client: redis.Redis) -> None:
     seconds: Any = client.time()[0]
     client.xadd(inbox.INBOX, {"s": "a", "c": b""}, id=f"{(seconds - 100) * 1000}-0")
     client.xadd(inbox.INBOX, {"s": "a", "c": b""})
-    depth, _ = inbox.look(client)
+    depth = inbox.look(client).depth
     assert depth.entries == 2
     assert 99 < depth.oldest_seconds < 110
 

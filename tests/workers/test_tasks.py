@@ -83,7 +83,7 @@ class Flaky:
 
 
 def ledger(client: redis.Redis) -> dict[str, int]:
-    return dict(inbox.look(client)[1]["fleet"])
+    return dict(inbox.look(client).ledger["fleet"])
 
 
 def test_a_drain_empties_the_inbox_and_counts(client: redis.Redis, store: Store, rows: Rows, put: Any) -> None:
@@ -93,6 +93,16 @@ def test_a_drain_empties_the_inbox_and_counts(client: redis.Redis, store: Store,
     assert (len(rows("SELECT FROM callbacks")), len(rows("SELECT FROM inbound_messages"))) == (26, 25)
     assert client.xlen(inbox.INBOX) == 0
     assert ledger(client) == {"appended": 26, "repeat": 0, "stored": 25, "duplicate": 0, "dead": 1, "ignored": 0}
+
+
+def test_what_is_odd_is_counted_per_source(client: redis.Redis, store: Store, put: Any) -> None:
+    first = b'{"id": 1, "organisation": {"id": 1}, "payload": "hi", "colour": "red", "submit_date": {}}'
+    put(1, first)
+    put(1, first.replace(b"hi", b"ho"))
+    assert drain(client, store).run() == {"claimed": 2, "stored": 1, "duplicate": 1}
+    assert inbox.look(client).oddities == {
+        "fleet": {"undocumented field colour": 2, "unreadable time": 2, "conflict": 1}
+    }
 
 
 def test_a_drain_of_nothing_ends_at_once(client: redis.Redis, store: Store) -> None:

@@ -2,7 +2,8 @@
 -- not see its rows yet, this statement, run right after it in the same transaction, can.
 --
 -- Parameters, each a JSON array: callbacks (n, id, received_at, inbox_id) and events (id of the callback, kind, source,
--- key, print). Marks the conflicts among them, and returns n, outcome and repeat as store.sql does.
+-- key, print). Marks the conflicts among them, and returns n, outcome, repeat and conflict as
+-- store.sql does.
 WITH
 callbacks_met AS MATERIALIZED (
     SELECT * FROM jsonb_to_recordset(%(callbacks)s::jsonb) AS a (
@@ -26,5 +27,5 @@ marked AS (
     FROM callbacks_met a
     WHERE c.received_at = a.received_at AND c.id = a.id AND NOT c.conflict AND c.id IN (SELECT id FROM conflicting)
 )
-SELECT a.n, c.outcome, c.inbox_id <> a.inbox_id AS repeat
+SELECT a.n, c.outcome, c.inbox_id <> a.inbox_id AS repeat, c.conflict OR c.id IN (SELECT id FROM conflicting) AS conflict
 FROM callbacks_met a JOIN callbacks c ON c.received_at = a.received_at AND c.id = a.id

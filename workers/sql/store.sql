@@ -3,7 +3,7 @@
 -- Parameters, each a JSON array: callbacks, messages (inbound), reports (delivery), letters (dead). `n` numbers the
 -- callbacks of the batch, and an event and a letter name their callback by it; `i` numbers the events.
 --
--- Returns n, outcome, repeat, raced. `repeat` is true where the callback stands under another inbox entry (an append
+-- Returns n, outcome, repeat, conflict, raced. `repeat` is true where the callback stands under another inbox entry (an append
 -- whose answer was lost and that was sent again). `raced` is true where another transaction stored the same callback
 -- or event since this statement began: what this one cannot see of it, settle.sql finds out.
 --
@@ -15,7 +15,7 @@ arrived AS MATERIALIZED (
         query text, headers jsonb, body text, remote_ip inet, events integer)
 ),
 known AS (  -- stored by an earlier transaction
-    SELECT a.n, c.outcome, c.inbox_id <> a.inbox_id AS repeat
+    SELECT a.n, c.outcome, c.inbox_id <> a.inbox_id AS repeat, c.conflict
     FROM arrived a JOIN callbacks c ON c.received_at = a.received_at AND c.id = a.id
 ),
 fresh AS MATERIALIZED (  -- new, each callback once
@@ -156,11 +156,12 @@ new_callbacks AS (
     FROM fresh f LEFT JOIN judged j ON j.callback_id = f.id
     ORDER BY f.received_at, f.id
     ON CONFLICT (received_at, id) DO NOTHING
-    RETURNING id, outcome, inbox_id
+    RETURNING id, outcome, inbox_id, conflict
 )
 SELECT a.n,
     coalesce(k.outcome, c.outcome) AS outcome,
     coalesce(k.repeat, c.inbox_id <> a.inbox_id, false) AS repeat,
+    coalesce(k.conflict, c.conflict, false) AS conflict,
     (k.outcome IS NULL AND c.outcome IS NULL) OR coalesce(j.raced, false) AS raced
 FROM arrived a
 LEFT JOIN known k USING (n)
