@@ -82,7 +82,7 @@ class Receiver:
             provider=source.provider,
             received_at=now,
             method=scope["method"],
-            path=scope["path"],
+            path=scope["raw_path"].decode("latin-1"),
             query=query,
             headers=headers,
             body=body,

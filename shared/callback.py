@@ -25,7 +25,8 @@ COMMON_HEADERS = frozenset({"content-type", "user-agent"})
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One HTTP request of a provider. Header names are lower case; `query` is the raw query string."""
+    """One HTTP request of a provider. Header names are lower case; `path` and `query` are as they were sent, still
+    percent-encoded."""
 
     method: str
     path: str = ""

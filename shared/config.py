@@ -33,11 +33,15 @@ class ConfigError(Exception):
 
 
 class Option(NamedTuple):
-    """A key that only one provider knows: the type its value must have, and the value without one."""
+    """A key that only one provider knows: the type its value must have, the value without one, and what it means.
+
+    A `required` one has no default: a source without it is a mistake. Texts may name environment variables.
+    """
 
     type: type
     default: Any
     meaning: str
+    required: bool = False
 
 
 class Configurable(Protocol):
@@ -208,7 +212,7 @@ def _read_source(name: str, table: "_TableReader", providers: Mapping[str, Confi
     timezone = table.timezone("timezone", provider.TIMEZONE)
     digits = table.take("a2p_max_digits", int, A2P_MAX_DIGITS)
     networks = tuple(table.networks("allow_ips"))
-    options = {key: table.take(key, option.type, option.default) for key, option in provider.OPTIONS.items()}
+    options = {key: table.option(key, option) for key, option in provider.OPTIONS.items()}
     table.refuse_the_rest()
     if token is not None and not _TOKEN.fullmatch(token):
         table.say("token", "may hold letters, digits and . _ ~ - only, since it stands in the URL")
@@ -254,6 +258,14 @@ class _TableReader:
     def text(self, key: str) -> str | None:
         value = self.take(key, str, None)
         return None if value is None else self._resolve(key, value)
+
+    def option(self, key: str, option: Option) -> Any:
+        if option.required and key not in self._left:
+            self.say(key, f"is missing: {option.meaning}")
+        if option.type is not str:
+            return self.take(key, option.type, option.default)
+        text = self.text(key)
+        return option.default if text is None else text
 
     def texts(self, key: str) -> Iterator[str]:
         for index, value in enumerate(self.take(key, list, [])):

@@ -5,6 +5,7 @@ Each `verify_…` tries every secret of a source, newest first, and returns the 
 the last malformed header, is a Rejected with one of the words in `Reason`.
 """
 
+import base64
 import hashlib
 import hmac
 import json
@@ -68,9 +69,21 @@ def hmac_hex(secret: str, message: bytes, algorithm: Hash = "sha256") -> str:
     return hmac.digest(_bytes(secret), message, algorithm).hex()
 
 
-def verify_hmac(secrets: Sequence[str], message: bytes, signature: str | None, algorithm: Hash = "sha256") -> str:
-    """Checks a signature in hex of either case. Returns the secret's label; raises Rejected."""
-    given = _from_hex(signature, hashlib.new(algorithm, usedforsecurity=False).digest_size)
+def hmac_base64(secret: str, message: bytes, algorithm: Hash = "sha256") -> str:
+    """The HMAC (RFC 2104) of the message in Base64 (RFC 4648, 4)."""
+    return base64.b64encode(hmac.digest(_bytes(secret), message, algorithm)).decode()
+
+
+def verify_hmac(
+    secrets: Sequence[str],
+    message: bytes,
+    signature: str | None,
+    algorithm: Hash = "sha256",
+    written: Literal["hex", "base64"] = "hex",
+) -> str:
+    """Checks a signature in hex of either case, or in Base64. Returns the secret's label; raises Rejected."""
+    read = _from_hex if written == "hex" else _from_base64
+    given = read(signature, hashlib.new(algorithm, usedforsecurity=False).digest_size)
     return _matching(secrets, lambda key: hmac.digest(key, message, algorithm), given)
 
 
@@ -178,6 +191,18 @@ def _from_hex(signature: str | None, size: int) -> bytes:
     if len(signature) != 2 * size or not _HEX.fullmatch(signature):
         raise rejected("signature_malformed")
     return bytes.fromhex(signature)
+
+
+def _from_base64(signature: str | None, size: int) -> bytes:
+    if not signature or not signature.strip():
+        raise rejected("signature_missing")
+    try:
+        given = base64.b64decode(signature.encode("ascii"), validate=True) if len(signature) <= 2 * size else b""
+    except ValueError:
+        given = b""
+    if len(given) != size:
+        raise rejected("signature_malformed")
+    return given
 
 
 def _md5(message: bytes) -> bytes:
