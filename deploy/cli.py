@@ -4,7 +4,7 @@ import os
 import random
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -45,6 +45,9 @@ CONFIG = click.option(
     type=click.Path(path_type=Path),
     help="The configuration.  [default: CALLBOX_CONFIG, else ./callbox.toml]",
 )
+SINCE = click.option("--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="UTC.")
+LIMIT = click.option("--limit", default=50, show_default=True, type=click.IntRange(1))
+JSON = click.option("--json", "json_wanted", is_flag=True, help="For programs; bytes in base64.")
 
 
 class Failed(click.ClickException):
@@ -207,7 +210,7 @@ def send(
 
 
 @main.command()
-@click.option("--json", "json_wanted", is_flag=True, help="For programs.")
+@JSON
 @DATA
 @speaks_plainly
 def status(json_wanted: bool, folder: Path) -> None:
@@ -236,7 +239,7 @@ def status(json_wanted: bool, folder: Path) -> None:
 
 @main.command()
 @click.argument("callback_id", metavar="ID", type=click.UUID)
-@click.option("--json", "json_wanted", is_flag=True, help="For programs; the body in base64.")
+@JSON
 @DATA
 @speaks_plainly
 def show(callback_id: UUID, json_wanted: bool, folder: Path) -> None:
@@ -248,6 +251,30 @@ def show(callback_id: UUID, json_wanted: bool, folder: Path) -> None:
     say(as_json(found._asdict()) if json_wanted else as_text(found))
 
 
+@main.command()
+@click.option("--source", metavar="NAME")
+@SINCE
+@LIMIT
+@JSON
+@CONFIG
+@DATA
+@speaks_plainly
+def conflicts(
+    source: str | None,
+    since: datetime | None,
+    limit: int,
+    json_wanted: bool,
+    config_path: Path | None,
+    folder: Path,
+) -> None:
+    """List events that came again with another content, the newest first; `show` tells what each said."""
+    loaded = load(config_path, environment(folder))
+    with look.Database(loaded.settings.database_url) as database:
+        found = database.conflicts(loaded.sources, source=source, since=utc(since), limit=limit)
+    columns = ("received_at", "source", "message_id", "callback_id", "stored_by")
+    say_rows(found, columns, json_wanted, "no conflicts")
+
+
 @main.group()
 def dead_letters() -> None:
     """Look at what could not be understood. Its raw bytes stand in `callbacks`."""
@@ -256,10 +283,10 @@ def dead_letters() -> None:
 @dead_letters.command("list")
 @click.option("--source", metavar="NAME")
 @click.option("--reason", metavar="TEXT")
-@click.option("--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="UTC.")
+@SINCE
 @click.option("--state", default="open", show_default=True, type=click.Choice(["open", "replayed", "discarded", "all"]))
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1))
-@click.option("--json", "json_wanted", is_flag=True, help="For programs.")
+@LIMIT
+@JSON
 @DATA
 @speaks_plainly
 def list_letters(
@@ -276,24 +303,17 @@ def list_letters(
         letters = database.letters(
             source=source,
             reason=reason,
-            since=since and since.replace(tzinfo=UTC),
+            since=utc(since),
             state=None if state == "all" else state,
             limit=limit,
         )
-    if json_wanted:
-        say(as_json(letters))
-        return
-    if not letters:
-        say("no dead letters" if state == "all" else f"no {state} dead letters")
-        return
     columns = ("id", "created_at", "source", "stage", "reason", "detail", "state", "callback_id")
-    rows = [[short(letter[column]) for column in columns] for letter in letters]
-    say(table([column.replace("_", " ") for column in columns], rows, numbers=frozenset({0})))
+    say_rows(letters, columns, json_wanted, "no dead letters" if state == "all" else f"no {state} dead letters")
 
 
 @dead_letters.command("show")
 @click.argument("letter_id", metavar="ID", type=int)
-@click.option("--json", "json_wanted", is_flag=True, help="For programs; the body in base64.")
+@JSON
 @DATA
 @speaks_plainly
 def show_letter(letter_id: int, json_wanted: bool, folder: Path) -> None:
@@ -304,6 +324,22 @@ def show_letter(letter_id: int, json_wanted: bool, folder: Path) -> None:
     if found is None:
         raise Failed(f"there is no dead letter {letter_id}: see `callbox dead-letters list --state all`")
     say(as_json(found._asdict()) if json_wanted else as_text(found))
+
+
+def utc(time: datetime | None) -> datetime | None:
+    """A time of the command line, which is in UTC."""
+    return None if time is None else time.replace(tzinfo=UTC)
+
+
+def say_rows(rows: list[look.Row], columns: Sequence[str], json_wanted: bool, nothing: str) -> None:
+    """Rows as JSON with all they have, or as a table of these columns."""
+    if json_wanted:
+        say(as_json(rows))
+    elif rows:
+        shown = [[short(row[column]) for column in columns] for row in rows]
+        say(table([column.replace("_", " ") for column in columns], shown))
+    else:
+        say(nothing)
 
 
 def say(line: str) -> None:

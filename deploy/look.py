@@ -9,8 +9,11 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import dict_row
 
-from shared.callback import time_of
-from shared.inbox import COUNTERS, OUTCOMES, Seen
+from shared.callback import Callback, pack, time_of
+from shared.config import Source
+from shared.events import dedupe_key
+from shared.inbox import COUNTERS, OUTCOMES, Entry, Seen
+from workers import parse
 
 Row = dict[str, Any]
 
@@ -76,6 +79,21 @@ class Database:
         """Dead letters by id, source, reason, since and state, at most `limit` of them."""
         nothing = dict.fromkeys(("id", "source", "reason", "since", "state"))
         return self._query("letters", {**nothing, "limit": 1, **filters})
+
+    def conflicts(self, sources: Mapping[str, Source], **filters: Any) -> list[Row]:
+        """Events that came again with another content, by source and since, from at most `limit` callbacks.
+
+        Only the raw callback tells what came: it is parsed once more, and its events are looked up by their keys.
+        """
+        rows = []
+        for found in self._query("conflicts", {"source": None, "since": None, **filters}):
+            inbox_id = found.pop("inbox_id")
+            callback = Callback(**{**found, "body": bytes(found["body"])})
+            for event in parse.read(Entry(inbox_id, callback.source, pack(callback)), sources).events:
+                for stored in self._query("stored_under", {"source": callback.source, "key": dedupe_key(event)}):
+                    if stored["callback_id"] != callback.id:
+                        rows.append({**found, **stored, "stored_by": stored["callback_id"], "callback_id": callback.id})
+        return rows
 
     def recent(self, since: datetime, limit: int) -> list[Row]:
         """What the callbacks since then became, one row for each event."""

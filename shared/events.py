@@ -54,7 +54,8 @@ class InboundMessage(msgspec.Struct, frozen=True, kw_only=True):
     """An MO message, or one part of a long one.
 
     `key` is what makes it unique within its source, its kind (`mo`) first, as its provider's file says.
-    `traffic` and `intent` are the classifier's; a provider leaves them alone.
+    `traffic`, `intent` and `segments` (how many SMS its text takes) are the classifier's, and `encoding` too where
+    the provider does not tell it.
     """
 
     key: tuple[str | None, ...]
@@ -63,13 +64,14 @@ class InboundMessage(msgspec.Struct, frozen=True, kw_only=True):
     sender: str | None = None
     recipient: str | None = None
     text: str = ""
-    encoding: str | None = None  # gsm7, ucs2, binary; None when the provider does not say
+    encoding: str | None = None  # gsm7, ucs2 or binary
     part_reference: str | None = None
     part_number: int | None = None
     part_count: int | None = None
     sent_at: datetime | None = None
     traffic: Traffic | None = None
     intent: Intent = "none"
+    segments: int | None = None
     extra: dict[str, Any] = {}
 
 
@@ -100,9 +102,12 @@ class DeliveryReport(msgspec.Struct, frozen=True, kw_only=True):
 
 Event = InboundMessage | DeliveryReport
 
-# Times and prices may differ between two copies of one event (an operator's re-push), and `extra` holds their raw
-# forms; traffic and intent are our own words about it.
-_NOT_IN_FINGERPRINT = frozenset({"key", "sent_at", "occurred_at", "price", "currency", "extra", "traffic", "intent"})
+# What two copies of one event must have in common: what the provider said, without times and prices (an operator's
+# re-push may differ there) and without our own words about it, which another release may choose differently.
+_SAID = (
+    *("message_id", "channel", "sender", "recipient", "text", "provider_status", "error_code", "parts"),
+    *("part_reference", "part_number", "part_count"),
+)
 
 
 def dedupe_key(event: Event) -> bytes:
@@ -112,9 +117,7 @@ def dedupe_key(event: Event) -> bytes:
 
 def fingerprint(event: Event) -> bytes:
     """8 bytes over what the event says, without times and prices: equal keys with unequal fingerprints conflict."""
-    fields = msgspec.structs.asdict(event).items()
-    said = {name: value for name, value in fields if name not in _NOT_IN_FINGERPRINT}
-    return _hash(said)[:8]
+    return _hash([getattr(event, name, None) for name in _SAID])[:8]
 
 
 def _hash(value: object) -> bytes:

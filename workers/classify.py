@@ -1,11 +1,12 @@
-"""What an event means beyond its provider's words: is its traffic A2P or P2P, and does an inbound text ask for
-something that the law or the carriers want answered. Labels only: nothing is refused here.
+"""What an event means beyond its provider's words: is its traffic A2P or P2P, how many SMS does an inbound text take,
+and does it ask for something that the law or the carriers want answered. Labels only: nothing is refused here.
 """
 
 import msgspec
 
 from shared.config import Source
 from shared.events import Event, InboundMessage, Intent, Traffic
+from workers.segments import encoding_of, segments_of
 
 # A whole text that is one of these words is a keyword, whatever its case and the punctuation around it.
 # The opt-out words are those of the FCC (47 CFR 64.1200(a)(10): stop, quit, end, revoke, opt out, cancel, unsubscribe)
@@ -22,11 +23,22 @@ _AROUND = " \t\r\n\v\f\u00a0.,;:!?'\"`()[]<>*_-\u2018\u2019\u201c\u201d\u2026"
 
 
 def classify(event: Event, source: Source) -> Event:
-    """The event with its traffic and, for an inbound message, its intent."""
+    """The event with its traffic and, for an inbound message, its intent and segments."""
     if isinstance(event, InboundMessage):
-        traffic = traffic_of(event.recipient, source.a2p_max_digits)
-        return msgspec.structs.replace(event, traffic=traffic, intent=intent_of(event.text))
+        return _classify_message(event, source)
     return msgspec.structs.replace(event, traffic=traffic_of(event.sender, source.a2p_max_digits))
+
+
+def _classify_message(message: InboundMessage, source: Source) -> InboundMessage:
+    is_part = message.part_count is not None and message.part_count > 1
+    encoding = message.encoding or (encoding_of(message.text) if message.channel == "sms" else None)
+    return msgspec.structs.replace(
+        message,
+        traffic=traffic_of(message.recipient, source.a2p_max_digits),
+        intent="none" if is_part else intent_of(message.text),  # a part that says "stop" is in the middle of something
+        encoding=encoding,
+        segments=segments_of(message.text, encoding) if encoding else None,
+    )
 
 
 def traffic_of(address: str | None, a2p_max_digits: int) -> Traffic | None:

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from shared.callback import Request
 from tests.pipeline.conftest import Running, callbox, http
 
 
@@ -19,7 +20,7 @@ def test_status_adds_up(system: Running) -> None:
         assert account["accepted"] == sum(account[part] for part in parts)
     assert status["accepted"] == len(system.query("SELECT FROM callbacks"))
     assert (status["pending"], status["oldest_pending_seconds"]) == (0, 0.0)
-    text = system.command("status").stdout
+    text = system.command("status").stdout.partition("\n\n")[0]
     assert {line.split()[0] for line in text.splitlines()[2:]} == {*status["sources"], "all"}
 
 
@@ -88,6 +89,20 @@ def test_dead_letters_are_listed_and_shown(system: Running) -> None:
     assert "there is no dead letter 999999" in system.command("dead-letters", "show", "999999", code=1).stderr
 
 
+def test_conflicts_are_listed_with_what_stands_instead(system: Running) -> None:
+    body = b'{"id": 424242, "organisation": {"id": 1}, "payload": "pay 10"}'
+    sent = [Request(method="POST", path="/callbacks/open", body=it) for it in (body, body.replace(b"10", b"99"))]
+    first, second = system.send(*sent)
+    system.wait_drained()
+    (found,) = json.loads(system.command("conflicts", "--json", "--source", "open").stdout)
+    assert (found["message_id"], {found["callback_id"], found["stored_by"]}) == ("424242", {first, second})
+    assert "424242" in system.command("conflicts").stdout
+    assert system.command("conflicts", "--source", "fleet").stdout == "no conflicts\n"
+    status = json.loads(system.command("status", "--json").stdout)
+    assert status["sources"]["open"]["oddities"]["conflict"] == 1
+    assert "conflict" in system.command("status").stdout
+
+
 def test_migrate_has_nothing_left_to_do(system: Running) -> None:
     assert "up to date" in system.command("migrate").stdout
 
@@ -109,7 +124,7 @@ def test_without_a_running_system_commands_say_so_in_one_line(system: Running) -
 
 def test_help_lists_the_commands(system: Running) -> None:
     text = system.command("--help").stdout
-    for command in ("up", "migrate", "check", "send", "status", "show", "dead-letters"):
+    for command in ("up", "migrate", "check", "send", "status", "show", "conflicts", "dead-letters"):
         assert f"\n  {command} " in text
 
 

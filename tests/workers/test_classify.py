@@ -76,3 +76,24 @@ def test_a_receipt_without_a_sender_has_no_traffic() -> None:
 )
 def test_a_text_that_is_a_keyword_tells_an_intent(text: str, intent: str) -> None:
     assert intent_of(text) == intent
+
+
+def test_a_part_of_a_long_message_is_no_keyword() -> None:
+    event = InboundMessage(key=("mo", "1"), message_id="1", text="STOP", part_number=2, part_count=2)
+    assert classify(event, SOURCE).intent == "none"
+
+
+@pytest.mark.parametrize(
+    ("told", "channel", "expected"),
+    [
+        (None, "sms", ("gsm7", 2)),
+        ("ucs2", "sms", ("ucs2", 3)),
+        ("binary", "sms", ("binary", None)),
+        (None, "viber", (None, None)),
+    ],
+)
+def test_an_inbound_text_is_counted_in_segments(told: str | None, channel: str, expected: tuple[str, int]) -> None:
+    event = InboundMessage(key=("mo", "1"), message_id="1", text="a" * 161, encoding=told, channel=channel)
+    classified = classify(event, SOURCE)
+    assert isinstance(classified, InboundMessage)
+    assert (classified.encoding, classified.segments) == expected
