@@ -27,6 +27,8 @@ from workers import schema
 
 LONG_RUN = 50  # from so many callbacks on a bar shows the progress, and ids are not listed
 
+NOT_RUNNING = "start `callbox up`, name its folder with --data, or set"
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -71,12 +73,16 @@ def speaks_plainly(command: Callable[P, R]) -> Callable[P, R]:
         except CannotStart as error:
             raise Failed(str(error)) from None
         except redis.RedisError as error:
-            said = type(error).__name__
-            raise Failed(f"Redis does not answer ({said}): is it running, and is CALLBOX_REDIS_URL right?") from None
+            raise Failed(f"Redis does not answer ({type(error).__name__}): {NOT_RUNNING} CALLBOX_REDIS_URL") from None
         except psycopg.errors.UndefinedTable:
             raise Failed("the database is not migrated: run `callbox migrate`") from None
         except psycopg.OperationalError as error:
-            raise Failed(f"PostgreSQL does not answer ({checks.said(error)}): is CALLBOX_DATABASE_URL right?") from None
+            raise Failed(
+                f"PostgreSQL does not answer ({checks.said(error)}): {NOT_RUNNING} CALLBOX_DATABASE_URL"
+            ) from None
+        except psycopg.ProgrammingError as error:
+            click.echo(f"CALLBOX_DATABASE_URL: {checks.said(error)}", err=True)
+            raise SystemExit(2) from None
 
     return wrapped
 
@@ -99,7 +105,14 @@ def main() -> None:
 @main.command()
 @CONFIG
 @DATA
-@click.option("--port", default=8000, show_default=True, help="Where the ingress listens, on 127.0.0.1; 0: any free.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="Where the ingress listens, on 127.0.0.1; 0: any free.",
+)
 @click.option("--ingress", "ingresses", default=1, show_default=True, metavar="N", type=click.IntRange(0, 64))
 @click.option("--workers", default=2, show_default=True, metavar="N", type=click.IntRange(0, 64))
 @click.option("--flower/--no-flower", default=True, show_default=True, help="The page that shows the drains.")
@@ -131,7 +144,14 @@ def plan_of(config: Config, folder: Path, port: int, ingresses: int, workers: in
 
 @main.command("demo")
 @DATA
-@click.option("--port", default=8000, show_default=True, help="Where the ingress listens, on 127.0.0.1; 0: any free.")
+@click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="Where the ingress listens, on 127.0.0.1; 0: any free.",
+)
 @speaks_plainly
 def run_demo(folder: Path, port: int) -> None:
     """Run everything with an example configuration, and show a few callbacks on their way (`make run`)."""
@@ -186,13 +206,18 @@ def send(
     The ingress is that of the running `callbox up`, or CALLBOX_URL. Exits with 1 unless all were accepted.
     """
     environ = environment(folder)
-    source = load(config_path, environ).sources.get(source_name)
+    loaded = load(config_path, environ)
+    source = loaded.sources.get(source_name)
     if source is None:
-        raise click.BadParameter(f"there is no source {source_name} in the configuration", param_hint="SOURCE")
+        names = ", ".join(loaded.sources)
+        raise click.BadParameter(
+            f"there is no source {source_name} in {loaded.path}, only {names}", param_hint="SOURCE"
+        )
     kinds: list[play.Kind] = [kind] if kind else ["mo", "dr"]
+    url = environ.get("CALLBOX_URL", "http://127.0.0.1:8000")
     requests = play.requests(source, kinds, count, random.Random())  # noqa: S311 - it is play
     with (
-        play.Sender(environ.get("CALLBOX_URL", "http://127.0.0.1:8000")) as sender,
+        play.Sender(url) as sender,
         click.progressbar(length=count, label=f"sending to {source_name}", hidden=count < LONG_RUN) as bar,
     ):
         answers = sender.send_all(requests, rate, lambda _: bar.update(1))
@@ -200,7 +225,7 @@ def send(
     for answer in accepted if count < LONG_RUN else ():
         say(f"accepted {answer.callback_id}")
     for (status, trouble), number in Counter((it.status, it.trouble) for it in answers if not it.callback_id).items():
-        say(f"not accepted: {number} × {f'HTTP {status}' if status else trouble}")
+        say(f"not accepted: {number} × {f'HTTP {status}' if status else trouble} ({url})")
     if accepted:
         times = sorted(1000 * answer.seconds for answer in accepted)
         middle, late = times[len(times) // 2], times[len(times) * 99 // 100]

@@ -90,6 +90,7 @@ class Up:
 
     def run(self, when_ready: Callable[[], None]) -> None:
         """Runs until a signal asks it to end. Raises CannotStart, with nothing left running."""
+        os.umask(0o077)  # what is kept here are messages and phone numbers
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._ask_to_stop)
         with self._listen() as listener, self._claim_folder():
@@ -189,7 +190,7 @@ class Up:
     def _start_ours(self, listener: socket.socket) -> None:
         handle = listener.fileno()
         serve = [*_python("uvicorn"), "ingress.app:app", "--fd", str(handle), "--timeout-keep-alive", "75"]
-        serve += ["--no-access-log", "--no-server-header"]
+        serve += ["--http", "ingress.protocol:Bounded", "--no-access-log", "--no-server-header"]
         metrics = {"PROMETHEUS_MULTIPROC_DIR": str(self._folder / "metrics")}  # theirs add up there
         for number in range(1, self._plan.ingresses + 1):
             self._spawn(Child(f"ingress-{number}", serve, metrics, pass_fds=(handle,)))

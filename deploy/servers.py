@@ -53,8 +53,8 @@ class Redis:
         self._config = folder / "redis.conf"
         write_private(
             self._config,
-            f'include "{files("deploy").joinpath("redis.conf")}"\n'
-            f'bind 127.0.0.1\nport {self.port}\ndir "{folder}"\nrequirepass {password}\n',
+            f"include {_quoted(files('deploy').joinpath('redis.conf'))}\n"
+            f"bind 127.0.0.1\nport {self.port}\ndir {_quoted(folder)}\nrequirepass {password}\n",
         )
 
     def command(self) -> list[str]:
@@ -96,6 +96,7 @@ class Postgres:
                 capture_output=True,
                 text=True,
                 cwd="/",
+                start_new_session=True,  # a Ctrl-C is for us alone
             )
         except subprocess.CalledProcessError as error:
             last = (error.stderr.strip() or error.stdout.strip()).splitlines()[-1:]
@@ -119,6 +120,11 @@ def password_in(folder: Path) -> str:
     if not file.exists():
         write_private(file, secrets.token_hex(16))
     return file.read_text().strip()
+
+
+def _quoted(path: object) -> str:
+    """A path as redis.conf takes it."""
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _not_as_root() -> list[str]:

@@ -55,7 +55,7 @@ def headers_of(scope: Scope) -> dict[str, str]:
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: int, deadline_seconds: float) -> bytes:
-    """The whole body. Raises Refusal (413, 415, 408) or Gone.
+    """The whole body. Raises Refusal (413, 415, 408, 400) or Gone.
 
     uvicorn itself sets no deadline for a body and never decompresses one.
     """
@@ -73,12 +73,21 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: i
                     raise Gone
                 body += message.get("body", b"")
                 if not message.get("more_body", False) and len(body) <= limit_bytes:
+                    _check_whole(headers, len(body))
                     return bytes(body)
     except TimeoutError:
         status = HTTPStatus.REQUEST_TIMEOUT
         raise Refusal(status, "timeout", f"the body took over {deadline_seconds:g} s", _CLOSE) from None
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     raise Refusal(status, "too_large", f"the body may have up to {limit_bytes} bytes", _CLOSE)
+
+
+def _check_whole(headers: Mapping[str, str], length: int) -> None:
+    """Refuses a body that a server lost, as uvicorn's does behind `Upgrade`: an empty one must not be acknowledged."""
+    announced = headers.get("content-length", "")
+    unknown = "upgrade" in headers and "transfer-encoding" in headers
+    if unknown or (announced.isdecimal() and int(announced[:20]) != length):
+        raise Refusal(HTTPStatus.BAD_REQUEST, "incomplete", "the body did not arrive whole; send no Upgrade", _CLOSE)
 
 
 async def answer(send: Send, status: int, body: bytes, content_type: str | None, *extra: tuple[bytes, bytes]) -> None:

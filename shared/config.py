@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeVar
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 T = TypeVar("T")
@@ -154,6 +155,11 @@ def _read_settings(environ: Mapping[str, str], mistakes: list[str]) -> Settings:
         else:
             mistakes.append(f"{name}: {text} must be above 0 and finite ({setting.metadata['meaning']})")
     settings = Settings(**given)
+    for name, url in (("CALLBOX_REDIS_URL", settings.redis_url), ("CALLBOX_DATABASE_URL", settings.database_url)):
+        try:
+            _ = urlsplit(url).port
+        except ValueError as error:
+            mistakes.append(f"{name}: is no URL: {error}")
     if not settings.redis_url.startswith(("redis://", "rediss://")):
         mistakes.append("CALLBOX_REDIS_URL: must begin with redis:// or rediss://")
     if not settings.database_url.startswith(("postgresql://", "postgres://")):
@@ -263,7 +269,10 @@ class _TableReader:
         if option.required and key not in self._left:
             self.say(key, f"is missing: {option.meaning}")
         if option.type is not str:
-            return self.take(key, option.type, option.default)
+            value = self.take(key, option.type, option.default)
+            if option.type is int and value is not None and value < 0:
+                self.say(key, f"{value} must not be below 0")
+            return value
         text = self.text(key)
         return option.default if text is None else text
 

@@ -30,6 +30,7 @@ def configure(level: str) -> None:
         _say_exception,
     ]
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_tells_no_url)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -60,6 +61,11 @@ def configure(level: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+
+
+def _tells_no_url(record: logging.LogRecord) -> bool:
+    """Keeps out what uvicorn says of a WebSocket's handshake, which holds its whole URL."""
+    return not (record.name == "uvicorn.error" and "WebSocket" in str(record.msg))
 
 
 def get(name: str) -> Any:

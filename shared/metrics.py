@@ -19,7 +19,7 @@ _OWN = CollectorRegistry()
 REQUESTS = Counter(
     "callbox_requests_total",
     "Requests to /callbacks/, by their end: accepted, rejected, not_found, wrong_method, too_large, encoding, "
-    "timeout, gone (the caller hung up) or unavailable; source is empty where no source is known",
+    "incomplete, timeout, gone (the caller hung up) or unavailable; source is empty where no source is known",
     ["source", "outcome"],
     registry=_OWN,
 )

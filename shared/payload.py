@@ -23,6 +23,8 @@ SMALLINT_MAX = 2**15 - 1
 DECIMAL_DIGITS = 20  # before and after the point
 FORM_FIELDS = 200
 UNDOCUMENTED_NOTED = 10  # of one payload, at most
+GROUPS = 500  # objects in a list, each an event
+INHERITED = 20  # fields that each of them takes over
 EXTRA_DEPTH = 16
 EXTRA_VALUES = 1000
 EXTRA_TEXT_CHARS = 4096
@@ -93,9 +95,15 @@ class Fields:
         return Fields(_object(self.values.get(name)), self._notes)
 
     def groups(self, name: str) -> list["Fields"]:
-        """The objects in the list under this name, each with this object's other fields where it has none itself."""
+        """The objects in the list under this name, each with this object's short fields where it has none itself.
+
+        Raises Malformed if they are more than one callback can mean.
+        """
         elements = self.values.get(name)
-        outer = {key: value for key, value in self.values.items() if key != name}
+        if isinstance(elements, list) and len(elements) > GROUPS:
+            raise Malformed(f"too many {name}", f"{len(elements)}, of at most {GROUPS}")
+        short = {key: value for key, value in self.values.items() if len(_scalar(value) or "") <= SHORT_TEXT_CHARS}
+        outer = {key: short[key] for key in [*short][:INHERITED] if not isinstance(short[key], list | dict)}
         return [
             Fields({**outer, **_object(element)}, self._notes.copy())
             for element in (elements if isinstance(elements, list) else [])
@@ -127,6 +135,8 @@ class Fields:
         word = self.word(*names)
         if word is None:
             raise Malformed(f"no {names[0]}")
+        if "\ufffd" in word:  # another one may look the same
+            raise Malformed(f"{names[0]} unreadable", "it holds characters that cannot be stored")
         return word
 
     def phone(self, *names: str, a2p_max_digits: int) -> str | None:

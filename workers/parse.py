@@ -16,6 +16,7 @@ from workers.classify import classify
 
 WHOLE = -1  # the item of a letter about the callback as a whole
 UNKNOWN = "unknown"
+ITEMS = 1000  # events and letters of one callback, at most
 
 log = logs.get(__name__)
 
@@ -48,6 +49,8 @@ def read(entry: Entry, sources: Mapping[str, Source]) -> Parsed:
         return Parsed(entry, callback, [], [Letter(WHOLE, "source", "source not configured", detail)])
     parsed = Parsed(entry, callback, [], [])
     for item, found in enumerate(_events(callback, source)):
+        if item == ITEMS:
+            return Parsed(entry, callback, [], [Letter(WHOLE, "parse", "too many events", f"more than {ITEMS}")])
         if isinstance(found, Letter):
             parsed.letters.append(found._replace(item=item) if found.item != WHOLE else found)
         else:

@@ -21,11 +21,14 @@ from workers import schema
 from workers.parse import WHOLE, Letter, Parsed
 
 _STORE, _SETTLE = (files("workers").joinpath("sql", f"{name}.sql").read_bytes() for name in ("store", "settle"))
+STATEMENT_CHARS = 64 * 1024 * 1024  # of one statement's parameters: a small payload may become many rows
 _TRIES = 5  # a batch that lost against other writers this often waits like one whose server is away
 
 # The row is at fault: data exceptions, violated constraints, limits of the program (an index row too long), and text
 # that is none.
 _DATA_ERRORS = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded, UnicodeError)
+# The batch may be at fault, being too large for the memory or the time that the server has: done again in halves.
+_OVERTAXED = (errors.OutOfMemory, errors.QueryCanceled, errors.InternalError_)
 _RACES = (errors.DeadlockDetected, errors.SerializationFailure)
 
 # A host that is gone without a word is noticed within half a minute.
@@ -56,6 +59,10 @@ class Result(NamedTuple):
     conflict: bool
 
 
+class _TooMuch(Exception):
+    """The batch is too large to be stored at once."""
+
+
 class Store:
     """One connection to PostgreSQL, opened when it is first needed and again after it was lost."""
 
@@ -69,11 +76,14 @@ class Store:
         was and the answer was lost; the same batch may be given again in either case."""
         try:
             return self._store(batch)
+        except _TooMuch as error:
+            if len(batch) == 1:
+                raise Unavailable(str(error)) from None
         except _DATA_ERRORS as error:
-            if len(batch) > 1:
-                half = len(batch) // 2
-                return self.store(batch[:half]) + self.store(batch[half:])
-            return self._store_dead(batch[0], error)
+            if len(batch) == 1:
+                return self._store_dead(batch[0], error)
+        half = len(batch) // 2
+        return self.store(batch[:half]) + self.store(batch[half:])
 
     def ready(self) -> None:
         """Raises Unavailable unless PostgreSQL answers and has this release's tables."""
@@ -98,6 +108,10 @@ class Store:
 
     def _store(self, batch: Sequence[Parsed]) -> list[Result]:
         parameters = _parameters(batch)
+        size = sum(map(len, parameters.values()))
+        if size > STATEMENT_CHARS:
+            error = f"its rows take {size} characters, of at most {STATEMENT_CHARS}"
+            raise _TooMuch(error) if len(batch) > 1 else errors.ProgramLimitExceeded(error)
         for _ in range(_TRIES):
             with self._trouble():
                 try:
@@ -131,6 +145,8 @@ class Store:
             yield
         except (*_DATA_ERRORS, *_RACES):
             raise
+        except _OVERTAXED as error:
+            raise _TooMuch(f"PostgreSQL cannot do it at once ({_say(error)})") from None
         except errors.UndefinedTable:
             raise Unavailable("the database is not migrated: run `callbox migrate`") from None
         except psycopg.Error as error:

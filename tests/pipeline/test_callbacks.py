@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from deploy import play
+from shared.providers import PROVIDERS
 from tests.conftest import wait_until
 from tests.pipeline.conftest import Running, flower_tasks, http
 
@@ -162,3 +163,25 @@ def fsynced_after(system: Running, client: redis.Redis) -> bool:
     client.set("fsynced", 1)
     answer: Any = client.execute_command("WAITAOF", 1, 0, 1)
     return bool(answer[0] == 1)
+
+
+def test_a_callback_that_blows_up_hurts_only_itself(system: Running) -> None:
+    """Small on the wire, and large in rows if each of its items repeated what stands around them."""
+    fields = {"status": "SENT", "message_id": "x", **{f"k{number}": "y" * 4096 for number in range(40)}}
+    body = json.dumps({**fields, "statuses": [{}] * 499}, separators=(",", ":")).encode()
+    poison = msgspec.structs.replace(system.request("support", "mo"), body=body)
+    signed = system.sources["support"]
+    requests = [system.request("open", "mo"), PROVIDERS["messente"].sign(poison, signed), system.request("open", "mo")]
+    assert len(body) < 256 * 1024
+    before, bad, after = system.send(*requests)
+    assert [row(system, id)["outcome"] for id in (before, bad, after)] == ["stored"] * 3
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "TLS/1.3", "websocket"])
+def test_an_upgrade_costs_nobody_a_callback_and_shows_in_no_log(system: Running, upgrade: str) -> None:
+    request = system.request("otp", "dr")
+    headers = {**request.headers, "Connection": "Upgrade", "Upgrade": upgrade, "Sec-WebSocket-Version": "13"}
+    status, _, answered = http(f"{system.url}{request.path}?secret=447700900999", "POST", request.body, **headers)
+    assert status == 200
+    assert row(system, answered["x-callbox-id"])["outcome"] == "stored"
+    assert "447700900999" not in system.logs()

@@ -380,3 +380,22 @@ def test_ours_are_added_where_there_is_something() -> None:
     fields.text("a")
     fields.text("c")
     assert fields.rest(fields.names(), "c", ours=1, not_ours=None) == {"c": "3", "ours": 1}
+
+
+def test_what_objects_in_a_list_take_over_is_bounded() -> None:
+    outer = {f"k{number}": "y" * 4096 for number in range(40)} | {f"s{number}": number for number in range(40)}
+    (fields,) = Fields({**outer, "statuses": [{"a": 1}], "deep": [1], "z": {}}).groups("statuses")
+    assert fields.text("a") == "1"
+    assert len(fields.values) == 1 + payload.INHERITED
+    assert not any(isinstance(value, str | list | dict) for value in fields.values.values())
+
+
+def test_more_objects_than_one_callback_can_mean_are_malformed() -> None:
+    with pytest.raises(Malformed, match="too many statuses"):
+        Fields({"statuses": [0] * (payload.GROUPS + 1)}).groups("statuses")
+
+
+@pytest.mark.parametrize("id", ["a\0", "\ud800", "\ufffd"])
+def test_an_identity_that_cannot_be_stored_is_malformed(id: str) -> None:
+    with pytest.raises(Malformed, match="x unreadable"):
+        of(id).identity("x")

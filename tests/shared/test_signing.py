@@ -18,6 +18,9 @@ RFC_4231 = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
 RFC_4231_MESSAGE = b"what do ya want for nothing?"
 # RFC 2202, 3, test case 2.
 RFC_2202 = "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79"
+# The same two, from: printf %s MESSAGE | openssl dgst -sha256 (or -sha1) -hmac Jefe -binary | base64
+BASE64_SHA256 = "W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM="
+BASE64_SHA1 = "7/zfauXrL6LSdBbV8YTfnCWafHk="
 # HS256 of {"sub":"1234567890","name":"John Doe","iat":1516239022}, as on jwt.io.
 JWT_SECRET = "your-256-bit-secret"
 JWT = (
@@ -42,6 +45,61 @@ def test_hmac_vectors() -> None:
     assert signing.hmac_hex("Jefe", RFC_4231_MESSAGE, "sha1") == RFC_2202
     assert signing.verify_hmac(["Jefe"], RFC_4231_MESSAGE, RFC_4231) == "secret-1"
     assert signing.verify_hmac(["Jefe"], RFC_4231_MESSAGE, RFC_2202, "sha1") == "secret-1"
+
+
+def test_hmac_vectors_in_base64() -> None:
+    assert signing.hmac_base64("Jefe", RFC_4231_MESSAGE) == BASE64_SHA256
+    assert signing.hmac_base64("Jefe", RFC_4231_MESSAGE, "sha1") == BASE64_SHA1
+    assert verify_base64(BASE64_SHA256) == "secret-2"
+    assert verify_base64(BASE64_SHA1, "sha1") == "secret-2"
+
+
+def verify_base64(signature: str | None, algorithm: signing.Hash = "sha256") -> str:
+    return signing.verify_hmac(["new", "Jefe"], RFC_4231_MESSAGE, signature, algorithm, written="base64")
+
+
+@pytest.mark.parametrize("blank", [None, "", " ", "\t"])
+def test_no_hmac_in_base64(blank: str | None) -> None:
+    assert reason(lambda: verify_base64(blank)) == "signature_missing"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["x" + BASE64_SHA256[1:], BASE64_SHA256.swapcase(), BASE64_SHA256[:-3] + "NM=", "A" * 43 + "="]
+)
+def test_an_hmac_in_base64_of_another_value_is_wrong(wrong: str) -> None:
+    assert reason(lambda: verify_base64(wrong)) == "signature_wrong"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "malformed"),
+    [
+        ("sha256", RFC_4231),
+        ("sha256", BASE64_SHA1),
+        ("sha1", BASE64_SHA256),
+        ("sha1", RFC_2202),
+        ("sha1", BASE64_SHA1.replace("/", "_")),  # the URL-safe alphabet
+        ("sha1", BASE64_SHA1.rstrip("=")),
+        ("sha1", BASE64_SHA1 + "="),
+        ("sha1", BASE64_SHA1 + "\n"),
+        ("sha1", " " + BASE64_SHA1),
+        ("sha1", BASE64_SHA1[:14] + "\r\n" + BASE64_SHA1[14:]),
+        ("sha1", BASE64_SHA1 + BASE64_SHA1),
+        ("sha1", f"{BASE64_SHA1}, {BASE64_SHA1}"),
+        ("sha1", "é" + BASE64_SHA1[1:]),
+        ("sha1", "\udcff" + BASE64_SHA1[1:]),
+        ("sha1", "\0" + BASE64_SHA1[1:]),
+        ("sha1", "===="),
+        ("sha1", "A" * 100_000),
+    ],
+)
+def test_an_hmac_that_is_not_in_base64_or_of_another_length_is_malformed(
+    algorithm: signing.Hash, malformed: str
+) -> None:
+    assert reason(lambda: verify_base64(malformed, algorithm)) == "signature_malformed"
+
+
+def test_an_hmac_in_base64_is_none_in_hex() -> None:
+    assert reason(lambda: signing.verify_hmac(["Jefe"], b"m", BASE64_SHA256)) == "signature_malformed"
 
 
 def test_hmac_of_another_length_is_malformed() -> None:

@@ -50,6 +50,14 @@ def test_an_item_that_is_not_understood_leaves_the_others(provider: Any) -> None
     assert [(letter.item, letter.reason) for letter in parsed.letters] == [(0, "no id"), (2, "no status")]
 
 
+def test_more_events_than_a_callback_can_mean_are_one_letter(provider: Any) -> None:
+    provider.found = [Malformed("no id")] * (parse.ITEMS + 1)
+    parsed = parse.read(entry(), SOURCES)
+    assert (parsed.events, [letter.reason for letter in parsed.letters]) == ([], ["too many events"])
+    provider.found = [Malformed("no id")] * parse.ITEMS
+    assert len(parse.read(entry(), SOURCES).letters) == parse.ITEMS
+
+
 def test_a_parser_that_fails_makes_a_letter_without_the_payload(provider: Any) -> None:
     provider.found = [RuntimeError("+4366012345678")]
     parsed = parse.read(entry(), SOURCES)

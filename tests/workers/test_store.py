@@ -195,6 +195,33 @@ def test_a_row_that_postgresql_refuses_hurts_only_itself(store: Store, rows: Row
     assert len(rows("SELECT FROM callbacks")) == 10
 
 
+def test_a_batch_whose_rows_are_too_many_at_once_is_halved(
+    store: Store, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.store.STATEMENT_CHARS", 4000)
+    batch = [parsed(message(str(number), "x" * 500)) for number in range(9)]
+    batch.insert(4, parsed(message("large", "x" * 5000)))
+    expected = ["stored"] * 10
+    expected[4] = "dead"
+    assert outcomes(store.store(batch)) == expected
+    assert len(rows("SELECT FROM callbacks")) == 10
+
+
+def test_a_batch_that_takes_too_long_is_halved(database_url: str, rows: Rows) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(
+            "CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS"
+            " 'BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END';"
+            "CREATE TRIGGER dawdle BEFORE INSERT ON inbound_messages FOR EACH ROW EXECUTE FUNCTION dawdle()"
+        )
+    store = Store(database_url, statement_seconds=0.5)
+    try:
+        assert outcomes(store.store([parsed(message(str(number))) for number in range(8)])) == ["stored"] * 8
+    finally:
+        store.close()
+    assert len(rows("SELECT FROM inbound_messages")) == 8
+
+
 def test_a_missing_table_says_what_to_do(empty_database_url: str) -> None:
     store = Store(empty_database_url, statement_seconds=10)
     with pytest.raises(Unavailable, match="callbox migrate"):
