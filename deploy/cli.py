@@ -241,7 +241,7 @@ def send(
 def status(json_wanted: bool, folder: Path) -> None:
     """Show the ledger: what was accepted, and what became of it.
 
-    accepted = stored + duplicates + dead_letters + ignored + pending
+    accepted = stored + duplicates + dead_letters + ignored + pending + spooled
     """
     url = config.load_settings(environment(folder)).redis_url
     with inbox.connect(redis.Redis, url, 5.0) as client:

@@ -153,6 +153,7 @@ class Up:
             "CALLBOX_REDIS_URL": redis_url,
             "CALLBOX_DATABASE_URL": database_url,
             "CALLBOX_CONFIG": str(self._plan.config.path.resolve()),
+            "CALLBOX_SPOOL_DIR": str(self._folder / "spool"),
         }
         self.addresses |= {name: self._environment[name] for name in ("CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL")}
         self.addresses["CALLBOX_CONFIG"] = self._environment["CALLBOX_CONFIG"]

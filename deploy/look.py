@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 class Account(NamedTuple):
-    """The ledger of one source, or of all. accepted = stored + duplicates + dead_letters + ignored + pending."""
+    """The ledger of one source, or of all: accepted is the sum of the others, ages aside."""
 
     accepted: int
     stored: int
@@ -33,16 +33,18 @@ class Account(NamedTuple):
 
 def accounts(seen: Seen) -> tuple[Account, dict[str, Account]]:
     """The ledger in all and per source. Only the whole inbox knows its oldest entry."""
-    sources = {name: _account(counts, None) for name, counts in sorted(seen.ledger.items())}
+    none = dict.fromkeys(COUNTERS, 0)
+    names = sorted(seen.ledger.keys() | seen.spooled.keys())
+    sources = {name: _account(seen.ledger.get(name, none), seen.spooled.get(name, 0), None) for name in names}
     total = {counter: sum(counts[counter] for counts in seen.ledger.values()) for counter in COUNTERS}
-    return _account(total, round(seen.depth.oldest_seconds, 3)), sources
+    return _account(total, sum(seen.spooled.values()), round(seen.depth.oldest_seconds, 3)), sources
 
 
-def _account(counts: Mapping[str, int], oldest_seconds: float | None) -> Account:
-    accepted = counts["appended"] - counts["repeat"]
+def _account(counts: Mapping[str, int], spooled: int, oldest_seconds: float | None) -> Account:
+    appended = counts["appended"] - counts["repeat"]
     stored, duplicates, dead, ignored = (counts[outcome] for outcome in OUTCOMES)
-    pending = accepted - stored - duplicates - dead - ignored
-    return Account(accepted, stored, duplicates, dead, ignored, pending, 0, oldest_seconds)
+    pending = appended - stored - duplicates - dead - ignored
+    return Account(appended + spooled, stored, duplicates, dead, ignored, pending, spooled, oldest_seconds)
 
 
 class Found(NamedTuple):

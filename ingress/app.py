@@ -1,9 +1,11 @@
 """The ingress as an ASGI application: `uvicorn ingress.app:app`."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import redis.asyncio
@@ -14,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from ingress.commit import Committer
+from ingress.durable import Durable, Limits
 from ingress.probes import Probes
 from ingress.receive import Receiver
 from shared import config, logs
@@ -34,14 +37,27 @@ def create_app(
     inbox = Appender(
         client or connect(redis.asyncio.Redis, settings.redis_url, settings.append_seconds), settings.inbox_limit
     )
-    committer = Committer(inbox, settings.group_count, settings.group_bytes, settings.append_seconds, now)
+    limits = Limits(
+        settings.append_seconds,
+        settings.group_count,
+        settings.group_bytes,
+        Path(settings.spool_dir),
+        settings.spool_bytes,
+    )
+    durable = Durable(inbox, limits, now)
+    committer = Committer(durable.keep, settings.group_count, settings.group_bytes)
     receiver = Receiver(configuration.sources, PROVIDERS, committer, settings, now)
-    probes = Probes(inbox, settings.retry_after_seconds)
+    probes = Probes(inbox, durable, settings.retry_after_seconds)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         log.info("ingress started", sources=sorted(configuration.sources))
+        mover = asyncio.create_task(durable.run())
         yield
+        mover.cancel()
+        with suppress(asyncio.CancelledError):
+            await mover
+        await durable.close()
         await inbox.close()
         log.info("ingress stopped")
 

@@ -1,19 +1,18 @@
 """Makes callbacks durable in groups: one append, and one fsync, for all that arrived meanwhile (promise P1).
 
-A request waits for its own group. While one group is on its way to Redis the next one gathers, so that groups are
+A request waits for its own group. While one group is on its way to the disk the next one gathers, so that groups are
 small when little arrives and grow by themselves under load.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from datetime import datetime
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from ingress.spool import Group
 from shared import logs
 from shared.callback import Callback, pack
 from shared.errors import Unavailable
-from shared.inbox import Appender
 from shared.metrics import GROUP_SIZE
 
 WAITING_GROUPS = 20  # more than so many full groups ahead of a request: refused at once rather than late
@@ -28,23 +27,19 @@ class _Waiting(NamedTuple):
 
 
 class Committer:
-    """Gathers callbacks and appends them to the inbox; one for each ingress process."""
+    """Gathers callbacks and has them kept in groups; one for each ingress process."""
 
-    def __init__(
-        self, inbox: Appender, group_count: int, group_bytes: int, deadline_seconds: float, now: Callable[[], datetime]
-    ) -> None:
-        self._inbox = inbox
+    def __init__(self, keep: Callable[[Group], Awaitable[None]], group_count: int, group_bytes: int) -> None:
+        self._keep = keep
         self._group_count = group_count
         self._group_bytes = group_bytes
-        self._deadline_seconds = deadline_seconds
-        self._now = now
         self._waiting: deque[_Waiting] = deque()
         self._flusher: asyncio.Task[None] | None = None
 
     async def commit(self, callback: Callback) -> None:
         """Returns once the callback is on disk. Raises Unavailable when it could not be brought there."""
         if len(self._waiting) >= WAITING_GROUPS * self._group_count:
-            raise Unavailable("too many callbacks wait for Redis")
+            raise Unavailable("too many callbacks wait for the disk")
         done = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(callback.source, pack(callback), done))
         if self._flusher is None:
@@ -57,8 +52,7 @@ class Committer:
             while self._waiting:
                 group = self._take_group()
                 try:
-                    async with asyncio.timeout(self._deadline_seconds):
-                        await self._inbox.append([(it.source, it.packed) for it in group], self._now())
+                    await self._keep([(it.source, it.packed) for it in group])
                 except Exception as error:
                     # Those that came meanwhile would wait for the same trouble: they share its end.
                     self._refuse([*group, *self._waiting], error)
@@ -82,9 +76,8 @@ class Committer:
         return group
 
     def _refuse(self, group: list[_Waiting], error: Exception) -> None:
-        late = isinstance(error, TimeoutError)
-        trouble = f"Redis did not answer within {self._deadline_seconds:g} s" if late else str(error)
-        if not isinstance(error, Unavailable | TimeoutError):
+        trouble = str(error)
+        if not isinstance(error, Unavailable):
             log.error("commit failed", exc_info=error)
             trouble = "the commit failed"
         log.warning("not durable", callbacks=len(group), why=trouble)

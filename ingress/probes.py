@@ -3,6 +3,7 @@
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from ingress.durable import Durable
 from shared import metrics
 from shared.errors import Unavailable
 from shared.inbox import Appender
@@ -11,8 +12,9 @@ from shared.inbox import Appender
 class Probes:
     """What others ask of a running ingress."""
 
-    def __init__(self, inbox: Appender, retry_after_seconds: int) -> None:
+    def __init__(self, inbox: Appender, durable: Durable, retry_after_seconds: int) -> None:
         self._inbox = inbox
+        self._durable = durable
         self._retry_after_seconds = retry_after_seconds
 
     async def healthz(self, request: Request) -> Response:
@@ -20,13 +22,12 @@ class Probes:
         return PlainTextResponse("ok\n")
 
     async def readyz(self, request: Request) -> Response:
-        """200 while a callback would be accepted."""
-        try:
-            await self._inbox.probe()
-        except Unavailable as error:
-            headers = {"retry-after": str(self._retry_after_seconds)}
-            return JSONResponse({"ready": False, "redis": str(error)}, 503, headers)
-        return JSONResponse({"ready": True, "redis": "ok"})
+        """200 while a callback would be accepted, by Redis or by the spool."""
+        state = await self._durable.state()
+        if "ok" in state.values():
+            return JSONResponse({"ready": True, **state})
+        headers = {"retry-after": str(self._retry_after_seconds)}
+        return JSONResponse({"ready": False, **state}, 503, headers)
 
     async def metrics(self, request: Request) -> Response:
         """Everything of shared/metrics.py, in Prometheus's text format."""

@@ -4,12 +4,14 @@ The only place that knows its keys. The ingress appends (async); workers claim, 
 both ends read the ledger, the counts per source that the scripts keep in the same step as they change the stream.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from importlib.resources import files
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
@@ -22,6 +24,7 @@ from shared.errors import Unavailable
 INBOX = "callbox:inbox"
 LEDGER = "callbox:ledger"
 ODDITIES = "callbox:oddities"
+SPOOLS = "callbox:spools"
 PROBE = "callbox:probe"
 GROUP = "drain"
 MEMORY_SHARE = 0.8  # of Redis's maxmemory; the rest is for Celery and the drain
@@ -72,6 +75,7 @@ class Seen(NamedTuple):
     depth: Depth
     ledger: Counts  # by the names in COUNTERS
     oddities: Counts
+    spooled: Mapping[str, int]  # source → callbacks in the spools of all ingresses, as far as they told
 
 
 def connect(kind: type[Client], url: str, timeout_seconds: float) -> Client:
@@ -107,6 +111,16 @@ class Appender:
         try:
             await self._append(keys=[INBOX, LEDGER, doorbell.QUEUE], args=[self._limit, MEMORY_SHARE, b""])
             await self._client.set(PROBE, b"")
+        except (RedisError, OSError) as error:
+            raise Unavailable(_say(error)) from error
+
+    async def report_spool(self, file: str, counts: Mapping[str, int]) -> None:
+        """Tells how many callbacks of each source wait in a spool file. Raises Unavailable."""
+        try:
+            if counts:
+                await self._client.hset(SPOOLS, file, msgspec.json.encode(counts))
+            else:
+                await self._client.hdel(SPOOLS, file)
         except (RedisError, OSError) as error:
             raise Unavailable(_say(error)) from error
 
@@ -221,16 +235,20 @@ def _ask(pipe: Any) -> None:
     pipe.xrange(INBOX, count=1)
     pipe.hgetall(LEDGER)
     pipe.hgetall(ODDITIES)
+    pipe.hvals(SPOOLS)
 
 
 def _answer(answers: Sequence[Any]) -> Seen:
-    (seconds, microseconds), entries, first, counts, odd = answers
+    (seconds, microseconds), entries, first, counts, odd, spools = answers
     oldest = 0.0
     if first:
         appended_ms = int(first[0][0].split(b"-")[0])
         oldest = max(0.0, seconds + microseconds / 1e6 - appended_ms / 1000)
     ledger = {source: {**dict.fromkeys(COUNTERS, 0), **its} for source, its in _by_source(counts).items()}
-    return Seen(Depth(entries, oldest), ledger, _by_source(odd))
+    spooled: Counter[str] = Counter()
+    for spool in spools:
+        spooled.update(msgspec.json.decode(spool, type=dict[str, int]))
+    return Seen(Depth(entries, oldest), ledger, _by_source(odd), spooled)
 
 
 def _by_source(counts: Mapping[bytes, bytes]) -> dict[str, dict[str, int]]:

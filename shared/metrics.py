@@ -57,7 +57,7 @@ class InboxCollector(Collector):
         yield GaugeMetricFamily("callbox_redis_up", "1 when Redis answered", value=float(self._seen is not None))
         if self._seen is None:
             return
-        depth, ledger, oddities = self._seen
+        depth, ledger, oddities, spooled = self._seen
         yield GaugeMetricFamily("callbox_inbox_callbacks", "Callbacks that wait for a worker", value=depth.entries)
         yield GaugeMetricFamily(
             "callbox_inbox_oldest_seconds", "Age of the oldest callback that waits", value=depth.oldest_seconds
@@ -80,10 +80,15 @@ class InboxCollector(Collector):
             "event stored before: rising counts mean that a provider changed its format",
             labels=["source", "what"],
         )
-        for source, counts in oddities.items():
-            for what, count in counts.items():
+        for source, its in oddities.items():
+            for what, count in its.items():
                 odd.add_metric([source, what], count)
-        yield from (appended, repeats, outcomes, odd)
+        waiting = GaugeMetricFamily(
+            "callbox_spooled_callbacks", "Callbacks in the spools of the ingresses, on disk there", labels=["source"]
+        )
+        for source, count in spooled.items():
+            waiting.add_metric([source], count)
+        yield from (appended, repeats, outcomes, odd, waiting)
 
 
 def render(seen: Seen | None) -> bytes:

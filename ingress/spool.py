@@ -1,0 +1,176 @@
+"""The spool: where a group of callbacks is made durable while Redis cannot take it (promise P1).
+
+A SQLite file (WAL, synchronous=FULL, one transaction for each group) that belongs to one ingress process, under a lock
+beside it: several processes on one file starve each other (measured). A file whose owner is gone is adopted by
+whichever ingress of the same folder finds it first. Every method blocks on the disk: call them in a thread.
+"""
+
+import fcntl
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, NamedTuple
+from uuid import uuid4
+
+from shared.errors import Unavailable
+
+SMALLEST_BYTES = 64 * 1024
+_SCHEMA = "CREATE TABLE IF NOT EXISTS spooled (n INTEGER PRIMARY KEY, source TEXT NOT NULL, packed BLOB NOT NULL)"
+
+Group = Sequence[tuple[str, bytes]]  # (source, packed callback), as the inbox takes them
+
+
+class SpoolTrouble(Unavailable):
+    """The folder, the file or the disk does not do what is asked of it."""
+
+
+class Spooled(NamedTuple):
+    """A callback in the spool; numbers grow in the order of arrival."""
+
+    number: int
+    source: str
+    packed: bytes
+
+
+class Spool:
+    """One spool file, open and locked."""
+
+    def __init__(self, path: Path, lock: IO[str], limit_bytes: int) -> None:
+        """Raises SpoolTrouble when the file cannot be used."""
+        self.path = path
+        self._lock = lock
+        self._moved_through = 0
+        with _trouble("be opened"):
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._connection.execute("PRAGMA synchronous = FULL")
+                page_bytes = self._connection.execute("PRAGMA page_size").fetchone()[0]
+                pages = max(SMALLEST_BYTES, limit_bytes) // page_bytes
+                self._connection.execute(f"PRAGMA max_page_count = {pages}")
+                self._connection.execute(_SCHEMA)
+                self._connection.execute("DELETE FROM spooled WHERE n = -1")  # of a probe that was interrupted
+            except sqlite3.Error:
+                self._connection.close()
+                raise
+
+    def append(self, group: Group) -> None:
+        """Makes the group durable, all or nothing. Raises SpoolTrouble."""
+        with _trouble("take it"), self._transaction():
+            self._connection.executemany("INSERT INTO spooled (source, packed) VALUES (?, ?)", group)
+
+    def probe(self) -> None:
+        """Raises SpoolTrouble unless a callback could be made durable."""
+        with _trouble("take it"):
+            with self._transaction():
+                self._connection.execute("INSERT INTO spooled VALUES (-1, '', zeroblob(4096))")
+            with self._transaction():
+                self._connection.execute("DELETE FROM spooled WHERE n = -1")
+
+    def counts(self) -> dict[str, int]:
+        """How many callbacks of each source wait here. Raises SpoolTrouble."""
+        query = "SELECT source, count(*) FROM spooled WHERE n > ? GROUP BY source"
+        with _trouble("be read"):
+            return {str(source): count for source, count in self._connection.execute(query, (self._moved_through,))}
+
+    def oldest(self, count: int, most_bytes: int) -> list[Spooled]:
+        """The oldest callbacks, up to so many and so many bytes, or one. Raises SpoolTrouble."""
+        found: list[Spooled] = []
+        size = 0
+        query = "SELECT n, source, packed FROM spooled WHERE n > ? ORDER BY n LIMIT ?"
+        with _trouble("be read"):
+            for row in self._connection.execute(query, (self._moved_through, count)):
+                spooled = Spooled(row[0], str(row[1]), bytes(row[2]))
+                size += len(spooled.packed)
+                if found and size > most_bytes:
+                    break
+                found.append(spooled)
+        return found
+
+    def remove_through(self, number: int) -> None:
+        """Forgets the callbacks up to this number: they stand in the inbox now. Raises SpoolTrouble: then the disk is
+        too full even to forget, and they are deleted with the next ones."""
+        self._moved_through = number
+        with _trouble("be emptied"):
+            self._connection.execute("DELETE FROM spooled WHERE n <= ?", (number,))
+
+    def close(self) -> None:
+        """Lets go of the file; an empty one is removed, one with callbacks in it waits for who adopts it."""
+        empty = False
+        with suppress(sqlite3.Error):
+            empty = self._connection.execute("SELECT count(*) FROM spooled").fetchone()[0] == 0
+        with suppress(sqlite3.Error):
+            self._connection.close()
+        if empty:
+            for suffix in ("", "-wal", "-shm", ".lock"):
+                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+        self._lock.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+            raise
+
+
+def create(folder: Path, limit_bytes: int) -> Spool:
+    """A new spool file in the folder, this process's own. Raises SpoolTrouble."""
+    path = folder / f"{uuid4()}.spool"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = _locked(path)
+    except OSError as error:
+        raise SpoolTrouble(f"the spool cannot be made in {folder} ({error.strerror})") from None
+    if lock is None:
+        raise SpoolTrouble(f"the spool cannot be locked in {folder}")
+    return _open(path, lock, limit_bytes)
+
+
+def adopt(folder: Path, limit_bytes: int) -> Spool | None:
+    """The oldest spool file in the folder whose owner is gone, locked for this process; None without one."""
+    try:
+        paths = sorted(folder.glob("*.spool"), key=lambda path: path.stat().st_mtime)
+    except OSError:
+        return None
+    for path in paths:
+        with suppress(OSError, SpoolTrouble):
+            lock = _locked(path)
+            if lock is not None and path.exists():
+                return _open(path, lock, limit_bytes)
+            if lock is not None:  # its owner emptied and removed it meanwhile
+                Path(lock.name).unlink(missing_ok=True)
+                lock.close()
+    return None
+
+
+def _open(path: Path, lock: IO[str], limit_bytes: int) -> Spool:
+    try:
+        return Spool(path, lock, limit_bytes)
+    except SpoolTrouble:
+        lock.close()
+        raise
+
+
+def _locked(path: Path) -> IO[str] | None:
+    """The lock beside a spool file, None while another process holds it. The kernel frees it when its holder dies."""
+    lock = path.with_name(path.name + ".lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        return None
+    return lock
+
+
+@contextmanager
+def _trouble(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise SpoolTrouble(f"the spool cannot {doing} ({error})") from None
