@@ -60,6 +60,9 @@ class Durable:
                 await self._append(group)
             except Unavailable as trouble:
                 self._open_breaker(trouble)
+            except Exception as error:
+                log.error("append failed", exc_info=error)
+                self._open_breaker(Unavailable("the append failed"))
             else:
                 return
         try:
@@ -122,10 +125,7 @@ class Durable:
         if monotonic() - self._adopted_at < ADOPT_SECONDS:
             return
         self._adopted_at = monotonic()
-        folder, limit_bytes = self._limits.spool_folder, self._limits.spool_bytes
-        while (found := await self._on_disk(spool.adopt, folder, limit_bytes)) is not None:
-            log.warning("adopted a spool file whose owner is gone", file=found.path.name)
-            self._adopted.append(found)
+        await self._on_disk(self._adopt_all)
 
     async def _move(self, file: Spool) -> None:
         """Moves what is in a file to the inbox. A group whose move was interrupted is moved again: a callback's id
@@ -161,6 +161,11 @@ class Durable:
             self._own.close()
             self._own = None
             raise
+
+    def _adopt_all(self) -> None:
+        while (found := spool.adopt(self._limits.spool_folder, self._limits.spool_bytes)) is not None:
+            log.warning("adopted a spool file whose owner is gone", file=found.path.name)
+            self._adopted.append(found)
 
     def _close(self) -> None:
         for file in [*self._adopted, *([self._own] if self._own else [])]:

@@ -11,11 +11,12 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from ingress import commit, receive
+from ingress import commit, durable, receive
 from shared.callback import Callback, new_id
 from shared.errors import Unavailable
 from shared.inbox import Appender
 
+NOWHERE = "/dev/null/spool"  # no folder can be made here: an ingress without a spool
 NOW = datetime(2024, 5, 1, 12, 30, 0, 123_456, tzinfo=UTC)
 
 Headers = Sequence[tuple[str, str]]
@@ -169,7 +170,7 @@ async def settle() -> None:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The events that the ingress logs, whatever the logs are set to."""
     capture = LogCapture()
-    for module in (commit, receive):
+    for module in (commit, durable, receive):
         monkeypatch.setattr(module, "log", structlog.wrap_logger(None, processors=[capture]))
     entries: list[dict[str, Any]] = capture.entries
     return entries

@@ -26,7 +26,7 @@ from shared.config import Config, Settings, Source
 from shared.providers import PROVIDERS
 from shared.signing import hmac_hex, make_jwt
 from tests.conftest import wait_until
-from tests.ingress.conftest import NOW, Answer, ask, running
+from tests.ingress.conftest import NOW, NOWHERE, Answer, ask, running
 
 ROOT = Path(__file__).parent.parent.parent
 SECRET, TOKEN = "s3cret-s3cret-s3cret", "t0ken-t0ken-t0ken"
@@ -35,7 +35,7 @@ SOURCES = {
     "otp": Source("otp", "nxcloud", token=TOKEN),
     "support": Source("support", "messente", secrets=("other", SECRET)),
 }
-SETTINGS = Settings(append_seconds=0.5, retry_after_seconds=7, inbox_limit=3)
+SETTINGS = Settings(append_seconds=0.5, retry_after_seconds=7, inbox_limit=3, spool_dir=NOWHERE)
 
 Check = Callable[[Any, FakeAsyncRedis], Awaitable[None]]
 
@@ -66,6 +66,13 @@ async def send_messente(app: Any, body: bytes = b"{}") -> Answer:
 
 
 SEND = {"emnify": send_emnify, "nxcloud": send_nxcloud, "messente": send_messente}
+
+
+async def accepted_again(app: Any) -> None:
+    """Returns once a callback is accepted, however long the breaker takes to notice."""
+    async with asyncio.timeout(20):
+        while (await send_nxcloud(app)).status != 200:
+            await asyncio.sleep(0.01)
 
 
 # Accepted
@@ -125,7 +132,7 @@ def test_many_requests_at_once_are_all_kept_each_under_its_own_id_in_few_appends
         assert len(appends) <= 2
         assert await client.llen(doorbell.QUEUE) == 1
 
-    serve(check, settings=Settings())
+    serve(check, settings=Settings(append_seconds=20, spool_dir=NOWHERE))
 
 
 # Refused
@@ -159,17 +166,18 @@ def test_whatever_redis_says_the_provider_is_asked_to_send_again(
         raise error
 
     async def check(app: Any, client: FakeAsyncRedis) -> None:
+        as_before = client.evalsha
         monkeypatch.setattr(client, "evalsha", fail)
         for provider, send in SEND.items():
             answer = await send(app)
             assert (answer.status, answer.header("retry-after")) == (503, "7")
             assert answer.header("x-callbox-id") is None
             assert answer.body == PROVIDERS[provider].REPLY.error or answer.error
-        monkeypatch.undo()
-        assert (await send_nxcloud(app)).status == 200
+        monkeypatch.setattr(client, "evalsha", as_before)
+        await accepted_again(app)
 
     serve(check)
-    assert [event["event"] for event in told].count("not durable") == len(SEND)
+    assert [event["event"] for event in told].count("not durable") >= len(SEND)
     assert "a fault" not in "".join(str(event["why"]) for event in told if "why" in event)
 
 
@@ -181,7 +189,7 @@ def test_it_starts_while_redis_is_away_and_accepts_when_it_is_back() -> None:
         refused = await send_nxcloud(app)
         assert (refused.status, refused.body, refused.header("retry-after")) == (503, b"error", "7")
         server.connected = True
-        assert (await send_nxcloud(app)).status == 200
+        await accepted_again(app)
         assert await client.xlen(inbox.INBOX) == 1
 
     serve(check, server)
@@ -192,13 +200,14 @@ def test_when_redis_hangs_the_provider_is_asked_to_send_again(monkeypatch: pytes
         await asyncio.Event().wait()
 
     async def check(app: Any, client: FakeAsyncRedis) -> None:
+        as_before = client.evalsha
         monkeypatch.setattr(client, "evalsha", hang)
         answers = await asyncio.gather(*(send_nxcloud(app) for _ in range(3)))
         assert [(answer.status, answer.body) for answer in answers] == [(503, b"error")] * 3
-        monkeypatch.undo()
-        assert (await send_nxcloud(app)).status == 200
+        monkeypatch.setattr(client, "evalsha", as_before)
+        await accepted_again(app)
 
-    serve(check, settings=Settings(append_seconds=0.02))
+    serve(check, settings=Settings(append_seconds=0.02, spool_dir=NOWHERE))
 
 
 # Other addresses
@@ -281,7 +290,7 @@ def test_a_wrong_configuration_is_told_in_full_and_ends_with_2_before_anything_l
     ]
 
 
-def test_a_server_without_redis_starts_answers_and_logs_no_token_and_no_number(folder: Path) -> None:
+def test_a_server_without_redis_starts_keeps_in_its_spool_and_logs_no_token_and_no_number(folder: Path) -> None:
     path = folder / "its.toml"
     path.write_text(f'[sources.otp]\nprovider = "nxcloud"\ntoken = "{TOKEN}"\n')
     with socket.socket() as listener, (folder / "log").open("w+") as log, socket.socket() as nobody:
@@ -301,8 +310,8 @@ def test_a_server_without_redis_starts_answers_and_logs_no_token_and_no_number(f
         )
         try:
             wait_until(lambda: fetch(f"{url}/healthz") == (200, b"ok\n"), "the ingress")
-            assert fetch(f"{url}/callbacks/otp/{TOKEN}?phone=%2B4915112345678") == (503, b"error")
-            assert fetch(f"{url}/callbacks/otp?token={TOKEN}", b"phone=4915112345678") == (503, b"error")
+            assert fetch(f"{url}/callbacks/otp/{TOKEN}?phone=%2B4915112345678") == (200, b"success")
+            assert fetch(f"{url}/callbacks/otp?token={TOKEN}", b"phone=4915112345678") == (200, b"success")
             assert fetch(f"{url}/callbacks/otp/wrong-{TOKEN}")[0] == 404
         finally:
             process.terminate()
@@ -312,7 +321,7 @@ def test_a_server_without_redis_starts_answers_and_logs_no_token_and_no_number(f
     assert TOKEN not in written
     assert "4915112345678" not in written
     events = [json.loads(line)["event"] for line in written.splitlines()]
-    assert {"ingress started", "not durable", "ingress stopped"} <= set(events)
+    assert {"ingress started", "to the spool", "ingress stopped"} <= set(events)
 
 
 def fetch(url: str, body: bytes | None = None) -> tuple[int, bytes]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,21 +12,29 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from ingress.durable import Durable, Limits
 from ingress.probes import Probes
 from shared import inbox
 from shared.callback import pack
 from shared.inbox import Appender
-from tests.ingress.conftest import NOW, a_callback, ask
+from tests.ingress.conftest import NOW, NOWHERE, a_callback, ask
+
+NO_SPOOL = f"the spool cannot be made in {NOWHERE} (Not a directory)"
 
 
-def probe(check: Callable[[Any, FakeAsyncRedis], Awaitable[None]], limit: int = 1, **options: Any) -> None:
+def probe(
+    check: Callable[[Any, FakeAsyncRedis], Awaitable[None]], limit: int = 1, spool: Path = Path(NOWHERE), **options: Any
+) -> None:
     """Runs a check on an ingress that is nothing but its probes, over a Redis in memory."""
 
     async def run() -> None:
         async with FakeAsyncRedis(**options) as client:
-            probes = Probes(Appender(client, limit), retry_after_seconds=7)
+            inbox = Appender(client, limit)
+            durable = Durable(inbox, Limits(5.0, 500, 1 << 20, spool, 1 << 20), lambda: NOW)
+            probes = Probes(inbox, durable, retry_after_seconds=7)
             routes = [Route(f"/{name}", getattr(probes, name)) for name in ("healthz", "readyz", "metrics")]
             await check(Starlette(routes=routes), client)
+            await durable.close()
 
     asyncio.run(run())
 
@@ -48,7 +57,7 @@ def test_it_is_alive_whether_redis_is_or_not(options: dict[str, Any]) -> None:
 def test_it_is_ready_while_redis_takes_callbacks_and_leaves_no_trace_in_the_inbox() -> None:
     async def check(app: Any, client: FakeAsyncRedis) -> None:
         answer = await ask(app, "/readyz", "GET")
-        assert (answer.status, json.loads(answer.body)) == (200, {"ready": True, "redis": "ok"})
+        assert (answer.status, json.loads(answer.body)) == (200, {"ready": True, "redis": "ok", "spool": NO_SPOOL})
         assert await client.keys() == [inbox.PROBE.encode()]
 
     probe(check)
@@ -59,9 +68,23 @@ def test_it_is_not_ready_while_redis_is_away_and_says_so() -> None:
         answer = await ask(app, "/readyz", "GET")
         assert (answer.status, answer.header("retry-after")) == (503, "7")
         said = json.loads(answer.body)
-        assert said == {"ready": False, "redis": "Redis cannot take it (ConnectionError)"}
+        assert said == {
+            "ready": False,
+            "redis": "Redis cannot take it (ConnectionError)",
+            "spool": NO_SPOOL,
+        }
 
     probe(check, server=away())
+
+
+def test_it_is_ready_while_redis_is_away_and_the_spool_takes_callbacks(tmp_path: Path) -> None:
+    async def check(app: Any, client: FakeAsyncRedis) -> None:
+        answer = await ask(app, "/readyz", "GET")
+        said = {"ready": True, "redis": "Redis cannot take it (ConnectionError)", "spool": "ok"}
+        assert (answer.status, json.loads(answer.body)) == (200, said)
+
+    probe(check, spool=tmp_path, server=away())
+    assert list(tmp_path.iterdir()) == [], "an empty file was left behind"
 
 
 def test_it_is_not_ready_while_the_inbox_is_full_and_is_again_when_it_is_not() -> None:
@@ -95,7 +118,7 @@ def test_it_is_not_ready_while_redis_takes_no_writes(error: Exception, monkeypat
         monkeypatch.setattr(client, "set", refuse)
         answer = await ask(app, "/readyz", "GET")
         assert answer.status == 503
-        assert json.loads(answer.body) == {"ready": False, "redis": f"Redis cannot take it ({type(error).__name__})"}
+        assert json.loads(answer.body)["redis"] == f"Redis cannot take it ({type(error).__name__})"
 
     probe(check)
 

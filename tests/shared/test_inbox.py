@@ -59,11 +59,11 @@ def test_the_ledger_adds_up_at_every_step(client: redis.Redis, append: Any) -> N
     append(("a", b"1"), ("a", b"2"), ("b", b"3"))
     worker = claimer(client)
     entries = worker.claim(10, LINGER_SECONDS)
-    depth, ledger, _ = inbox.look(client)
+    depth, ledger, *_ = inbox.look(client)
     assert depth.entries == 3
     assert (ledger["a"]["appended"], ledger["b"]["appended"]) == (2, 1)
     assert worker.acknowledge(map(inbox.Settled, entries, ("stored", "repeat", "dead"))) == 3
-    depth, ledger, _ = inbox.look(client)
+    depth, ledger, *_ = inbox.look(client)
     assert depth == inbox.Depth(0, 0.0)
     assert ledger["a"] == {"appended": 2, "repeat": 1, "stored": 1, "duplicate": 0, "dead": 0, "ignored": 0}
     assert ledger["b"] == {"appended": 1, "repeat": 0, "stored": 0, "duplicate": 0, "dead": 1, "ignored": 0}
@@ -127,7 +127,7 @@ def test_a_full_inbox_takes_all_of_a_group_or_nothing(client: redis.Redis, appen
     append(("a", b"1"), limit=2)
     with pytest.raises(Unavailable, match="as many callbacks as it may"):
         append(("a", b"2"), ("a", b"3"), limit=2)
-    depth, ledger, _ = inbox.look(client)
+    depth, ledger, *_ = inbox.look(client)
     assert depth.entries == 1
     assert ledger["a"]["appended"] == 1
 

@@ -15,7 +15,7 @@ from shared import metrics
 from shared.inbox import COUNTERS, OUTCOMES, Depth, Seen
 
 COUNTS = {"appended": 10, "repeat": 1, "stored": 4, "duplicate": 2, "dead": 1, "ignored": 1}
-SEEN = Seen(Depth(1, 2.5), {"fleet": COUNTS, "otp": dict.fromkeys(COUNTERS, 0)}, {"fleet": {"conflict": 3}})
+SEEN = Seen(Depth(1, 2.5), {"fleet": COUNTS, "otp": dict.fromkeys(COUNTERS, 0)}, {"fleet": {"conflict": 3}}, {"otp": 5})
 UNITS = ("_total", "_seconds", "_callbacks", "_up")
 ROOT = Path(__file__).parent.parent.parent
 
@@ -42,7 +42,7 @@ def value(rendered: bytes, sample: str, **labels: str) -> float | None:
 
 def test_every_metric_says_what_it_means() -> None:
     found = families(metrics.render(SEEN))
-    assert len(found) == 12
+    assert len(found) == 13
     for name, family in found.items():
         assert name.startswith("callbox_")
         assert len(family.documentation) > 10, name
@@ -56,6 +56,7 @@ def test_every_metric_says_what_it_means() -> None:
         ("callbox_redis_up", {}, 1),
         ("callbox_inbox_callbacks", {}, 1),
         ("callbox_inbox_oldest_seconds", {}, 2.5),
+        ("callbox_spooled_callbacks", {"source": "otp"}, 5),
         ("callbox_oddities_total", {"source": "fleet", "what": "conflict"}, 3),
         ("callbox_appended_total", {"source": "fleet"}, 10),
         ("callbox_appended_total", {"source": "otp"}, 0),
@@ -78,7 +79,7 @@ def test_while_redis_is_away_the_rest_is_shown_and_that_it_is_away() -> None:
 def test_a_source_cannot_break_out_of_its_label() -> None:
     name = 'a"}\nb\\'
     ledger: Any = {name: COUNTS}
-    assert value(metrics.render(Seen(Depth(0, 0.0), ledger, {})), "callbox_appended_total", source=name) == 10
+    assert value(metrics.render(Seen(Depth(0, 0.0), ledger, {}, {})), "callbox_appended_total", source=name) == 10
 
 
 @pytest.mark.parametrize(

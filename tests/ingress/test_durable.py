@@ -1,0 +1,194 @@
+"""Redis first, the spool behind it: what is kept where, and that it all ends in the inbox."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingress import durable, spool
+from ingress.durable import Durable, Limits
+from shared.errors import Unavailable
+from tests.ingress.conftest import AWAY, NOW, Inbox
+
+GROUPS = [[("a", b"%d" % number)] for number in range(5)]
+
+
+class Switched(Inbox):
+    """An inbox that is there, away, or hangs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = "there"
+        self.asks = 0
+        self.reports: dict[str, dict[str, int]] = {}
+
+    async def append(self, group: Sequence[tuple[str, bytes]], now: Any) -> None:
+        self.asks += 1
+        await self._go()
+        await super().append(group, now)
+
+    async def probe(self) -> None:
+        await self._go()
+
+    async def report_spool(self, file: str, counts: Any) -> None:
+        await self._go()
+        self.reports[file] = dict(counts)
+
+    async def _go(self) -> None:
+        if self.state == "hangs":
+            await asyncio.Event().wait()
+        if self.state == "away":
+            raise AWAY
+
+    @property
+    def emptied(self) -> bool:
+        """Whether every file reported that nothing is left in it."""
+        return bool(self.reports) and not any(self.reports.values())
+
+    @property
+    def all(self) -> list[tuple[str, bytes]]:
+        return [it for group in self.appended for it in group]
+
+
+def check(folder: Path, it: Callable[[Durable, Switched], Awaitable[None]], limit_bytes: int = 1 << 20) -> Switched:
+    """Runs a check with nothing running in the background."""
+    inbox = Switched()
+
+    async def run() -> None:
+        limits = Limits(0.02, 2, 1 << 20, folder, limit_bytes)
+        keeper = Durable(inbox, limits, lambda: NOW)
+        try:
+            await it(keeper, inbox)
+        finally:
+            await keeper.close()
+
+    asyncio.run(run())
+    return inbox
+
+
+async def until(true: Callable[[], bool], keeper: Durable) -> None:
+    """Lets the background task run until it is so."""
+    task = asyncio.create_task(keeper.run())
+    try:
+        async with asyncio.timeout(20):
+            while not true():
+                await asyncio.sleep(0.005)
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PROBE_SECONDS", "ADOPT_SECONDS", "MOVE_PAUSE_SECONDS"):
+        monkeypatch.setattr(durable, name, 0.001)
+
+
+def test_while_redis_is_there_nothing_is_spooled(tmp_path: Path) -> None:
+    async def it(keeper: Durable, inbox: Switched) -> None:
+        for group in GROUPS:
+            await keeper.keep(group)
+
+    assert check(tmp_path, it).appended == GROUPS
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("trouble", ["away", "hangs"])
+def test_what_redis_does_not_take_is_spooled_and_moved_in_order_when_it_is_back(tmp_path: Path, trouble: str) -> None:
+    async def it(keeper: Durable, inbox: Switched) -> None:
+        inbox.state = trouble
+        for group in GROUPS:
+            await keeper.keep(group)
+        assert inbox.appended == []
+        assert inbox.asks == 1, "after one failure Redis is left alone"
+        inbox.state = "there"
+        await until(lambda: len(inbox.all) == len(GROUPS) and inbox.emptied, keeper)
+        await keeper.keep([("a", b"direct")])
+
+    inbox = check(tmp_path, it)
+    assert inbox.all == [*(it for group in GROUPS for it in group), ("a", b"direct")]
+    assert max(map(len, inbox.appended)) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_append_that_fails_by_a_fault_of_ours_is_spooled_too(tmp_path: Path, told: list[dict[str, Any]]) -> None:
+    async def it(keeper: Durable, inbox: Switched) -> None:
+        inbox._troubles = [RuntimeError("s3cret")]
+        await keeper.keep(GROUPS[0])
+        await until(lambda: inbox.all == GROUPS[0], keeper)
+
+    check(tmp_path, it)
+    assert [event["event"] for event in told][:2] == ["append failed", "to the spool"]
+
+
+def test_what_an_ingress_left_is_adopted_and_moved(tmp_path: Path) -> None:
+    left = spool.create(tmp_path, 1 << 20)
+    left.append([("a", b"left")])
+    left.close()
+
+    async def it(keeper: Durable, inbox: Switched) -> None:
+        await until(lambda: inbox.all == [("a", b"left")] and inbox.emptied, keeper)
+
+    check(tmp_path, it)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_moved_waits_for_the_next_ingress(tmp_path: Path) -> None:
+    async def first(keeper: Durable, inbox: Switched) -> None:
+        inbox.state = "away"
+        await keeper.keep(GROUPS[0])
+
+    async def second(keeper: Durable, inbox: Switched) -> None:
+        await until(lambda: inbox.all == GROUPS[0], keeper)
+
+    check(tmp_path, first)
+    assert list(tmp_path.iterdir()) != []
+    check(tmp_path, second)
+
+
+def test_without_redis_and_without_a_spool_nothing_is_kept_and_both_are_named() -> None:
+    async def it(keeper: Durable, inbox: Switched) -> None:
+        inbox.state = "away"
+        with pytest.raises(Unavailable, match=r"Redis cannot take it .*; the spool cannot be made"):
+            await keeper.keep(GROUPS[0])
+        inbox.state = "there"
+        await until(lambda: keeper._redis_trouble is None, keeper)
+        await keeper.keep(GROUPS[1])
+
+    assert check(Path("/dev/null/spool"), it).appended == [GROUPS[1]]
+
+
+def test_a_full_spool_refuses_and_takes_again_once_it_was_moved(tmp_path: Path) -> None:
+    large = [("a", b"x" * 30_000)]
+
+    async def it(keeper: Durable, inbox: Switched) -> None:
+        inbox.state = "away"
+        kept = 0
+        with pytest.raises(Unavailable, match="full"):
+            while kept < 100:
+                await keeper.keep(large)
+                kept += 1
+        inbox.state = "there"
+        await until(lambda: len(inbox.all) == kept, keeper)
+        inbox.state = "away"
+        await keeper.keep(large)
+        inbox.state = "there"
+        await until(lambda: len(inbox.all) == kept + 1, keeper)
+
+    check(tmp_path, it, limit_bytes=spool.SMALLEST_BYTES)
+
+
+def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    (tmp_path / "0.spool").write_bytes(b"no database" * 1000)
+
+    async def it(keeper: Durable, inbox: Switched) -> None:
+        inbox.state = "away"
+        await keeper.keep(GROUPS[0])
+        inbox.state = "there"
+        await until(lambda: inbox.all == GROUPS[0], keeper)
+
+    check(tmp_path, it)
