@@ -1,5 +1,6 @@
 """`callbox up`: what it promises of its processes and its files."""
 
+import json
 import os
 import signal
 import socket
@@ -48,6 +49,25 @@ def test_whatever_dies_is_started_again_and_nothing_acknowledged_is_lost(start: 
     assert all(map(alive, up.pids.values()))
     assert "worker-1 was ended by SIGKILL; starting it again" in up.output
     assert up.stop() == 0
+
+
+def test_while_redis_hangs_callbacks_are_spooled_and_none_is_lost_with_its_ingress(start: Start) -> None:
+    up = start("--ingress", "2", "--no-flower")
+    redis, ingress = up.pids["redis"], up.pids["ingress-1"]
+    os.kill(redis, signal.SIGSTOP)
+    ids = up.send(*(up.request("otp", "dr") for _ in range(20)))
+    os.kill(ingress, signal.SIGKILL)
+    wait_until(lambda: up.pids.get("ingress-1", ingress) != ingress, "ingress-1 again", SECONDS)
+    ids += up.send(*(up.request("otp", "dr") for _ in range(20)))
+    os.kill(redis, signal.SIGCONT)
+    wait_until(lambda: len(up.query("SELECT FROM callbacks")) == 40, "every callback in PostgreSQL", SECONDS)
+    assert {str(row["id"]) for row in up.query("SELECT id FROM callbacks")} == set(ids)
+
+    def settled() -> bool:
+        account = json.loads(up.command("status", "--json").stdout)
+        return bool(account["accepted"] == account["stored"] == 40 and account["spooled"] == 0)
+
+    wait_until(settled, "a ledger that adds up", SECONDS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
