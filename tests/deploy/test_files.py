@@ -266,6 +266,14 @@ def test_what_may_be_changed_is_named_in_the_example_with_its_default() -> None:
     assert said == optional
 
 
+def test_the_spool_is_on_a_volume_that_its_user_may_write() -> None:
+    folder, volume = SERVICES["ingress"]["environment"]["CALLBOX_SPOOL_DIR"], SERVICES["ingress"]["volumes"][1]
+    name, _, target = volume.partition(":")
+    assert name in COMPOSE["volumes"]
+    assert Path(folder).is_relative_to(target)
+    assert f"--owner=10001 --group=10001 --mode=0700 {target}" in (DEPLOY / "Dockerfile").read_text()
+
+
 def test_every_callbox_variable_is_a_setting() -> None:
     known = {f"CALLBOX_{setting.name.upper()}" for setting in fields(Settings)} | {"CALLBOX_CONFIG"}
     for service in SERVICES.values():
@@ -277,7 +285,7 @@ def test_every_callbox_variable_is_a_setting() -> None:
     ("name", "needed"),
     [
         ("migrate", {"CALLBOX_DATABASE_URL"}),
-        ("ingress", {"CALLBOX_REDIS_URL", "CALLBOX_CONFIG"}),
+        ("ingress", {"CALLBOX_REDIS_URL", "CALLBOX_CONFIG", "CALLBOX_SPOOL_DIR"}),
         ("worker", {"CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL", "CALLBOX_CONFIG"}),
         ("beat", {"CALLBOX_REDIS_URL"}),
         ("flower", {"CALLBOX_REDIS_URL"}),
@@ -298,7 +306,7 @@ def test_a_role_knows_what_it_needs_and_no_more(name: str, needed: set[str]) -> 
 @pytest.mark.parametrize("name", ["ingress", "worker"])
 def test_who_reads_the_sources_has_the_file_and_every_name_in_it(name: str) -> None:
     service = SERVICES[name]
-    (volume,) = service["volumes"]
+    volume = service["volumes"][0]
     assert volume["target"] == service["environment"]["CALLBOX_CONFIG"]
     assert volume["read_only"] is True
     assert volume["bind"] == {"create_host_path": False}
