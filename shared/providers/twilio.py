@@ -1,0 +1,263 @@
+"""Twilio Programmable Messaging: SMS, MMS, WhatsApp, RCS and Messenger.
+
+Sends inbound messages and a status callback for every change of a message's state, to one URL or to two; each a form by
+POST, or by GET where a number is configured so. A JSON body has a `bodySHA256` in the URL. Status callbacks may also
+tell of an inbound message (`receiving`, `received`), which has its own callback: they are no events.
+Signs all: `X-Twilio-Signature` is the HMAC-SHA1, in Base64, of the URL as Twilio requested it and, behind it, the names
+and values of the form, sorted, each pair once, with nothing between them. The key is the primary auth token of the
+account, or of the subaccount. Proxies change the URL, so the source says how it begins. User and password are not
+signed; the port is, or is not (Twilio's validators try both). Twilio may sort the URL's own parameters after it has
+signed them: write them sorted.
+Retries once, and only if it cannot connect; a URL that ends in `#rc=5&rp=all` (not sent, not signed) makes it retry
+after any error, all within 15 seconds. Then an inbound message goes to the fallback URL, if there is one, and a status
+is lost. `I-Twilio-Idempotency-Token` names one series of attempts; unsigned, it must not decide, and is not kept.
+Unique: an inbound message by MessageSid, a receipt by MessageSid, status and error code. Receipts come in any order.
+There are no times. `RawDlrDoneDate` is the carrier's, in a zone that differs between carriers and within one.
+From: Twilio docs, "Twilio's request to your incoming message Webhook URL", "Track the Message Status of Outbound
+Messages", "Security", "Webhook connection overrides", "Messages resource", the error dictionary; the changelog of
+2023-02-14 (RawDlrDoneDate); request_validator.py of twilio-python, webhooks.ts of twilio-node.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Set
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
+
+from msgspec.structs import replace
+
+from shared import payload, signing
+from shared.callback import Callback, Request
+from shared.config import Option, Source
+from shared.errors import Malformed, Rejected
+from shared.events import DeliveryReport, Event, InboundMessage, Status
+from shared.payload import Fields
+from shared.providers import Reply
+
+METHODS = ("POST", "GET")
+HEADERS: frozenset[str] = frozenset()
+FIELDS = frozenset(
+    "MessageSid SmsSid SmsMessageSid AccountSid MessagingServiceSid From To Body NumMedia NumSegments "
+    "ButtonPayload ButtonText ButtonType InteractiveData FlowData ChannelMetadata Latitude Longitude Address Label "
+    "FromCity FromState FromZip FromCountry ToCity ToState ToZip ToCountry OptOutType AddOns "
+    "ProfileName WaId Forwarded FrequentlyForwarded OriginalRepliedMessageSender OriginalRepliedMessageSid "
+    "ReferralBody ReferralHeadline ReferralSourceId ReferralSourceType ReferralSourceUrl ReferralMediaId "
+    "ReferralMediaContentType ReferralMediaUrl ReferralNumMedia ReferralCtwaClid "
+    "MessageStatus SmsStatus ErrorCode RawDlrDoneDate ChannelInstallSid ChannelStatusMessage ChannelPrefix EventType "
+    # in no table of the documentation, but in what it sends
+    "ApiVersion ErrorMessage MessageType ExternalUserId ChannelToAddress StructuredMessage".split()
+) | {f"Media{part}{number}" for part in ("Url", "ContentType") for number in range(10)}
+SIGNS = True
+TIMEZONE = "UTC"
+OPTIONS: Mapping[str, Option] = {
+    "public_url": Option(
+        str, None, "how the URL begins that Twilio calls, up to the path: https://callbacks.example.com", required=True
+    ),
+}
+
+STATUSES = {
+    "queued": Status.QUEUED,
+    "scheduled": Status.QUEUED,
+    "accepted": Status.QUEUED,  # comes before queued, while a sender is chosen
+    "sending": Status.ACCEPTED,  # out of the queue, not yet with a carrier
+    "sent": Status.SENT,
+    "partially_delivered": Status.SENT,  # not described; the rest may still arrive
+    "delivered": Status.DELIVERED,
+    "read": Status.DELIVERED,  # and read
+    "undelivered": Status.UNDELIVERED,
+    "failed": Status.FAILED,
+    "canceled": Status.DELETED,
+}
+_OF_INBOUND = frozenset({"receiving", "received"})
+_FAILURES = frozenset({Status.UNDELIVERED, Status.FAILED})
+_EXPIRED = "30036"  # the error code of a message that failed for its validity period
+REASONS = {
+    "21610": "opted_out",
+    "30001": "queue_overflow",
+    "30002": "account_suspended",
+    "30003": "unreachable",
+    "30004": "blocked",
+    "30005": "unknown_destination",
+    "30006": "landline",
+    "30007": "filtered",
+    "30008": "unknown",
+    "30010": "price_limit",
+    "30011": "mms_not_supported",
+    "30019": "content_too_large",
+    "30022": "rate_limit",
+    "30024": "sender_not_allowed",
+    "30027": "daily_limit",
+    "30032": "sender_not_registered",  # toll-free number
+    "30034": "sender_not_registered",  # US A2P 10DLC
+    "30038": "filtered",  # one-time password
+    "30040": "sender_not_registered",
+    "30041": "sender_not_registered",  # United Kingdom
+    "30410": "temporary",
+    "30450": "blocked",
+    "30454": "account_limit",
+    "63003": "unknown_destination",
+    "63014": "blocked",  # by the recipient
+    "63016": "outside_messaging_window",
+    "63018": "rate_limit",
+    "63038": "account_limit",
+}
+_PHONES = frozenset({"sms", "whatsapp", "rcs"})  # elsewhere many digits are an id
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,31}):(.*)", re.DOTALL)
+
+
+def verify(callback: Callback, source: Source) -> str:
+    """With secrets everything needs a signature, since Twilio signs every kind."""
+    if not source.secrets:
+        return signing.proof_without_signature(source)
+    signature = callback.headers.get("x-twilio-signature")
+    without_port, with_port = _signed(callback, source)
+    try:
+        proof = signing.verify_hmac(source.secrets, without_port, signature, "sha1", "base64")
+    except Rejected:
+        proof = signing.verify_hmac(source.secrets, with_port, signature, "sha1", "base64")
+    digest = _body_digest(callback.query)
+    if digest is None:  # what is signed has nothing between name and value, so the form must
+        covered = not callback.body or all(b"=" in part for part in callback.body.split(b"&"))
+    else:
+        covered = signing.same_token(hashlib.sha256(callback.body).hexdigest(), digest.lower())
+    if covered:
+        return proof
+    raise signing.rejected("signature_wrong")
+
+
+def _signed(request: Request, source: Source) -> tuple[bytes, bytes]:
+    """What a signature may cover: the URL, without its port and with it, and the parameters of a form."""
+    scheme, _, place = source.options["public_url"].rstrip("/").partition("://")
+    authority, slash, prefix = place.partition("/")
+    host, _, port = authority.rpartition("@")[2].partition(":")
+    target = f"{slash}{prefix}{request.path}{'?' if request.query else ''}{request.query}"
+    form = b"" if _body_digest(request.query) is not None else b"".join(map(b"".join, _parameters(request.body)))
+    with_port = f"{scheme}://{host}:{port or (80 if scheme == 'http' else 443)}{target}"
+    without_port = f"{scheme}://{host}{target}"
+    return without_port.encode("utf-8", "surrogatepass") + form, with_port.encode("utf-8", "surrogatepass") + form
+
+
+def _body_digest(query: str) -> str | None:
+    """The URL's `bodySHA256`, which stands for the body in the signature. There is one with every JSON body."""
+    return next((value for name, value in parse_qsl(query, keep_blank_values=True) if name == "bodySHA256"), None)
+
+
+def _parameters(body: bytes) -> list[tuple[bytes, bytes]]:
+    """A form's parameters as the signature covers them: sorted, each pair once."""
+    pairs = (part.replace(b"+", b" ").partition(b"=") for part in body.split(b"&") if part)
+    return sorted({(unquote_to_bytes(name), unquote_to_bytes(value)) for name, _, value in pairs})
+
+
+def parse(callback: Callback, source: Source) -> Iterator[Event]:
+    """Reads what the signature covers and as it covers it: a form in its sorted order, not in that of the body."""
+    own = {name for name, _ in parse_qsl(callback.query, keep_blank_values=True)}
+    if _body_digest(callback.query) is not None:
+        fields = Fields.from_json(callback.body)
+    else:
+        parameters = _parameters(callback.body)
+        fields = Fields.from_form(urlencode(parameters).encode(), callback.query)
+        if len({name for name, _ in parameters}) < len(parameters):
+            fields.note("repeated parameter")
+    if not callback.body and not fields.names():
+        return
+    message_id = fields.identity("MessageSid", "SmsSid")
+    word = (fields.word("MessageStatus") or fields.word("SmsStatus") or "").lower()
+    if word and word not in _OF_INBOUND:
+        yield _receipt(fields, source, message_id, word, FIELDS | own)
+    elif "Body" in fields or "NumMedia" in fields:
+        yield _message(fields, source, message_id, FIELDS | own)
+    elif not word:
+        raise Malformed("neither message nor receipt")
+
+
+REPLY = Reply(b"<Response/>", "text/xml")  # TwiML that does nothing
+
+
+def _message(fields: Fields, source: Source, message_id: str, documented: Set[str]) -> InboundMessage:
+    channel = _channel(fields)
+    return InboundMessage(
+        key=("mo", message_id),
+        message_id=message_id,
+        channel=channel,
+        sender=_address(fields, source, channel, "From"),
+        recipient=_address(fields, source, channel, "To"),
+        text=fields.text("Body") or "",
+        extra=fields.rest(documented),
+    )
+
+
+def _receipt(fields: Fields, source: Source, message_id: str, word: str, documented: Set[str]) -> DeliveryReport:
+    read = "read" in (word, (fields.word("EventType") or "").lower())
+    word = "read" if read else word
+    status = STATUSES.get(word, Status.UNKNOWN)
+    if word not in STATUSES:
+        fields.note(payload.STATUS_UNKNOWN)
+    channel, error_code, reason = _channel(fields), fields.word("ErrorCode"), None
+    if status in _FAILURES and error_code is not None:
+        status, reason = Status.EXPIRED if error_code == _EXPIRED else status, REASONS.get(error_code)
+    return DeliveryReport(
+        key=("dr", message_id, word, error_code),
+        message_id=message_id,
+        channel=channel,
+        sender=_address(fields, source, channel, "From"),
+        recipient=_address(fields, source, channel, "To"),
+        status=status,
+        read=read,
+        provider_status=word,
+        error_code=error_code,
+        reason=reason,
+        extra=fields.rest(documented, "EventType"),
+    )
+
+
+def _channel(fields: Fields) -> str:
+    """The prefix of the addresses (`whatsapp:+14017122661`), which is taken off them; a plain number is SMS or MMS."""
+    channel = None
+    for name in ("From", "To"):
+        address = fields.values.get(name)
+        if isinstance(address, str) and (found := _ADDRESS.fullmatch(address)):
+            fields.values[name] = found[2]
+            channel = channel or found[1]
+    return (channel or fields.word("ChannelPrefix") or "sms").lower()
+
+
+def _address(fields: Fields, source: Source, channel: str, name: str) -> str | None:
+    return fields.phone(name, a2p_max_digits=source.a2p_max_digits) if channel in _PHONES else fields.word(name)
+
+
+def render(event: Event) -> Request:
+    kept = {name: value for name, value in event.extra.items() if name in FIELDS}
+    form: dict[str, Any] = {"ApiVersion": "2010-04-01", "AccountSid": f"AC{0:032}"}
+    if isinstance(event, InboundMessage):
+        form |= {"NumMedia": "0", "NumSegments": "1"} | kept
+        form |= {"SmsMessageSid": event.message_id, "SmsStatus": "received", "Body": event.text}
+    else:
+        form |= kept | {"MessageStatus": _word(event), "SmsStatus": _word(event), "ErrorCode": _error_code(event)}
+        form |= {"ChannelPrefix": None if event.channel == "sms" else event.channel}
+    form |= {"MessageSid": event.message_id, "SmsSid": event.message_id}
+    form |= {"From": _prefixed(event, event.sender), "To": _prefixed(event, event.recipient)}
+    body = urlencode({name: value for name, value in form.items() if value is not None}).encode()
+    return Request(method="POST", headers={"content-type": "application/x-www-form-urlencoded"}, body=body)
+
+
+def sign(request: Request, source: Source) -> Request:
+    if not source.secrets:
+        return request
+    signature = signing.hmac_base64(source.secrets[0], _signed(request, source)[0], "sha1")
+    return replace(request, headers={**request.headers, "x-twilio-signature": signature})
+
+
+def _word(event: DeliveryReport) -> str:
+    """The event's own word, else the first that means its status; what Twilio has no word for has failed."""
+    other = "unknown" if event.status is Status.UNKNOWN else "failed"
+    word = next((word for word, status in STATUSES.items() if status is event.status), other)
+    return event.provider_status or ("read" if event.read else word)
+
+
+def _error_code(event: DeliveryReport) -> str | None:
+    code = next((code for code, reason in REASONS.items() if reason == event.reason), None)
+    return event.error_code or (_EXPIRED if event.status is Status.EXPIRED else code)
+
+
+def _prefixed(event: Event, address: str | None) -> str | None:
+    return address if event.channel == "sms" else f"{event.channel}:{address or ''}"
