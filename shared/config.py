@@ -36,7 +36,8 @@ class ConfigError(Exception):
 class Option(NamedTuple):
     """A key that only one provider knows: the type its value must have, the value without one, and what it means.
 
-    A `required` one has no default: a source without it is a mistake. Texts may name environment variables.
+    A `required` one is what signatures cannot be checked without: a source with secrets must have it. Texts may name
+    environment variables.
     """
 
     type: type
@@ -246,6 +247,7 @@ class _TableReader:
         self.mistakes: list[str] = []
         self._environ = environ
         self._left: dict[str, Any] = dict(table) if isinstance(table, dict) else {}
+        self._has_secrets = bool(self._left.get("secrets"))
         if not isinstance(table, dict):
             self.say("", "must be a table")
 
@@ -268,7 +270,7 @@ class _TableReader:
         return None if value is None else self._resolve(key, value)
 
     def option(self, key: str, option: Option) -> Any:
-        if option.required and key not in self._left:
+        if option.required and key not in self._left and self._has_secrets:
             self.say(key, f"is missing: {option.meaning}")
         if option.type is not str:
             value = self.take(key, option.type, option.default)

@@ -367,3 +367,33 @@ def test_or_exit_prints_each_mistake_on_a_line_and_exits_with_2(capsys: pytest.C
     assert exit_.value.code == 2
     printed = capsys.readouterr()
     assert (printed.out, printed.err) == ("", "one: first\ntwo: second\n")
+
+
+@pytest.mark.parametrize(
+    ("keys", "mistakes"),
+    [
+        ('secrets = ["s"]', ["sources.a.url: is missing: where it calls"]),
+        ('secrets = ["s"]\nurl = "${PLACE}"', []),
+        ('secrets = ["s"]\nurl = "${NOT_SET}"', ["sources.a.url: the environment variable NOT_SET is not set"]),
+        ('token = "t"', []),
+        ('token = "t"\nseconds = -1', ["sources.a.seconds: -1 must not be below 0"]),
+        ('token = "t"\nseconds = "1"', ["sources.a.seconds: must be a whole number"]),
+    ],
+)
+def test_a_providers_own_keys_are_read_and_required_where_signatures_are(
+    tmp_path: Path, keys: str, mistakes: list[str]
+) -> None:
+    options = {
+        "url": Option(str, None, "where it calls", required=True),
+        "seconds": Option(int, 5, "how long it waits"),
+    }
+    demanding: Any = SimpleNamespace(SIGNS=True, TIMEZONE="UTC", OPTIONS=options)
+    path = tmp_path / "its.toml"
+    path.write_text(f'[sources.a]\nprovider = "demanding"\n{keys}\n')
+    try:
+        loaded = config.load(path, {"PLACE": "https://x"}, {"demanding": demanding})
+    except ConfigError as error:
+        assert error.mistakes == [f"{path}: {mistake}" for mistake in mistakes]
+    else:
+        assert mistakes == []
+        assert loaded.sources["a"].options == {"url": "https://x" if "url" in keys else None, "seconds": 5}
