@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from deploy import servers
-from deploy.local import die_with_parent
+from deploy.supervise import die_with_parent
 from workers import schema
 
 STARTING_SECONDS = 30

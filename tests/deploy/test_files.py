@@ -26,8 +26,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from uvicorn.main import main as uvicorn_command
 
-from deploy.local import die_with_parent
 from deploy.servers import free_port
+from deploy.supervise import die_with_parent
 from shared import config
 from shared.config import Settings
 from shared.providers import PROVIDERS

@@ -18,7 +18,7 @@ from fakeredis import FakeAsyncRedis, FakeServer
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 
 import ingress.app
-from deploy.local import die_with_parent
+from deploy.supervise import die_with_parent
 from ingress.app import create_app
 from shared import doorbell, inbox
 from shared.callback import unpack

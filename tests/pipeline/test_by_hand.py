@@ -14,7 +14,7 @@ import pytest
 import redis
 
 from deploy import servers
-from deploy.local import die_with_parent
+from deploy.supervise import die_with_parent
 from shared import doorbell, inbox
 from shared.callback import Callback, new_id, pack
 from tests.conftest import wait_until

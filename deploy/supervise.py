@@ -1,0 +1,133 @@
+"""Child processes: started, started again when they die, stopped in order, and never left behind.
+
+Each is a child of this process and dies with it, also when it is killed: the kernel signals the children
+(PR_SET_PDEATHSIG). What they say goes to files of their names.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deploy.servers import write_private
+
+STOP_SECONDS = 15.0  # for one process to end by itself, before it is killed
+LONGEST_PAUSE_SECONDS = 5.0  # between two tries to restart what keeps dying
+STEADY_SECONDS = 10.0  # after which a process counts as running, and the pauses begin anew
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Child:
+    """One process, and how to start and stop it."""
+
+    name: str
+    command: list[str]
+    environment: Mapping[str, str] = field(default_factory=dict)  # on top of that of all
+    stop_signal: int = signal.SIGTERM
+    pass_fds: tuple[int, ...] = ()
+    process: "subprocess.Popen[bytes] | None" = None
+    started_at: float = 0.0
+    restart_at: float | None = None
+    pause_seconds: float = 0.0
+
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+class Supervisor:
+    """The children of one folder: their output in `logs/`, their process ids in `pids.json`."""
+
+    def __init__(self, folder: Path, say: Say) -> None:
+        self._folder = folder
+        self._say = say
+        self._children: list[Child] = []
+        self.environment: Mapping[str, str] = os.environ
+
+    def start(self, child: Child) -> None:
+        """Starts a child, which is tended from now on."""
+        self._children.append(child)
+        self._spawn(child)
+
+    def running(self, name: str) -> bool:
+        return any(child.name == name and child.running() for child in self._children)
+
+    def tend(self) -> None:
+        """One look at every child: starts again what died, after pauses that grow while it keeps dying."""
+        now = time.monotonic()
+        for child in self._children:
+            if child.running():
+                continue
+            if child.restart_at is None:
+                if now - child.started_at > STEADY_SECONDS:
+                    child.pause_seconds = 0.0
+                child.restart_at = now + child.pause_seconds
+                child.pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * child.pause_seconds + 0.2)
+                self._say(f"{child.name} {_how_it_ended(child)}; starting it again (logs/{child.name}.log)")
+                self._write_pids()
+            if now >= child.restart_at:
+                self._spawn(child)
+
+    def stop(self, kinds: Iterable[str]) -> None:
+        """Stops the children of these kinds (their names up to the number), all at once, and waits for them."""
+        kinds = set(kinds)
+        going = [child for child in self._children if child.name.partition("-")[0] in kinds]
+        for child in going:
+            if child.process is not None and child.running():
+                child.process.send_signal(child.stop_signal)
+                child.process.send_signal(signal.SIGCONT)  # one that was frozen must hear it too
+        for child in going:
+            _bury(child)
+            self._children.remove(child)
+
+    def _spawn(self, child: Child) -> None:
+        with (self._folder / "logs" / f"{child.name}.log").open("ab") as log:
+            child.process = subprocess.Popen(
+                child.command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**self.environment, **child.environment},
+                cwd=self._folder,
+                pass_fds=child.pass_fds,
+                start_new_session=True,  # Ctrl-C is for us alone: we stop the others, in order
+                preexec_fn=die_with_parent,
+            )
+        child.started_at = time.monotonic()
+        child.restart_at = None
+        self._write_pids()
+
+    def _write_pids(self) -> None:
+        pids = {child.name: child.process.pid for child in self._children if child.process and child.running()}
+        write_private(self._folder / "pids.json", json.dumps(pids, indent=2) + "\n")
+
+
+def die_with_parent() -> None:
+    """In the child, before it becomes what it is to be: has the kernel kill it when its parent is gone (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, see prctl(2)
+
+
+def _bury(child: Child) -> None:
+    if child.process is None:
+        return
+    with suppress(subprocess.TimeoutExpired):
+        child.process.wait(STOP_SECONDS)
+    with suppress(ProcessLookupError):  # its group, for children that it may have left
+        os.killpg(child.process.pid, signal.SIGKILL)
+    child.process.wait()
+
+
+def _how_it_ended(child: Child) -> str:
+    code = child.process.returncode if child.process else None
+    if code is None or code >= 0:
+        return f"ended with code {code}"
+    return f"was ended by {signal.Signals(-code).name}"
