@@ -24,7 +24,6 @@ DECIMAL_DIGITS = 20  # before and after the point
 FORM_FIELDS = 200
 UNDOCUMENTED_NOTED = 10  # of one payload, at most
 GROUPS = 500  # objects in a list, each an event
-INHERITED = 20  # fields that each of them takes over
 EXTRA_DEPTH = 16
 EXTRA_VALUES = 1000
 EXTRA_TEXT_CHARS = 4096
@@ -94,16 +93,15 @@ class Fields:
         """The fields of the object under this name, none if there is no object; the whole stays in `extra`."""
         return Fields(_object(self.values.get(name)), self._notes)
 
-    def groups(self, name: str) -> list["Fields"]:
-        """The objects in the list under this name, each with this object's short fields where it has none itself.
-
-        Raises Malformed if they are more than one callback can mean.
+    def groups(self, name: str, inherited: Set[str]) -> list["Fields"]:
+        """The objects in the list under this name, each with these fields of this object where it has none itself
+        and they are short. Raises Malformed if they are more than one callback can mean.
         """
         elements = self.values.get(name)
         if isinstance(elements, list) and len(elements) > GROUPS:
             raise Malformed(f"too many {name}", f"{len(elements)}, of at most {GROUPS}")
-        short = {key: value for key, value in self.values.items() if len(_scalar(value) or "") <= SHORT_TEXT_CHARS}
-        outer = {key: short[key] for key in [*short][:INHERITED] if not isinstance(short[key], list | dict)}
+        texts = {key: _scalar(self.values[key]) for key in inherited & self.values.keys()}
+        outer = {key: self.values[key] for key, text in texts.items() if text and len(text) <= SHORT_TEXT_CHARS}
         return [
             Fields({**outer, **_object(element)}, self._notes.copy())
             for element in (elements if isinstance(elements, list) else [])

@@ -87,7 +87,7 @@ def parse(callback: Callback, source: Source) -> Iterator[Event | Malformed]:
         return
     fields = Fields.from_json(callback.body)
     if isinstance(fields.values.get("statuses"), list):
-        for state in fields.groups("statuses"):
+        for state in fields.groups("statuses", FIELDS):
             try:
                 yield _state(state, source)
             except Malformed as malformed:

@@ -1,26 +1,41 @@
 """What the tests of all providers share: callbacks, sources, and the cases in `<provider>.toml`."""
 
+import dataclasses
 import tomllib
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from shared.callback import Callback, Request
+import msgspec
+
+from shared.callback import Callback, Request, pack, unpack
 from shared.config import Source
+from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.providers import PROVIDERS
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
+PATH = "/callbacks/test"
+_SOURCE_KEYS = {field.name for field in dataclasses.fields(Source)} - {"name", "provider", "options"}
 
 
 def source_of(provider: str, **keys: Any) -> Source:
+    """A source with these keys of the configuration and those that every source of the provider needs."""
+    keys = {**tables(provider).get("proof", {}).get("source", {}), **keys}
     keys["secrets"] = tuple(keys.get("secrets", ()))
     zone = ZoneInfo(keys.pop("timezone", PROVIDERS[provider].TIMEZONE))
-    return Source("test", provider, timezone=zone, **keys)
+    known = PROVIDERS[provider].OPTIONS
+    options = {name: keys.pop(name) for name in keys.keys() - _SOURCE_KEYS}
+    assert options.keys() <= known.keys(), f"no key of a source of {provider}: {options.keys() - known.keys()}"
+    for name, option in known.items():
+        assert name in options or not option.required, f"{provider} needs {name}: {option.meaning}"
+        assert type(options.setdefault(name, option.default)) in (option.type, type(option.default)), name
+    return Source("test", provider, timezone=zone, options=options, **keys)
 
 
 def callback_of(provider: str, request: Request, received_at: datetime = NOW) -> Callback:
@@ -30,6 +45,7 @@ def callback_of(provider: str, request: Request, received_at: datetime = NOW) ->
         provider=provider,
         received_at=received_at,
         method=request.method,
+        path=request.path,
         query=request.query,
         headers=dict(request.headers),
         body=request.body,
@@ -41,6 +57,33 @@ def kept(callback: Callback) -> Callback:
     return callback.kept(PROVIDERS[callback.provider].HEADERS)
 
 
+def read(callback: Callback, source: Source) -> list[Event | Malformed]:
+    """What `parse` finds in the callback as it was kept; one Malformed if the whole is not understood."""
+    found: list[Event | Malformed] = []
+    try:
+        found.extend(PROVIDERS[source.provider].parse(unpack(pack(kept(callback))), source))
+    except Malformed as malformed:
+        found.append(malformed)
+    return found
+
+
+def told(found: list[Event | Malformed], leave_out: str = "") -> list[object]:
+    """What was found as values that can be compared, if need be without one field."""
+    return [
+        it.reason
+        if isinstance(it, Malformed)
+        else (type(it), {name: value for name, value in msgspec.structs.asdict(it).items() if name != leave_out})
+        for it in found
+    ]
+
+
+def is_respelled(altered: Callback, callback: Callback, source: Source) -> bool:
+    """Whether only the spelling of a form has changed: a signature may cover its fields instead of its bytes."""
+    form = "x-www-form-urlencoded" in callback.headers.get("content-type", "")
+    return altered == callback or (form and told(read(altered, source)) == told(read(callback, source)))
+
+
+@cache
 def tables(provider: str) -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name(f"{provider}.toml").read_text("utf-8"))
 
@@ -55,10 +98,32 @@ def request_in(case: dict[str, Any]) -> Request:
     body = bytes.fromhex(case["body_hex"]) if "body_hex" in case else case.get("body", "").encode()
     return Request(
         method=case.get("method", "POST"),
+        path=case.get("path", ""),
         query=case.get("query", ""),
         headers={"content-type": "application/json", **case.get("headers", {})},
         body=body,
     )
+
+
+def source_in(provider: str, case: dict[str, Any]) -> Source:
+    """The source of a case: unless the case is about proof, one that needs none."""
+    return source_of(provider, **{"unsigned": "proof" not in case, **case.get("source", {})})
+
+
+class Sample(NamedTuple):
+    """A case that is not about a refusal."""
+
+    provider: str
+    name: str
+    source: Source
+    callback: Callback
+
+
+def samples(provider: str) -> Iterator[Sample]:
+    for owner, case in cases():
+        if owner == provider and "rejected" not in case:
+            callback = callback_of(provider, request_in(case), case.get("received_at", NOW))
+            yield Sample(provider, case["name"], source_in(provider, case), callback)
 
 
 def event_in(table: dict[str, Any]) -> Event:
@@ -70,3 +135,39 @@ def event_in(table: dict[str, Any]) -> Event:
     if said["key"][0] == "mo":
         return InboundMessage(**said)
     return DeliveryReport(**{**said, "status": Status(said["status"])})
+
+
+def check_storable(event: Event) -> None:
+    """What PostgreSQL takes, in the columns that the event is for."""
+    assert event.message_id
+    assert all(part is None or isinstance(part, str) for part in event.key)
+    for name, value in msgspec.structs.asdict(event).items():
+        match value:
+            case str() if name != "text":
+                assert 0 < len(value) <= 255, name
+            case bool() | None:
+                pass
+            case int():
+                assert 0 <= value < (2**15 if name.startswith("part_") else 2**31), name
+            case Decimal():
+                assert value.is_finite() and value.adjusted() < 20
+            case datetime():
+                assert value.utcoffset() == timedelta(0) and 1970 <= value.year < 9999
+    for text in _texts(msgspec.json.decode(msgspec.json.encode(event))):
+        assert "\0" not in text
+        text.encode()
+
+
+def _texts(value: object, depth: int = 0) -> Iterator[str]:
+    assert depth < 25
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield name
+            yield from _texts(inner, depth + 1)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner, depth + 1)
+    else:
+        assert value is None or isinstance(value, bool) or -(2**63) <= value < 2**63

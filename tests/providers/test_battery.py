@@ -10,13 +10,14 @@ from typing import Any, get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from shared.callback import Callback, Request
 from shared.errors import Rejected
 from shared.events import DeliveryReport, InboundMessage, Status
 from shared.providers import PROVIDERS
 from shared.signing import Reason
-from tests.providers.support import NOW, callback_of, source_of, tables
+from tests.providers.support import NOW, PATH, callback_of, is_respelled, source_of, tables
 
 OLD, NEW, OTHER = "old secret, long enough for anyone", "short", "another secret, of someone else"
 MESSAGE = InboundMessage(key=(), message_id="1", sender="+3725555555", recipient="1234", text="Grüße", sent_at=NOW)
@@ -24,6 +25,7 @@ RECEIPT = DeliveryReport(key=(), message_id="1", recipient="+3725555555", status
 REASONS = get_args(Reason)
 PROOF = {provider: tables(provider)["proof"] for provider in PROVIDERS if PROVIDERS[provider].SIGNS}
 HEX = [provider for provider, proof in PROOF.items() if proof["scheme"] == "hex"]
+BASE64 = [provider for provider, proof in PROOF.items() if proof["scheme"] == "base64"]
 JWT = [provider for provider, proof in PROOF.items() if proof["scheme"] == "jwt"]
 JUNK = [
     "", " ", "\t", "\0", "0", "zz", "g" * 64, "é" * 32, "\udcff" * 64, "0" * 63, "0" * 65, " " + "0" * 64,
@@ -34,22 +36,16 @@ JUNK = [
 
 
 def signed(provider: str, secret: str = NEW) -> Callback:
-    source = source_of(provider, secrets=[secret])
-    return callback_of(
-        provider, PROVIDERS[provider].sign(PROVIDERS[provider].render(MESSAGE), source), datetime.now(UTC)
-    )
-
-
-def changed(callback: Callback, **fields: Any) -> Callback:
-    request = {"method": callback.method, "query": callback.query, "headers": callback.headers, "body": callback.body}
-    return callback_of(callback.provider, Request(**{**request, **fields}), callback.received_at)
+    request = replace(PROVIDERS[provider].render(MESSAGE), path=PATH)
+    request = PROVIDERS[provider].sign(request, source_of(provider, secrets=[secret]))
+    return callback_of(provider, request, datetime.now(UTC))
 
 
 def with_signature(callback: Callback, signature: str | None) -> Callback:
     headers = {name: value for name, value in callback.headers.items() if name != PROOF[callback.provider]["header"]}
     if signature is not None:
         headers[PROOF[callback.provider]["header"]] = signature
-    return changed(callback, headers=headers)
+    return replace(callback, headers=headers)
 
 
 def verify(callback: Callback, *secrets: str, **keys: Any) -> str:
@@ -68,7 +64,7 @@ def signature(callback: Callback) -> str:
 
 
 def test_every_provider_is_here() -> None:
-    assert PROOF.keys() == {provider for provider in PROVIDERS if PROVIDERS[provider].SIGNS} == {*HEX, *JWT}
+    assert PROOF.keys() == {provider for provider in PROVIDERS if PROVIDERS[provider].SIGNS} == {*HEX, *BASE64, *JWT}
 
 
 @pytest.mark.parametrize("event", [MESSAGE, RECEIPT], ids=["message", "receipt"])
@@ -102,7 +98,7 @@ def test_a_wrong_secret(provider: str) -> None:
 def test_a_missing_signature_is_refused_whatever_else_is_accepted(provider: str) -> None:
     plain = with_signature(signed(provider), None)
     assert refusal(plain, NEW, token="t", unsigned=True) == "signature_missing"
-    assert refusal(changed(plain, headers={}), NEW, token="t", unsigned=True) == "signature_missing"
+    assert refusal(replace(plain, headers={}), NEW, token="t", unsigned=True) == "signature_missing"
 
 
 @pytest.mark.parametrize("junk", JUNK, ids=range(len(JUNK)))
@@ -131,6 +127,46 @@ def test_every_digit_of_a_hex_signature_counts_but_not_its_case(provider: str) -
         assert refusal(with_signature(callback, wrong), NEW) == "signature_wrong"
 
 
+@pytest.mark.parametrize("provider", BASE64)
+def test_every_character_of_a_base64_signature_counts_and_its_case_too(provider: str) -> None:
+    callback = signed(provider)
+    right = signature(callback)
+    assert refusal(with_signature(callback, right.swapcase()), NEW) == "signature_wrong"
+    significant = right.rstrip("=")
+    for place, character in enumerate(significant[:-1]):  # of the last one some bits are padding
+        wrong = right[:place] + ("A" if character != "A" else "B") + right[place + 1 :]
+        assert refusal(with_signature(callback, wrong), NEW) == "signature_wrong"
+        for junk in (
+            "-",
+            "_",
+            "=",
+            " ",
+            "\n",
+            ",",
+            "%",
+            "\0",
+            "é",
+            "\udcff",
+        ):  # the first two are of the other alphabet
+            wrong = right[:place] + junk + right[place + 1 :]
+            assert refusal(with_signature(callback, wrong), NEW) == "signature_malformed"
+
+
+@pytest.mark.parametrize("provider", BASE64)
+def test_a_base64_signature_in_any_other_form_is_malformed(provider: str) -> None:
+    callback = signed(provider)
+    right = signature(callback)
+    digest = base64.b64decode(right)
+    others = [
+        digest.hex(), digest.hex().upper(), digest.decode("latin-1"), base64.b85encode(digest).decode(),
+        base64.b32encode(digest).decode(), base64.b64encode(right.encode()).decode(), right + "\n",
+        base64.b64encode(digest[:-1]).decode(), base64.b64encode(digest + b"\0").decode(),
+        f"{right}, {right}", f"{right},{right}", f"{right}, ", f", {right}", f'"{right}"', f"sha1={right}",
+    ]  # fmt: skip
+    for other in others:
+        assert refusal(with_signature(callback, other), NEW) == "signature_malformed"
+
+
 @pytest.mark.parametrize("provider", [provider for provider, proof in PROOF.items() if proof["covers_body"]])
 def test_every_bit_of_the_body_counts(provider: str) -> None:
     callback = signed(provider)
@@ -138,7 +174,25 @@ def test_every_bit_of_the_body_counts(provider: str) -> None:
     bits = (1 << bit for bit in range(8 * len(body)))
     flipped = ((int.from_bytes(body) ^ bit).to_bytes(len(body)) for bit in bits)
     for other in (*flipped, body + b" ", body + b"\0", b" " + body, body[:-1], b""):
-        assert refusal(changed(callback, body=other), NEW) == "signature_wrong"
+        altered = replace(callback, body=other)
+        if not is_respelled(altered, callback, source_of(provider)):
+            assert refusal(altered, NEW) == "signature_wrong"
+
+
+@pytest.mark.parametrize("provider", PROOF)
+def test_what_the_signature_covers_is_as_the_cases_declare(provider: str) -> None:
+    """`covers_body` and `covers_url` of `[proof]`: what one denies may be changed, which the provider's file should
+    know, and what it claims may not."""
+    callback = signed(provider)
+    for part, altered in {
+        "body": replace(callback, body=callback.body + b"&x=1"),
+        "path": replace(callback, path=callback.path + "x"),
+        "query": replace(callback, query="x=1"),
+    }.items():
+        if PROOF[provider].get("covers_body" if part == "body" else "covers_url", False):
+            assert refusal(altered, NEW) == "signature_wrong", part
+        else:
+            assert verify(altered, NEW) == "secret-1", part
 
 
 # ---- JWT
@@ -233,7 +287,7 @@ def test_jwt_headers_that_are_none(provider: str, header: object) -> None:
 
 # ---- anything at all
 
-HEADERS = ["authorization", "x-messente-signature", "sign", "accesskey", "action", "biztype", "ts", "content-type"]
+HEADERS = [*{proof["header"] for proof in PROOF.values()}, "accesskey", "action", "biztype", "ts", "content-type"]
 ANY_TEXT = (
     st.text() | st.text(st.characters(codec="latin-1")) | st.from_regex(r"[0-9a-fA-F]{0,80}") | st.sampled_from(JUNK)
 )

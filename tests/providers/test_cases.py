@@ -9,11 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from shared.callback import pack, unpack
 from shared.errors import Malformed, Rejected
 from shared.events import Event
 from shared.providers import PROVIDERS
-from tests.providers.support import NOW, callback_of, cases, event_in, kept, request_in, source_of
+from tests.providers.support import NOW, callback_of, cases, event_in, read, request_in, source_in
 
 CASES = [pytest.param(provider, case, id=f"{provider}: {case['name']}") for provider, case in cases()]
 
@@ -21,10 +20,10 @@ CASES = [pytest.param(provider, case, id=f"{provider}: {case['name']}") for prov
 @pytest.mark.parametrize(("provider", "case"), CASES)
 def test_case(provider: str, case: dict[str, Any]) -> None:
     assert case.keys() <= {
-        "name", "source", "received_at", "method", "query", "headers", "body", "body_hex",
+        "name", "source", "received_at", "method", "path", "query", "headers", "body", "body_hex",
         "proof", "rejected", "malformed", "event",
     }  # fmt: skip
-    source = source_of(provider, **{"unsigned": "proof" not in case, **case.get("source", {})})
+    source = source_in(provider, case)
     callback = callback_of(provider, request_in(case), case.get("received_at", NOW))
     if "rejected" in case:
         with pytest.raises(Rejected) as refusal:
@@ -32,11 +31,7 @@ def test_case(provider: str, case: dict[str, Any]) -> None:
         assert refusal.value.reason == case["rejected"]
         return
     assert PROVIDERS[provider].verify(callback, source) == case.get("proof", "unsigned")
-    found: list[Event | Malformed] = []
-    try:
-        found.extend(PROVIDERS[provider].parse(unpack(pack(kept(callback))), source))
-    except Malformed as malformed:
-        found.append(malformed)
+    found = read(callback, source)
     expected = case.get("event", [])
     if "malformed" in case:
         expected = [{"malformed": case["malformed"]}]

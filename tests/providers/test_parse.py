@@ -2,9 +2,7 @@
 is rendered is read again."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -17,7 +15,7 @@ from shared.callback import Request
 from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.providers import PROVIDERS
-from tests.providers.support import callback_of, cases, event_in, kept, source_of, tables
+from tests.providers.support import callback_of, cases, check_storable, event_in, kept, source_of, tables
 
 
 def parse(provider: str, request: Request) -> list[Event | Malformed]:
@@ -119,42 +117,6 @@ def test_parse_raises_nothing_but_malformed(provider: str, data: st.DataObject) 
             assert PROVIDERS[provider].render(event).method in PROVIDERS[provider].METHODS
 
 
-def check_storable(event: Event) -> None:
-    """What PostgreSQL takes, in the columns that the event is for."""
-    assert event.message_id
-    assert all(part is None or isinstance(part, str) for part in event.key)
-    for name, value in msgspec.structs.asdict(event).items():
-        match value:
-            case str() if name != "text":
-                assert 0 < len(value) <= 255, name
-            case bool() | None:
-                pass
-            case int():
-                assert 0 <= value < (2**15 if name.startswith("part_") else 2**31), name
-            case Decimal():
-                assert value.is_finite() and value.adjusted() < 20
-            case datetime():
-                assert value.utcoffset() == timedelta(0) and 1970 <= value.year < 9999
-    for text in texts(msgspec.to_builtins(event)):
-        assert "\0" not in text
-        text.encode()
-
-
-def texts(value: object, depth: int = 0) -> Iterator[str]:
-    assert depth < 25
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            yield name
-            yield from texts(inner, depth + 1)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from texts(inner, depth + 1)
-    else:
-        assert value is None or isinstance(value, bool) or -(2**63) <= value < 2**63
-
-
 @pytest.mark.parametrize("provider", PROVIDERS)
 @pytest.mark.parametrize(
     "body", [b"[" * 100_000, b'{"id":' * 100_000, b'{"a":' + b"[" * 900 + b"]" * 900 + b"}", b"9" * 5000]
@@ -209,7 +171,24 @@ def events(provider: str) -> st.SearchStrategy[Event]:
         return DeliveryReport(key=(), read=read, **said)
 
     messages = carried("message").map(lambda said: InboundMessage(key=(), **said))
-    return messages | st.builds(receipt, carried("receipt"), st.booleans())
+    told = st.builds(lambda said, state: DeliveryReport(key=(), **(said | state)), carried("receipt"), states(provider))
+    return messages | st.builds(receipt, carried("receipt"), st.booleans()) | told
+
+
+STATE = ("status", "read", "provider_status", "error_code", "reason")  # what goes with what, the cases know
+
+
+def states(provider: str) -> st.SearchStrategy[dict[str, Any]]:
+    told = [
+        event_in(table)
+        for owner, case in cases()
+        if owner == provider
+        for table in case.get("event", [])
+        if "key" in table
+    ]
+    return st.sampled_from(
+        [{name: getattr(event, name) for name in STATE} for event in told if isinstance(event, DeliveryReport)]
+    )
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -218,7 +197,8 @@ def test_what_is_rendered_is_read_again(provider: str, data: st.DataObject) -> N
     event = data.draw(events(provider))
     (first,) = parse(provider, PROVIDERS[provider].render(event))
     assert isinstance(first, type(event))
-    carried = tables(provider)["wire"]["message" if isinstance(event, InboundMessage) else "receipt"]
+    carried = set(tables(provider)["wire"]["message" if isinstance(event, InboundMessage) else "receipt"])
+    carried |= {name for name in ("error_code", "reason") if getattr(event, name, None)}
     assert {name: getattr(first, name) for name in carried} == {name: getattr(event, name) for name in carried}
     assert parse(provider, PROVIDERS[provider].render(first)) == [first]
 
@@ -236,7 +216,7 @@ def test_the_event_of_a_case_survives_a_round_trip(provider: str, table: dict[st
     event = event_in(table)
     (again,) = parse(provider, PROVIDERS[provider].render(event))
     assert not isinstance(again, Malformed)
-    unlike = {"key", "extra", "error_code", "encoding"}
+    unlike = {"key", "extra"} | {name for name in ("error_code", "encoding") if getattr(event, name, None) is None}
     assert {name: value for name, value in msgspec.structs.asdict(again).items() if name not in unlike} == {
         name: value for name, value in msgspec.structs.asdict(event).items() if name not in unlike
     }

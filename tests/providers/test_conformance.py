@@ -1,0 +1,260 @@
+"""What every provider owes, tried on every case of every provider: a new one is tried by itself.
+
+What a signature covers cannot be altered; another spelling of a request says the same; and whatever stands in a field,
+there is an event that PostgreSQL takes, or a Malformed, in a time that grows no faster than the request.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from functools import cache
+from statistics import median
+from time import perf_counter
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from shared.callback import Callback
+from shared.config import Source
+from shared.errors import Malformed, Rejected
+from shared.events import InboundMessage, dedupe_key, fingerprint
+from shared.providers import PROVIDERS
+from tests.providers import mutations
+from tests.providers.mutations import Document, documents
+from tests.providers.support import (
+    PATH,
+    Sample,
+    callback_of,
+    cases,
+    check_storable,
+    event_in,
+    is_respelled,
+    read,
+    samples,
+    source_of,
+    tables,
+    told,
+)
+
+SAMPLES = [pytest.param(it, id=f"{it.provider}: {it.name}") for provider in PROVIDERS for it in samples(provider)]
+PROOF = {provider: tables(provider)["proof"] for provider in PROVIDERS if PROVIDERS[provider].SIGNS}
+BODIES = [provider for provider, proof in PROOF.items() if proof["covers_body"]]
+URLS = [provider for provider, proof in PROOF.items() if proof.get("covers_url")]
+
+
+# ---- what is signed
+
+
+@cache
+def signed(provider: str) -> list[tuple[Callback, Source]]:
+    """The cases that a signature proves, and the event of every other case as its provider would sign it."""
+    found = [(it.callback, it.source) for it in samples(provider) if it.source.secrets]
+    source = source_of(provider, secrets=["the secret"])
+    for owner, case in cases():
+        for table in case.get("event", []) if owner == provider else []:
+            if "malformed" not in table:
+                request = replace(PROVIDERS[provider].render(event_in(table)), path=PATH)
+                found.append(
+                    (callback_of(provider, PROVIDERS[provider].sign(request, source), datetime.now(UTC)), source)
+                )
+    return [(callback, source) for callback, source in found if PROOF[provider]["header"] in callback.headers]
+
+
+def accepts(callback: Callback, source: Source) -> bool:
+    try:
+        return bool(PROVIDERS[callback.provider].verify(callback, source))
+    except Rejected:
+        return False
+
+
+@st.composite
+def alterations(draw: st.DrawFn, body: bytes) -> bytes:
+    """The body with one bit of it flipped, with some bytes taken out or put in."""
+    if body and draw(st.booleans()):
+        place = draw(st.integers(0, len(body) - 1))
+        return body[:place] + bytes([body[place] ^ 1 << draw(st.integers(0, 7))]) + body[place + 1 :]
+    start = draw(st.integers(0, len(body)))
+    end = draw(st.integers(start, len(body)) | st.just(start))
+    return body[:start] + draw(st.binary(max_size=8) | st.sampled_from([b"&a=b", b"\0", b"{}", b"%20"])) + body[end:]
+
+
+@pytest.mark.parametrize("provider", BODIES)
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_no_altered_body_is_accepted(provider: str, data: st.DataObject) -> None:
+    callback, source = data.draw(st.sampled_from(signed(provider)))
+    altered = replace(callback, body=data.draw(alterations(callback.body)))
+    assert not accepts(altered, source) or is_respelled(altered, callback, source)
+
+
+@pytest.mark.parametrize("provider", BODIES)
+def test_no_body_cut_short_or_drawn_out_is_accepted(provider: str) -> None:
+    for callback, source in signed(provider):
+        assert accepts(callback, source)
+        for place in range(len(callback.body)):
+            for body in (callback.body[:place], callback.body[place + 1 :], callback.body + callback.body[: place + 1]):
+                altered = replace(callback, body=body)
+                assert not accepts(altered, source) or is_respelled(altered, callback, source), body
+
+
+@pytest.mark.parametrize("provider", URLS)
+def test_no_altered_url_is_accepted(provider: str) -> None:
+    for callback, source in signed(provider):
+        whole = f"{callback.path}?{callback.query}" if callback.query else callback.path
+        others = [whole[:place] + whole[place + 1 :] for place in range(1, len(whole))]
+        others += [
+            whole + more
+            for more in ("?", "&", "&a=b", "/", "%20", "#", "\0", "é", "\udcff")
+            if more != "?" or callback.query
+        ]
+        others += [whole.upper(), whole + whole]
+        for path, _, query in (other.partition("?") for other in others):
+            altered = replace(callback, path=path, query=query)
+            assert (path, query) == (callback.path, callback.query) or not accepts(altered, source), (path, query)
+
+
+@pytest.mark.parametrize("provider", PROOF)
+def test_there_are_signed_samples_of_all_that_is_signed(provider: str) -> None:
+    assert len(signed(provider)) >= 3
+
+
+# ---- other spellings
+
+
+def spellings(table: list[Callable[..., Iterator[Callback]]]) -> list[Any]:
+    """The providers of which any case can be spelled so."""
+    return [
+        pytest.param(provider, spell, id=f"{provider}: {spell.__name__}")
+        for spell in table
+        for provider in PROVIDERS
+        if any(spelled(provider, spell))
+    ]
+
+
+def spelled(
+    provider: str, spell: Callable[..., Iterator[Callback]]
+) -> Iterator[tuple[Sample, list[Any], Document, Callback]]:
+    """Each case of the provider, what is found in it once it is written in our own way, and its other spellings."""
+    for sample in samples(provider):
+        for document in documents(sample.callback):
+            found = read(document.write(document.fields), sample.source)
+            for other in spell(document, found):
+                yield sample, found, document, other
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_a_case_says_the_same_when_it_is_written_in_our_own_way(sample: Sample) -> None:
+    """So that the spellings below begin with what the case says."""
+    for document in documents(sample.callback):
+        own = read(document.write(document.fields), sample.source)
+        assert told(own, "extra") == told(read(sample.callback, sample.source), "extra")
+
+
+@pytest.mark.parametrize(("provider", "spell"), spellings(mutations.SPELLINGS))
+def test_another_spelling_says_the_same(provider: str, spell: Callable[..., Iterator[Callback]]) -> None:
+    for sample, found, _, other in spelled(provider, spell):
+        assert told(read(other, sample.source)) == told(found), (sample.name, other)
+
+
+@pytest.mark.parametrize(("provider", "spell"), spellings(mutations.OTHER_TYPES))
+def test_another_type_says_the_same(provider: str, spell: Callable[..., Iterator[Callback]]) -> None:
+    """Only `extra` shows it, where the field is kept as it was sent."""
+    for sample, found, _, other in spelled(provider, spell):
+        again = read(other, sample.source)
+        assert told(again, "extra") == told(found, "extra"), (sample.name, other)
+        for one, two in zip(again, found, strict=True):
+            assert isinstance(one, Malformed) or (dedupe_key(one), fingerprint(one)) == (
+                dedupe_key(two),
+                fingerprint(two),
+            )
+
+
+# ---- anything in any field
+
+
+@pytest.mark.parametrize("sample", SAMPLES)
+def test_whatever_stands_in_a_field_there_is_an_event_or_a_malformed(sample: Sample) -> None:
+    for document in documents(sample.callback):
+        for request in mutations.broken(document):
+            for event in read(request, sample.source):
+                if not isinstance(event, Malformed):
+                    check_storable(event)
+                    dedupe_key(event), fingerprint(event)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_text_is_kept_as_it_was_sent(provider: str) -> None:
+    tried = 0
+    for sample in samples(provider):
+        for document in documents(sample.callback):
+            messages = [
+                it for it in read(document.write(document.fields), sample.source) if isinstance(it, InboundMessage)
+            ]
+            for path in mutations.paths(document.fields) if messages else ():
+                marked = mutations.put(document.fields, path, "a mark")
+                (event,) = read(document.write(marked), sample.source)
+                if not isinstance(event, InboundMessage) or event.text != "a mark":
+                    continue
+                tried += 1
+                for text in ("", *mutations.TEXTS):
+                    (event,) = read(document.write(mutations.put(document.fields, path, text)), sample.source)
+                    kept = "".join("\ufffd" if it == "\0" or "\ud800" <= it <= "\udfff" else it for it in text)
+                    assert document.place != "json" or event.text == kept
+                    assert event.text == kept or text not in mutations.STORABLE_TEXTS
+    assert tried or "message" not in tables(provider)["wire"]
+
+
+# ---- time
+
+EVENTS_AT_MOST = 1000  # in one callback, as one transaction takes them
+SLOWER_AT_MOST = 15  # times as long as the plain decoding of the same bytes
+
+
+def seconds(action: Callable[[], object]) -> float:
+    start = perf_counter()
+    action()
+    return perf_counter() - start
+
+
+def decode(callback: Callback) -> None:
+    """Reads the bytes once in each way, and writes them as a form and reads that."""
+    text = callback.body.decode("utf-8", "replace")
+    with suppress(ValueError, RecursionError):
+        json.loads(text)
+    for form in (text, callback.query, urlencode({"": text + callback.query}, errors="replace")):
+        parse_qsl(form, keep_blank_values=True)
+
+
+def slowness(callback: Callback, source: Source) -> float:
+    return seconds(lambda: read(callback, source)) / seconds(lambda: decode(callback))
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_a_long_request_takes_no_longer_than_its_length_allows(provider: str) -> None:
+    rich = richest(provider)
+    tried = [(callback, it.source) for it, document in rich for callback in mutations.long_fields(document)]
+    each_place = {document.place: it for it, document in rich}.values()
+    tried += [(callback, it.source) for it in each_place for callback in mutations.long_bodies(it.callback)]
+    for callback, source in tried:
+        assert len(read(callback, source)) <= EVENTS_AT_MOST
+        if slowness(callback, source) > SLOWER_AT_MOST:  # or something else took the processor
+            ratio = median(slowness(callback, source) for _ in range(5))
+            assert ratio < SLOWER_AT_MOST, (len(callback.body), callback.body[:99], callback.body[-99:])
+
+
+def richest(provider: str) -> list[tuple[Sample, Document]]:
+    """Of each kind of request the case with the most fields."""
+    found: dict[object, tuple[Sample, Document]] = {}
+    for sample in samples(provider):
+        kinds = {type(event) for event in read(sample.callback, sample.source)} - {Malformed}
+        for document in documents(sample.callback) if kinds else ():
+            lists = {name for name, value in document.fields.items() if isinstance(value, list)}
+            kind = document.place, *sorted(map(str, kinds)), *lists
+            if kind not in found or len(document.fields) > len(found[kind][1].fields):
+                found[kind] = sample, document
+    return list(found.values())
