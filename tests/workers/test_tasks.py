@@ -95,6 +95,18 @@ def test_a_drain_empties_the_inbox_and_counts(client: redis.Redis, store: Store,
     assert ledger(client) == {"appended": 26, "repeat": 0, "stored": 25, "duplicate": 0, "dead": 1, "ignored": 0}
 
 
+def test_a_callback_that_was_appended_twice_is_counted_as_a_repeat(
+    client: redis.Redis, store: Store, rows: Rows, put: Any
+) -> None:
+    put(1)
+    (entry,) = client.xrange(inbox.INBOX)
+    client.xadd(inbox.INBOX, entry[1])
+    client.hincrby(inbox.LEDGER, "fleet:appended", 1)
+    assert drain(client, store).run() == {"claimed": 2, "stored": 1, "repeat": 1}
+    assert ledger(client) == {"appended": 2, "repeat": 1, "stored": 1, "duplicate": 0, "dead": 0, "ignored": 0}
+    assert len(rows("SELECT FROM callbacks")) == 1
+
+
 def test_what_is_odd_is_counted_per_source(client: redis.Redis, store: Store, put: Any) -> None:
     first = b'{"id": 1, "organisation": {"id": 1}, "payload": "hi", "colour": "red", "submit_date": {}}'
     put(1, first)
