@@ -35,7 +35,7 @@ SOURCES = {
     "otp": Source("otp", "nxcloud", token=TOKEN),
     "support": Source("support", "messente", secrets=("other", SECRET)),
 }
-SETTINGS = Settings(append_seconds=0.5, retry_after_seconds=7, inbox_limit=3, spool_dir=NOWHERE)
+SETTINGS = Settings(append_seconds=20, retry_after_seconds=7, inbox_limit=3, spool_dir=NOWHERE)
 
 Check = Callable[[Any, FakeAsyncRedis], Awaitable[None]]
 
