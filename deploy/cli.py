@@ -47,6 +47,14 @@ CONFIG = click.option(
     type=click.Path(path_type=Path),
     help="The configuration.  [default: CALLBOX_CONFIG, else ./callbox.toml]",
 )
+PORT = click.option(
+    "--port",
+    default=8000,
+    show_default=True,
+    type=click.IntRange(0, 65535),
+    metavar="N",
+    help="Where the ingress listens, on 127.0.0.1; 0: any free.",
+)
 SINCE = click.option("--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="UTC.")
 LIMIT = click.option("--limit", default=50, show_default=True, type=click.IntRange(1))
 JSON = click.option("--json", "json_wanted", is_flag=True, help="For programs; bytes in base64.")
@@ -105,14 +113,7 @@ def main() -> None:
 @main.command()
 @CONFIG
 @DATA
-@click.option(
-    "--port",
-    default=8000,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    metavar="N",
-    help="Where the ingress listens, on 127.0.0.1; 0: any free.",
-)
+@PORT
 @click.option("--ingress", "ingresses", default=1, show_default=True, metavar="N", type=click.IntRange(0, 64))
 @click.option("--workers", default=2, show_default=True, metavar="N", type=click.IntRange(0, 64))
 @click.option("--flower/--no-flower", default=True, show_default=True, help="The page that shows the drains.")
@@ -144,14 +145,7 @@ def plan_of(config: Config, folder: Path, port: int, ingresses: int, workers: in
 
 @main.command("demo")
 @DATA
-@click.option(
-    "--port",
-    default=8000,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    metavar="N",
-    help="Where the ingress listens, on 127.0.0.1; 0: any free.",
-)
+@PORT
 @speaks_plainly
 def run_demo(folder: Path, port: int) -> None:
     """Run everything with an example configuration, and show a few callbacks on their way (`make run`)."""

@@ -1,7 +1,7 @@
 """The spool: where a group of callbacks is made durable while Redis cannot take it (promise P1).
 
 A SQLite file (WAL, synchronous=FULL, one transaction for each group) that belongs to one ingress process, under a lock
-beside it: several processes on one file starve each other (measured). A file whose owner is gone is adopted by
+beside it: several processes on one file starve each other. A file whose owner is gone is adopted by
 whichever ingress of the same folder finds it first. Every method blocks on the disk: call them in a thread.
 """
 
@@ -16,7 +16,11 @@ from uuid import uuid4
 from shared.errors import Unavailable
 
 SMALLEST_BYTES = 64 * 1024
-_SCHEMA = "CREATE TABLE IF NOT EXISTS spooled (n INTEGER PRIMARY KEY, source TEXT NOT NULL, packed BLOB NOT NULL)"
+# AUTOINCREMENT: a number must not come again after its row was removed, for what was moved is told by its number.
+_SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS spooled"
+    " (n INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, packed BLOB NOT NULL)"
+)
 
 Group = Sequence[tuple[str, bytes]]  # (source, packed callback), as the inbox takes them
 

@@ -1,7 +1,7 @@
 """The doorbell: the one Celery message that the ingress writes itself. All that is known of Celery's wire format.
 
 It asks a worker to run a drain. It is only a hint: losing one costs latency, never data. Celery's own publish is
-blocking and some ten times slower than the script call that carries this message along (measured).
+blocking, and a round trip of its own; this message goes along with the script call that appends.
 
 The format is message protocol 2 of Celery (docs: Internals, Message Protocol) in the envelope of kombu's virtual
 transports. `tests/pipeline/test_doorbell.py` holds it against a real worker of the locked version.

@@ -40,7 +40,7 @@ _CONNECTION: dict[str, Any] = {
     "tcp_user_timeout": 30_000,
 }
 # Settings of the session. Without the last one a plan made while the tables were empty reads `callbacks` from end to
-# end for every batch, for ever (measured).
+# end for every batch, for ever.
 _SESSION = (
     "SELECT set_config('synchronous_commit', 'on', false), set_config('timezone', 'UTC', false),"
     " set_config('statement_timeout', %(ms)s, false), set_config('lock_timeout', %(ms)s, false),"

@@ -115,6 +115,18 @@ def test_what_redis_does_not_take_is_spooled_and_moved_in_order_when_it_is_back(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_one_outage_after_another_is_spooled_and_moved(tmp_path: Path) -> None:
+    async def it(keeper: Durable, inbox: Switched) -> None:
+        for number, group in enumerate(GROUPS, 1):
+            inbox.state = "away"
+            await keeper.keep(group)
+            inbox.state = "there"
+            await until(lambda number=number: len(inbox.all) == number and inbox.emptied, keeper)
+
+    assert check(tmp_path, it).all == [it for group in GROUPS for it in group]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_append_that_fails_by_a_fault_of_ours_is_spooled_too(tmp_path: Path, told: list[dict[str, Any]]) -> None:
     async def it(keeper: Durable, inbox: Switched) -> None:
         inbox._troubles = [RuntimeError("s3cret")]

@@ -29,6 +29,18 @@ def test_a_group_is_kept_in_order_and_byte_for_byte(tmp_path: Path) -> None:
     file.close()
 
 
+def test_a_file_that_was_emptied_serves_the_next_outage_too(tmp_path: Path) -> None:
+    file = spool.create(tmp_path, LIMIT_BYTES)
+    for _ in range(3):
+        file.append(GROUP)
+        found = file.oldest(100, LIMIT_BYTES)
+        assert [(it.source, it.packed) for it in found] == GROUP
+        assert file.counts() == {"a": 2, "b": 1}
+        file.remove_through(found[-1].number)
+        assert file.counts() == {}
+    file.close()
+
+
 def test_it_commits_to_the_disk(tmp_path: Path) -> None:
     file = spool.create(tmp_path, LIMIT_BYTES)
     assert file._connection.execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
