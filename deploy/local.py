@@ -26,11 +26,13 @@ from deploy.servers import CannotStart
 from deploy.supervise import Child, Say, Supervisor
 from shared import inbox
 from shared.config import Config
-from workers import schema
+from workers import health, schema
 
 READY_SECONDS = 60.0  # for everything to come up
 EMPTY_SECONDS = 10.0  # at the end, for the workers to empty the inbox
 LOOK_SECONDS = 0.1  # between two looks at the children
+HEALTH_SECONDS = 5.0  # between two looks whether the worker does its work
+HEALTH_WAIT_SECONDS = 0.5  # for Redis to answer then: a look must not hold up the restart of what died
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Up:
     def __init__(self, plan: Plan, say: Say) -> None:
         self._plan = plan
         self._folder = plan.folder.resolve()
+        self._say = say
         self._supervisor = Supervisor(self._folder, say)
+        self._looked_at = 0.0
         self._stopping = False
         self.addresses: dict[str, str] = {}
 
@@ -193,7 +197,23 @@ class Up:
 
     def _tend(self) -> None:
         self._supervisor.tend()
+        if time.monotonic() - self._looked_at >= HEALTH_SECONDS:
+            self._looked_at = time.monotonic()
+            self._end_stalled("worker-1")
         time.sleep(LOOK_SECONDS)
+
+    def _end_stalled(self, name: str) -> None:
+        """Ends a worker that lives but does nothing; it is started again like any that died."""
+        worker = self._supervisor.child(name)
+        if worker is None or worker.process is None or not worker.running():
+            return
+        prefix = health.consumer_prefix(worker.process.pid)
+        url = self.addresses["CALLBOX_REDIS_URL"]
+        with suppress(redis.RedisError), inbox.connect(redis.Redis, url, HEALTH_WAIT_SECONDS) as client:
+            up_seconds = time.monotonic() - worker.started_at
+            if why := health.stalled(client, prefix, self._plan.config.settings, up_seconds):
+                self._say(f"{name} is stalled: {why}")
+                worker.process.kill()
 
     def _stop(self) -> None:
         """Ingress first, then the workers once the inbox is empty, the servers last."""
@@ -227,8 +247,8 @@ def _answers(url: str) -> bool:
 
 def _drained_since(client: redis.Redis, began: float) -> bool:
     """Whether a worker asked for entries since then; rings, so that one that is up does."""
-    idle = inbox.seconds_since_turn(client)
-    if idle is not None and idle < time.monotonic() - began:
+    turned = inbox.turns(client, "").turned_seconds
+    if turned is not None and turned < time.monotonic() - began:
         return True
     inbox.Claimer(client, "up").ring(datetime.now(UTC))
     return False

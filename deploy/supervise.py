@@ -57,8 +57,13 @@ class Supervisor:
         self._children.append(child)
         self._spawn(child)
 
+    def child(self, name: str) -> Child | None:
+        """The child of this name, running or not."""
+        return next((child for child in self._children if child.name == name), None)
+
     def running(self, name: str) -> bool:
-        return any(child.name == name and child.running() for child in self._children)
+        child = self.child(name)
+        return child is not None and child.running()
 
     def tend(self) -> None:
         """One look at every child: starts again what died, after pauses that grow while it keeps dying."""

@@ -95,6 +95,7 @@ class Settings:
     beat_seconds: float = _setting(5.0, "time between two doorbells of beat")
     reclaim_seconds: float = _setting(15.0, "a claim not renewed for so long is another worker's to take")
     statement_seconds: float = _setting(10.0, "longest statement in PostgreSQL")
+    stall_seconds: float = _setting(20.0, "a worker that stands still for so long while callbacks wait is restarted")
     log_level: str = _setting("info", "debug, info, warning or error")
 
 

@@ -57,7 +57,7 @@ class InboxCollector(Collector):
         yield GaugeMetricFamily("callbox_redis_up", "1 when Redis answered", value=float(self._seen is not None))
         if self._seen is None:
             return
-        depth, ledger, oddities, spooled = self._seen
+        depth, ledger, oddities, spooled, holds, mended = self._seen
         yield GaugeMetricFamily("callbox_inbox_callbacks", "Callbacks that wait for a worker", value=depth.entries)
         yield GaugeMetricFamily(
             "callbox_inbox_oldest_seconds", "Age of the oldest callback that waits", value=depth.oldest_seconds
@@ -88,7 +88,20 @@ class InboxCollector(Collector):
         )
         for source, count in spooled.items():
             waiting.add_metric([source], count)
-        yield from (appended, repeats, outcomes, odd, waiting)
+        held = GaugeMetricFamily(
+            "callbox_held", "1 for a source that no worker drains, see `callbox status`", labels=["source"]
+        )
+        for source in holds:
+            held.add_metric([source], 1)
+        yield from (appended, repeats, outcomes, odd, waiting, held)
+        yield GaugeMetricFamily(
+            "callbox_ledger_difference",
+            "Callbacks in the inbox, less those that must be there by the ledger: not 0 when something broke",
+            value=self._seen.difference,
+        )
+        yield CounterMetricFamily(
+            "callbox_mended", "Inbox entries found neither pending nor unread, and made pending again", value=mended
+        )
 
 
 def render(seen: Seen | None) -> bytes:

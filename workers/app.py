@@ -6,24 +6,36 @@ it: its messages are only doorbells, and losing one costs seconds at most.
 
 import mmap
 import os
-import socket
 from datetime import UTC, datetime
 from typing import Any
 
 import redis
 from celery import Celery, signals
+from kombu.connection import Connection
 
 from shared import config, doorbell, inbox, logs
 from shared.config import Config
 from shared.errors import Unavailable
 from shared.providers import PROVIDERS
+from workers import health
 from workers.store import Store
 from workers.tasks import Drain
 
+RECONNECT_SECONDS = 2.0  # longest pause between two tries to reach Redis
 REDIS_SECONDS = 5.0  # longest wait of a worker for an answer of Redis
 
 settings = config.or_exit(lambda: config.load_settings(os.environ))
 log = logs.get(__name__)
+
+
+class _Connection(Connection):
+    """kombu's connection to Redis, which after an outage tries again every 2 s, not after up to 30 s."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        return super().ensure_connection(  # type: ignore[no-untyped-call]
+            *args, **{"interval_start": 0.5, "interval_max": RECONNECT_SECONDS, **kwargs}
+        )
+
 
 app = Celery("callbox", broker=settings.redis_url, set_as_current=False)
 app.conf.update(
@@ -53,10 +65,13 @@ app.conf.update(
     },
 )
 
+app.amqp.Connection = _Connection
+
 # One byte that the parent shares with its children: a drain looks at it after each batch and leaves when it is set.
 _stopping = mmap.mmap(-1, 1)
 _configuration: Config | None = None
 _drain: Drain | None = None
+_worker_pid = os.getpid()  # of the parent, once it has forked
 
 
 @app.task(name=doorbell.TASK)
@@ -72,7 +87,7 @@ def _get_drain() -> Drain:
         configuration = _configuration or _load()
         client = inbox.connect(redis.Redis, settings.redis_url, REDIS_SECONDS)
         _drain = Drain(
-            inbox.Claimer(client, f"{socket.gethostname()}-{os.getpid()}"),
+            inbox.Claimer(client, f"{health.consumer_prefix(_worker_pid)}{os.getpid()}"),
             Store(settings.database_url, settings.statement_seconds),
             configuration.sources,
             settings,
@@ -93,8 +108,27 @@ def _configure_logs(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _read_configuration(**_: Any) -> None:
-    global _configuration
+    global _configuration, _worker_pid
     _configuration = _load()
+    _worker_pid = os.getpid()
+    _make_room()
+
+
+def _make_room() -> None:
+    """Drains before Celery starts when Redis is full: nobody could ring then, and only a drain makes room."""
+    global _drain
+    try:
+        with inbox.connect(redis.Redis, settings.redis_url, REDIS_SECONDS) as client:
+            if not inbox.is_full(client):
+                return
+        log.warning("draining before anything else", why="Redis has no memory left")
+        _get_drain().run()
+    except (redis.RedisError, Unavailable) as trouble:
+        log.warning("could not make room", why=type(trouble).__name__)
+    finally:
+        if _drain is not None:
+            _drain.close()  # its connections are not for the children
+            _drain = None
 
 
 @signals.worker_ready.connect

@@ -16,6 +16,7 @@ from workers.classify import classify
 
 WHOLE = -1  # the item of a letter about the callback as a whole
 UNKNOWN = "unknown"
+PARSER_FAILED = "the parser failed"  # the reason of a letter that is no fault of the callback's
 ITEMS = 1000  # events and letters of one callback, at most
 
 log = logs.get(__name__)
@@ -58,6 +59,15 @@ def read(entry: Entry, sources: Mapping[str, Source]) -> Parsed:
     return parsed
 
 
+def bury(entry: Entry, sources: Mapping[str, Source], letter: Letter) -> Parsed:
+    """The entry as a dead letter, raw and unread."""
+    try:
+        callback = unpack(entry.packed)
+    except Malformed:
+        callback = _stand_in(entry, sources)
+    return Parsed(entry, callback, [], [letter])
+
+
 def _events(callback: Callback, source: Source) -> Iterator[Event | Letter]:
     try:
         for found in PROVIDERS[source.provider].parse(callback, source):
@@ -70,7 +80,7 @@ def _events(callback: Callback, source: Source) -> Iterator[Event | Letter]:
     except Exception as error:
         # A parser's own fault: the callback waits among the dead letters for the release that mends it.
         log.error("parser failed", source=source.name, provider=source.provider, exc_info=error)
-        yield Letter(WHOLE, "parse", "the parser failed", type(error).__name__)
+        yield Letter(WHOLE, "parse", PARSER_FAILED, type(error).__name__)
 
 
 def _stand_in(entry: Entry, sources: Mapping[str, Source]) -> Callback:

@@ -2,12 +2,16 @@
 
 A batch is stored as a whole, or not at all. What PostgreSQL says about a failure decides who is at fault: the
 connection or the server (Unavailable: wait and do the batch again), or a row (found by halving the batch, and set
-aside as a dead letter, promise P5). Doing a batch again is always safe.
+aside by the drain, promise P5). Doing a batch again is always safe.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from importlib.resources import files
+from threading import Timer
 from typing import Any, NamedTuple
 
 import msgspec
@@ -15,13 +19,16 @@ import psycopg
 from psycopg import errors
 
 from shared import logs
+from shared.callback import Callback, new_id
 from shared.errors import Unavailable
-from shared.events import DeliveryReport, Event, dedupe_key, fingerprint
+from shared.events import DeliveryReport, Event, InboundMessage, dedupe_key, fingerprint
+from shared.inbox import Entry
 from workers import schema
 from workers.parse import WHOLE, Letter, Parsed
 
 _STORE, _SETTLE = (files("workers").joinpath("sql", f"{name}.sql").read_bytes() for name in ("store", "settle"))
 STATEMENT_CHARS = 64 * 1024 * 1024  # of one statement's parameters: a small payload may become many rows
+CUT_SHARE = 1.2  # of the longest statement: PostgreSQL said nothing by then, so it is frozen or its host is gone
 _TRIES = 5  # a batch that lost against other writers this often waits like one whose server is away
 
 # The row is at fault: data exceptions, violated constraints, limits of the program (an index row too long), and text
@@ -39,11 +46,12 @@ _CONNECTION: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-# Settings of the session. Without the last one a plan made while the tables were empty reads `callbacks` from end to
+# Settings of the session. A lock that somebody holds for long must be told from a statement that takes long, so its
+# timeout is the shorter one. Without the last one a plan made while the tables were empty reads `callbacks` from end to
 # end for every batch, for ever.
 _SESSION = (
     "SELECT set_config('synchronous_commit', 'on', false), set_config('timezone', 'UTC', false),"
-    " set_config('statement_timeout', %(ms)s, false), set_config('lock_timeout', %(ms)s, false),"
+    " set_config('statement_timeout', %(ms)s, false), set_config('lock_timeout', %(lock_ms)s, false),"
     " set_config('idle_in_transaction_session_timeout', %(ms)s, false), set_config('enable_seqscan', 'off', false)"
 )
 
@@ -59,6 +67,17 @@ class Result(NamedTuple):
     conflict: bool
 
 
+class Refused(NamedTuple):
+    """PostgreSQL works, but not on this callback. `certain`: its rows are refused; otherwise it took more memory or
+    time than there was, which may pass."""
+
+    letter: Letter
+    certain: bool
+
+
+Stored = Result | Refused
+
+
 class _TooMuch(Exception):
     """The batch is too large to be stored at once."""
 
@@ -68,22 +87,49 @@ class Store:
 
     def __init__(self, url: str, statement_seconds: float) -> None:
         self._url = url
-        self._statement_ms = str(round(statement_seconds * 1000))
+        self._statement_seconds = statement_seconds
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
-    def store(self, batch: Sequence[Parsed]) -> list[Result]:
-        """Stores the batch; the result of each callback, in order. Raises Unavailable: nothing was stored, or all
-        was and the answer was lost; the same batch may be given again in either case."""
+    def store(self, batch: Sequence[Parsed], may_go_on: Callable[[], bool] = lambda: True) -> list[Stored]:
+        """Stores the batch; the result of each callback, in order. Those at fault are looked for while one may go on,
+        which is asked before each step.
+
+        Raises Unavailable: nothing was stored, or some or all was and the answer was lost; the same batch may be given
+        again in either case.
+        """
         try:
-            return self._store(batch)
+            return list(self._store(batch)) if batch else []
         except _TooMuch as error:
-            if len(batch) == 1:
-                raise Unavailable(str(error)) from None
+            refused = Refused(Letter(WHOLE, "store", "it takes too much of PostgreSQL", str(error)), certain=False)
         except _DATA_ERRORS as error:
-            if len(batch) == 1:
-                return self._store_dead(batch[0], error)
+            refused = Refused(Letter(WHOLE, "store", "PostgreSQL refused its events", _say(error)), certain=True)
+        if len(batch) == 1:
+            log.error("PostgreSQL refused a callback", source=batch[0].callback.source, why=refused.letter.detail)
+            return [refused]
+        if not may_go_on():
+            raise Unavailable(f"PostgreSQL is too slow: {refused.letter.detail}")
         half = len(batch) // 2
-        return self.store(batch[:half]) + self.store(batch[half:])
+        return self.store(batch[:half], may_go_on) + self.store(batch[half:], may_go_on)
+
+    def bury(self, dead: Parsed) -> Result:
+        """Stores a callback without events, as a dead letter. Raises Unavailable."""
+        try:
+            return self._store([dead])[0]
+        except (*_DATA_ERRORS, _TooMuch) as again:
+            # Not one of its events but the raw callback: nothing in it should be able to do this.
+            raise Unavailable(f"PostgreSQL refuses a raw callback ({_say(again)})") from None
+
+    def answers(self) -> bool:
+        """Whether PostgreSQL takes an ordinary callback now: stores one and takes it back."""
+        now = datetime.now(UTC)
+        callback = Callback(id=new_id(now), source="", provider="", received_at=now, method="", body=b"")
+        event = InboundMessage(key=("probe", str(callback.id)), message_id=str(callback.id), text="")
+        try:
+            with self._trouble():
+                self._execute([Parsed(Entry("0-0", "", b""), callback, [event], [])], rollback=True)
+        except (Unavailable, _TooMuch, *_DATA_ERRORS, *_RACES):
+            return False
+        return True
 
     def ready(self) -> None:
         """Raises Unavailable unless PostgreSQL answers and has this release's tables."""
@@ -97,32 +143,23 @@ class Store:
                 self._connection.close()
             self._connection = None
 
-    def _store_dead(self, parsed: Parsed, error: Exception) -> list[Result]:
-        log.error("PostgreSQL refused a callback", source=parsed.callback.source, why=_say(error))
-        letter = Letter(WHOLE, "store", "PostgreSQL refused its events", _say(error))
-        try:
-            return self._store([parsed._replace(events=[], letters=[letter])])
-        except _DATA_ERRORS as again:
-            # Not one of its events but the raw callback: nothing in it should be able to do this.
-            raise Unavailable(f"PostgreSQL refuses a raw callback ({_say(again)})") from None
-
     def _store(self, batch: Sequence[Parsed]) -> list[Result]:
+        for _ in range(_TRIES):
+            with self._trouble():
+                try:
+                    return self._execute(batch)
+                except _RACES:
+                    continue
+        raise Unavailable("too many writers of the same messages at once")
+
+    def _execute(self, batch: Sequence[Parsed], rollback: bool = False) -> list[Result]:
         parameters = _parameters(batch)
         size = sum(map(len, parameters.values()))
         if size > STATEMENT_CHARS:
             error = f"its rows take {size} characters, of at most {STATEMENT_CHARS}"
             raise _TooMuch(error) if len(batch) > 1 else errors.ProgramLimitExceeded(error)
-        for _ in range(_TRIES):
-            with self._trouble():
-                try:
-                    return self._execute(batch, parameters)
-                except _RACES:
-                    continue
-        raise Unavailable("too many writers of the same messages at once")
-
-    def _execute(self, batch: Sequence[Parsed], parameters: dict[str, str]) -> list[Result]:
         connection = self._connected()
-        with connection.transaction():
+        with self._in_time(connection), connection.transaction(force_rollback=rollback):
             rows = connection.execute(_STORE, parameters).fetchall()
             results = [Result(outcome, repeat, conflict) for _, outcome, repeat, conflict, _ in rows]
             raced = [n for n, *_, raced in rows if raced]
@@ -132,10 +169,23 @@ class Store:
                     results[n] = Result(*result)
         return results
 
+    @contextmanager
+    def _in_time(self, connection: "psycopg.Connection[tuple[Any, ...]]") -> Iterator[None]:
+        """Cuts the connection when PostgreSQL does not even say that the time is up."""
+        timer = Timer(self._statement_seconds * CUT_SHARE, _cut, [connection])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
     def _connected(self) -> "psycopg.Connection[tuple[Any, ...]]":
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(self._url, autocommit=True, **_CONNECTION)
-            self._connection.execute(_SESSION, {"ms": self._statement_ms})
+            milliseconds = round(self._statement_seconds * 1000)
+            with self._in_time(self._connection):
+                self._connection.execute(_SESSION, {"ms": str(milliseconds), "lock_ms": str(milliseconds // 2)})
         return self._connection
 
     @contextmanager
@@ -152,6 +202,12 @@ class Store:
         except psycopg.Error as error:
             self.close()
             raise Unavailable(f"PostgreSQL is away or refuses to work ({_say(error)})") from None
+
+
+def _cut(connection: "psycopg.Connection[tuple[Any, ...]]") -> None:
+    """Ends the connection under whoever waits on it."""
+    with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as its:
+        its.shutdown(socket.SHUT_RDWR)
 
 
 def _say(error: Exception) -> str:

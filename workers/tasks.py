@@ -2,11 +2,13 @@
 
 One drain empties the inbox for as long as there is anything in it and its time is not up. Many may run at once, on
 any number of hosts; each entry is claimed by one of them, and what a worker that is gone had claimed is reclaimed.
+An entry whose workers vanish again and again is suspect: it is tried alone, while PostgreSQL answers, and in the end
+set aside as a dead letter (promise P5).
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -15,12 +17,17 @@ from redis import RedisError
 from shared import logs
 from shared.config import Settings, Source
 from shared.errors import Unavailable
-from shared.inbox import Claimer, Entry, Settled
+from shared.inbox import Abandoned, Claimer, Entry, Settled, audit
 from workers import parse
-from workers.store import Result, Store
+from workers.breaker import Breaker, this_release, verdict
+from workers.parse import WHOLE, Letter, Parsed
+from workers.store import Result, Store, Stored
 
 CONFLICT = "conflict"  # the oddity of a callback that repeats the key of an event with another content
 PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)  # while PostgreSQL is away; the last one repeats
+SUSPECT = 2  # an entry that vanished with so many workers is tried alone from then on
+ALONE = 3  # times; then it is a dead letter
+AUDIT_SECONDS = 60  # between two looks for entries that nobody would ever take
 
 log = logs.get(__name__)
 
@@ -37,6 +44,7 @@ class Drain:
         stopping: Callable[[], bool],
         now: Callable[[], datetime],
         sleep: Callable[[float], None] = time.sleep,
+        release: str | None = None,
     ) -> None:
         self._claimer = claimer
         self._store = store
@@ -45,7 +53,10 @@ class Drain:
         self._stopping = stopping
         self._now = now
         self._sleep = sleep
+        self._breaker = Breaker(claimer, settings.inbox_limit, release or this_release())
         self._reclaimed_at = float("-inf")
+        self._audited_at = float("-inf")
+        self._suspects: list[Abandoned] = []
 
     def run(self) -> dict[str, int]:
         """Drains until the inbox stays empty or the time is up; counts what it did (shown by Flower).
@@ -56,6 +67,9 @@ class Drain:
         ends = started + self._settings.drain_seconds
         counts: Counter[str] = Counter(claimed=0)
         try:
+            self._audit()
+            for source, entries in self._breaker.trials():
+                self._try(source, entries, counts, ends)
             while entries := self._claim():
                 if not counts["claimed"] and len(entries) >= self._settings.batch_count:
                     self._claimer.ring(self._now())  # a standing backlog: other children may join
@@ -76,40 +90,111 @@ class Drain:
             self._claimer.leave()
         self._store.close()
 
+    def _audit(self) -> None:
+        if time.monotonic() - self._audited_at >= AUDIT_SECONDS:
+            self._audited_at = time.monotonic()
+            if mended := audit(self._claimer.client, AUDIT_SECONDS):
+                log.error("mended", entries=mended, why="they were neither pending nor unread")
+
     def _claim(self) -> list[Entry]:
+        """The next entries: those that were handed back or lost, a suspect alone, or new ones."""
         count, idle = self._settings.batch_count, self._settings.reclaim_seconds
         if time.monotonic() - self._reclaimed_at >= idle / 3:
             self._reclaimed_at = time.monotonic()
-            reclaimed = self._claimer.reclaim(count, idle)
-            if reclaimed:
-                log.warning("reclaimed", entries=len(reclaimed), why="their claim was handed back, or not renewed")
-                return reclaimed
+            abandoned = self._claimer.abandoned(count, idle)
+            # Those that were tried alone least often come first: a bad one must not keep the others waiting.
+            self._suspects = sorted((it for it in abandoned if it.deliveries >= SUSPECT), key=lambda it: -it.deliveries)
+            if entries := self._claimer.take([it for it in abandoned if it.deliveries < SUSPECT], idle):
+                log.warning("reclaimed", entries=len(entries), why="their claim was handed back, or not renewed")
+                return entries
+        while self._suspects:
+            if entries := self._take_suspect(self._suspects.pop(), idle):
+                return entries
         return self._claimer.claim(count, self._settings.linger_seconds)
+
+    def _take_suspect(self, suspect: Abandoned, idle: float) -> list[Entry]:
+        """Claims it, while PostgreSQL answers: an outage must not count against it."""
+        if not self._store.answers():
+            self._suspects.clear()
+            return []
+        entries = self._claimer.take([suspect], idle)
+        if entries:
+            log.warning("trying an entry alone", entry=suspect.id, workers_lost=suspect.deliveries)
+        return entries
 
     def _take(self, entries: Sequence[Entry], counts: "Counter[str]", ends: float) -> bool:
         """Stores and acknowledges the entries. False when PostgreSQL stayed away: then they are handed back."""
-        left = list(entries)
+        left = {entry.id: entry for entry in entries}
         for batch in _by_bytes(entries, self._settings.batch_bytes):
-            parsed = [parse.read(entry, self._sources) for entry in batch]
-            results = self._store_patiently(parsed, left, ends)
+            parsed = self._breaker.sift([self._read(entry) for entry in batch])
+            for entry in _without(batch, parsed):
+                counts["held"] += 1
+                del left[entry.id]
+            results = self._store_patiently(parsed, left.values(), ends)
             if results is None:
-                self._claimer.hand_back(left)
+                self._claimer.hand_back(left.values())
                 return False
-            settled = [_settle(*pair) for pair in zip(parsed, results, strict=True)]
-            self._claimer.acknowledge(settled)
-            counts.update(it.outcome for it in settled)
-            del left[: len(batch)]
+            self._finish(parsed, results, counts)
+            for it in parsed:
+                del left[it.entry.id]
         return True
 
-    def _store_patiently(
-        self, parsed: Sequence[parse.Parsed], claimed: Sequence[Entry], ends: float
-    ) -> list[Result] | None:
+    def _try(self, source: str, entries: Sequence[Entry], counts: "Counter[str]", ends: float) -> None:
+        """The trial of a held source: what can be stored is stored, and if that is most of it the hold ends."""
+        good = [it for it in map(self._read, entries) if verdict(it).kind == "good"]
+        results = self._store_patiently(good, entries, ends) or []
+        stored = [(it, result) for it, result in zip(good, results, strict=False) if isinstance(result, Result)]
+        self._acknowledge([_settle(*pair) for pair in stored], counts)
+        rest = _without(entries, [it for it, _ in stored])
+        if 2 * len(stored) > len(entries):
+            self._breaker.resume(source)
+        if not self._claimer.hold(source, rest):
+            self._claimer.hand_back(rest)
+
+    def _read(self, entry: Entry) -> Parsed:
+        if entry.deliveries > SUSPECT + ALONE:
+            detail = f"{entry.deliveries - 1} workers took it and none could finish, the last {ALONE} with nothing else"
+            log.error("set aside", entry=entry.id, source=entry.source, why=detail)
+            return parse.bury(entry, self._sources, Letter(WHOLE, "drain", "it ends its workers", detail))
+        return parse.read(entry, self._sources)
+
+    def _finish(self, parsed: Sequence[Parsed], results: Sequence[Stored], counts: "Counter[str]") -> None:
+        """Acknowledges what was stored. What PostgreSQL refused is held, or becomes a dead letter."""
+        refused: list[Parsed] = []
+        settled: list[Settled] = []
+        for it, result in zip(parsed, results, strict=True):
+            if isinstance(result, Result):
+                settled.append(_settle(it, result))
+            elif result.certain:
+                refused.append(it._replace(events=[], letters=[result.letter]))
+            else:
+                log.warning("could not store an entry", entry=it.entry.id, why=result.letter.detail)
+                self._claimer.hand_back([it.entry], blamed=True)
+        self._acknowledge(settled, counts)
+        for it in self._breaker.sift_refused(refused):
+            try:
+                self._acknowledge([_settle(it, self._store.bury(it))], counts)
+            except Unavailable as trouble:
+                log.warning("could not set an entry aside", entry=it.entry.id, why=str(trouble))
+                self._claimer.hand_back([it.entry])
+
+    def _acknowledge(self, settled: Sequence[Settled], counts: "Counter[str]") -> None:
+        if settled:
+            self._claimer.acknowledge(settled)
+            counts.update(it.outcome for it in settled)
+
+    def _store_patiently(self, parsed: Sequence[Parsed], claimed: Iterable[Entry], ends: float) -> list[Stored] | None:
         """The results of a batch; None when PostgreSQL was away until the drain had to end."""
+
+        def may_go_on() -> bool:
+            self._claimer.renew(claimed)
+            return time.monotonic() < ends
+
         for pause in _pauses():
             try:
-                return self._store.store(parsed)
+                return self._store.store(parsed, may_go_on)
             except Unavailable as trouble:
-                log.warning("waiting to store", why=str(trouble), entries=len(claimed), pause_seconds=pause)
+                log.warning("waiting to store", why=str(trouble), entries=len(parsed), pause_seconds=pause)
             if self._stopping() or time.monotonic() + pause >= ends:
                 return None
             self._sleep(pause)
@@ -117,7 +202,7 @@ class Drain:
         return None
 
 
-def _settle(parsed: parse.Parsed, result: Result) -> Settled:
+def _settle(parsed: Parsed, result: Result) -> Settled:
     """How the ledger counts a callback: a repeat stands in PostgreSQL under another entry, with its oddities."""
     if result.repeat:
         return Settled(parsed.entry, "repeat")
@@ -125,6 +210,12 @@ def _settle(parsed: parse.Parsed, result: Result) -> Settled:
     if result.conflict:
         oddities.add(CONFLICT)
     return Settled(parsed.entry, result.outcome, sorted(oddities))
+
+
+def _without(entries: Sequence[Entry], parsed: Sequence[Parsed]) -> list[Entry]:
+    """The entries that are not among the parsed ones."""
+    ids = {it.entry.id for it in parsed}
+    return [entry for entry in entries if entry.id not in ids]
 
 
 def _pauses() -> Iterator[float]:

@@ -1,7 +1,7 @@
 """The drain on real servers: claimed, stored, and only then acknowledged."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +16,7 @@ from shared.config import Settings, Source
 from shared.errors import Unavailable
 from tests.workers.conftest import Rows
 from workers.parse import Parsed
-from workers.store import Result, Store
+from workers.store import Store, Stored
 from workers.tasks import PAUSES_SECONDS, Drain
 
 SOURCES = {"fleet": Source("fleet", "emnify", unsigned=True)}
@@ -69,11 +69,11 @@ class Flaky:
         self._trouble = iter(trouble)
         self._after = after
 
-    def store(self, batch: list[Parsed]) -> list[Result]:
+    def store(self, batch: list[Parsed], may_go_on: Callable[[], bool]) -> list[Stored]:
         trouble = next(self._trouble, None)
         if trouble and not self._after:
             raise trouble
-        results = self._store.store(batch)
+        results = self._store.store(batch, may_go_on)
         if trouble:
             raise trouble
         return results
@@ -180,9 +180,9 @@ def test_a_batch_is_cut_by_bytes(client: redis.Redis, store: Store, put: Any) ->
     sizes: list[int] = []
 
     class Counting(Flaky):
-        def store(self, batch: list[Parsed]) -> list[Result]:
+        def store(self, batch: list[Parsed], may_go_on: Callable[[], bool]) -> list[Stored]:
             sizes.append(len(batch))
-            return super().store(batch)
+            return super().store(batch, may_go_on)
 
     assert drain(client, Counting(store), settings={"batch_bytes": 500}).run() == {"claimed": 10, "stored": 10}
     assert sum(sizes) == 10

@@ -1,0 +1,27 @@
+"""Clients of Redis for the inbox."""
+
+from typing import TypeVar
+
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.exceptions import OutOfMemoryError
+
+from shared.inbox.keys import PROBE
+
+Client = TypeVar("Client", redis.Redis, redis.asyncio.Redis)
+
+
+def connect(kind: type[Client], url: str, timeout_seconds: float) -> Client:
+    """A client that answers or fails within the timeout: redis-py's own defaults hold a caller for a minute."""
+    retry = redis.retry.Retry(NoBackoff(), 0) if kind is redis.Redis else redis.asyncio.retry.Retry(NoBackoff(), 0)
+    return kind.from_url(url, socket_timeout=timeout_seconds, socket_connect_timeout=timeout_seconds, retry=retry)
+
+
+def is_full(client: redis.Redis) -> bool:
+    """Whether Redis has no memory left for anybody's writes. Raises redis.RedisError for any other trouble."""
+    try:
+        client.set(PROBE, b"")
+    except OutOfMemoryError:
+        return True
+    return False
