@@ -2,106 +2,38 @@
 
 import os
 import random
-import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from functools import wraps
+from datetime import datetime
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
 from uuid import UUID
 
 import click
-import psycopg
 import redis
 
 from deploy import check as checks
 from deploy import demo, look, play
-from deploy.local import Plan, Up, addresses_of
-from deploy.servers import CannotStart
-from deploy.text import as_json, as_text, short, table
+from deploy.command import (
+    CONFIG,
+    DATA,
+    JSON,
+    LIMIT,
+    LONG_RUN,
+    PORT,
+    SINCE,
+    Failed,
+    environment,
+    load,
+    say,
+    say_rows,
+    speaks_plainly,
+    utc,
+)
+from deploy.letters import dead_letters
+from deploy.local import Plan, Up
+from deploy.text import as_json, as_text, table
 from shared import config, inbox
-from shared.config import Config, ConfigError
-from shared.providers import PROVIDERS
+from shared.config import Config
 from workers import schema
-
-LONG_RUN = 50  # from so many callbacks on a bar shows the progress, and ids are not listed
-
-NOT_RUNNING = "start `callbox up`, name its folder with --data, or set"
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-DATA = click.option(
-    "--data",
-    "folder",
-    metavar="DIR",
-    default="var",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Where `callbox up` keeps everything.  [default: ./var]",
-)
-CONFIG = click.option(
-    "--config",
-    "config_path",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="The configuration.  [default: CALLBOX_CONFIG, else ./callbox.toml]",
-)
-PORT = click.option(
-    "--port",
-    default=8000,
-    show_default=True,
-    type=click.IntRange(0, 65535),
-    metavar="N",
-    help="Where the ingress listens, on 127.0.0.1; 0: any free.",
-)
-SINCE = click.option("--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="UTC.")
-LIMIT = click.option("--limit", default=50, show_default=True, type=click.IntRange(1))
-JSON = click.option("--json", "json_wanted", is_flag=True, help="For programs; bytes in base64.")
-
-
-class Failed(click.ClickException):
-    """It failed: one line on standard error, exit code 1."""
-
-    def show(self, file: Any = None) -> None:
-        click.echo(f"callbox: {self.format_message()}", err=True)
-
-
-def speaks_plainly(command: Callable[P, R]) -> Callable[P, R]:
-    """Turns what a command may run into into its line and its exit code: never a traceback for a user's mistake."""
-
-    @wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except ConfigError as error:
-            for mistake in error.mistakes:
-                click.echo(mistake, err=True)
-            raise SystemExit(2) from None
-        except CannotStart as error:
-            raise Failed(str(error)) from None
-        except redis.RedisError as error:
-            raise Failed(f"Redis does not answer ({type(error).__name__}): {NOT_RUNNING} CALLBOX_REDIS_URL") from None
-        except psycopg.errors.UndefinedTable:
-            raise Failed("the database is not migrated: run `callbox migrate`") from None
-        except psycopg.OperationalError as error:
-            raise Failed(
-                f"PostgreSQL does not answer ({checks.said(error)}): {NOT_RUNNING} CALLBOX_DATABASE_URL"
-            ) from None
-        except psycopg.ProgrammingError as error:
-            click.echo(f"CALLBOX_DATABASE_URL: {checks.said(error)}", err=True)
-            raise SystemExit(2) from None
-
-    return wrapped
-
-
-def environment(folder: Path) -> Mapping[str, str]:
-    """The environment, and behind it what a running `up` wrote into its folder."""
-    return {**addresses_of(folder), **os.environ}
-
-
-def load(path: Path | None, environ: Mapping[str, str]) -> Config:
-    return config.load(path, environ, PROVIDERS)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -294,74 +226,4 @@ def conflicts(
     say_rows(found, columns, json_wanted, "no conflicts")
 
 
-@main.group()
-def dead_letters() -> None:
-    """Look at what could not be understood. Its raw bytes stand in `callbacks`."""
-
-
-@dead_letters.command("list")
-@click.option("--source", metavar="NAME")
-@click.option("--reason", metavar="TEXT")
-@SINCE
-@click.option("--state", default="open", show_default=True, type=click.Choice(["open", "replayed", "discarded", "all"]))
-@LIMIT
-@JSON
-@DATA
-@speaks_plainly
-def list_letters(
-    source: str | None,
-    reason: str | None,
-    since: datetime | None,
-    state: str,
-    limit: int,
-    json_wanted: bool,
-    folder: Path,
-) -> None:
-    """List dead letters, the newest first."""
-    with look.Database(config.load_settings(environment(folder)).database_url) as database:
-        letters = database.letters(
-            source=source,
-            reason=reason,
-            since=utc(since),
-            state=None if state == "all" else state,
-            limit=limit,
-        )
-    columns = ("id", "created_at", "source", "stage", "reason", "detail", "state", "callback_id")
-    say_rows(letters, columns, json_wanted, "no dead letters" if state == "all" else f"no {state} dead letters")
-
-
-@dead_letters.command("show")
-@click.argument("letter_id", metavar="ID", type=int)
-@JSON
-@DATA
-@speaks_plainly
-def show_letter(letter_id: int, json_wanted: bool, folder: Path) -> None:
-    """Show a dead letter with its raw callback. ID is the number in the list."""
-    with look.Database(config.load_settings(environment(folder)).database_url) as database:
-        letters = database.letters(id=letter_id)
-        found = database.callback(letters[0]["callback_id"]) if letters else None
-    if found is None:
-        raise Failed(f"there is no dead letter {letter_id}: see `callbox dead-letters list --state all`")
-    say(as_json(found._asdict()) if json_wanted else as_text(found))
-
-
-def utc(time: datetime | None) -> datetime | None:
-    """A time of the command line, which is in UTC."""
-    return None if time is None else time.replace(tzinfo=UTC)
-
-
-def say_rows(rows: list[look.Row], columns: Sequence[str], json_wanted: bool, nothing: str) -> None:
-    """Rows as JSON with all they have, or as a table of these columns."""
-    if json_wanted:
-        say(as_json(rows))
-    elif rows:
-        shown = [[short(row[column]) for column in columns] for row in rows]
-        say(table([column.replace("_", " ") for column in columns], shown))
-    else:
-        say(nothing)
-
-
-def say(line: str) -> None:
-    """One line on standard output, at once."""
-    click.echo(line)
-    sys.stdout.flush()
+main.add_command(dead_letters)
