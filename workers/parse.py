@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
+from uuid import UUID
 
 from shared import logs
 from shared.callback import Callback, new_id, unpack
@@ -68,6 +69,11 @@ def bury(entry: Entry, sources: Mapping[str, Source], letter: Letter) -> Parsed:
     return Parsed(entry, callback, [], [letter])
 
 
+def stand_in_id(entry_id: str) -> UUID:
+    """The id of the callback that stands for an entry whose bytes cannot be unpacked: its body is those bytes."""
+    return new_id(_appended_at(entry_id), hashlib.blake2b(entry_id.encode(), digest_size=10).digest())
+
+
 def _events(callback: Callback, source: Source) -> Iterator[Event | Letter]:
     try:
         for found in PROVIDERS[source.provider].parse(callback, source):
@@ -85,13 +91,17 @@ def _events(callback: Callback, source: Source) -> Iterator[Event | Letter]:
 
 def _stand_in(entry: Entry, sources: Mapping[str, Source]) -> Callback:
     """A callback for bytes that are none, so that they too end as a row; the same one each time they are read."""
-    received_at = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(entry.id.partition("-")[0]))
+    received_at = _appended_at(entry.id)
     source = sources.get(entry.source)
     return Callback(
-        id=new_id(received_at, hashlib.blake2b(entry.id.encode(), digest_size=10).digest()),
+        id=stand_in_id(entry.id),
         source=entry.source.replace("\0", "") or UNKNOWN,
         provider=source.provider if source else UNKNOWN,
         received_at=received_at,
         method="",
         body=entry.packed,
     )
+
+
+def _appended_at(entry_id: str) -> datetime:
+    return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=int(entry_id.partition("-")[0]))

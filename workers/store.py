@@ -1,4 +1,4 @@
-"""Rows: one statement in one transaction for a whole batch (sql/store.sql), and the exact outcome of each callback.
+"""A whole batch in one transaction (write.py), and the exact outcome of each callback.
 
 A batch is stored as a whole, or not at all. What PostgreSQL says about a failure decides who is at fault: the
 connection or the server (Unavailable: wait and do the batch again), or a row (found by halving the batch, and set
@@ -7,27 +7,25 @@ aside by the drain, promise P5). Doing a batch again is always safe.
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib.resources import files
 from threading import Timer
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-import msgspec
 import psycopg
 from psycopg import errors
 
 from shared import logs
 from shared.callback import Callback, new_id
 from shared.errors import Unavailable
-from shared.events import DeliveryReport, Event, InboundMessage, dedupe_key, fingerprint
+from shared.events import InboundMessage
 from shared.inbox import Entry
 from workers import schema
 from workers.parse import WHOLE, Letter, Parsed
+from workers.write import Connection, TooMuch, write
+from workers.write import Result as Result
 
-_STORE, _SETTLE = (files("workers").joinpath("sql", f"{name}.sql").read_bytes() for name in ("store", "settle"))
-STATEMENT_CHARS = 64 * 1024 * 1024  # of one statement's parameters: a small payload may become many rows
 CUT_SHARE = 1.2  # of the longest statement: PostgreSQL said nothing by then, so it is frozen or its host is gone
 _TRIES = 5  # a batch that lost against other writers this often waits like one whose server is away
 
@@ -37,6 +35,9 @@ _DATA_ERRORS = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExce
 # The batch may be at fault, being too large for the memory or the time that the server has: done again in halves.
 _OVERTAXED = (errors.OutOfMemory, errors.QueryCanceled, errors.InternalError_)
 _RACES = (errors.DeadlockDetected, errors.SerializationFailure)
+REFUSALS: tuple[type[Exception], ...] = (*_DATA_ERRORS, *_OVERTAXED)  # what a callback alone may be refused by
+
+T = TypeVar("T")
 
 # A host that is gone without a word is noticed within half a minute.
 _CONNECTION: dict[str, Any] = {
@@ -58,15 +59,6 @@ _SESSION = (
 log = logs.get(__name__)
 
 
-class Result(NamedTuple):
-    """What became of one callback. `repeat`: it stands already under another inbox entry; `conflict`: one of its
-    events has the key of an event stored before, and another content."""
-
-    outcome: str
-    repeat: bool
-    conflict: bool
-
-
 class Refused(NamedTuple):
     """PostgreSQL works, but not on this callback. `certain`: its rows are refused; otherwise it took more memory or
     time than there was, which may pass."""
@@ -78,17 +70,13 @@ class Refused(NamedTuple):
 Stored = Result | Refused
 
 
-class _TooMuch(Exception):
-    """The batch is too large to be stored at once."""
-
-
 class Store:
     """One connection to PostgreSQL, opened when it is first needed and again after it was lost."""
 
     def __init__(self, url: str, statement_seconds: float) -> None:
         self._url = url
         self._statement_seconds = statement_seconds
-        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._connection: Connection | None = None
 
     def store(self, batch: Sequence[Parsed], may_go_on: Callable[[], bool] = lambda: True) -> list[Stored]:
         """Stores the batch; the result of each callback, in order. Those at fault are looked for while one may go on,
@@ -99,10 +87,8 @@ class Store:
         """
         try:
             return list(self._store(batch)) if batch else []
-        except _TooMuch as error:
-            refused = Refused(Letter(WHOLE, "store", "it takes too much of PostgreSQL", str(error)), certain=False)
-        except _DATA_ERRORS as error:
-            refused = Refused(Letter(WHOLE, "store", "PostgreSQL refused its events", _say(error)), certain=True)
+        except (TooMuch, *_DATA_ERRORS) as error:
+            refused = refusal(error)
         if len(batch) == 1:
             log.error("PostgreSQL refused a callback", source=batch[0].callback.source, why=refused.letter.detail)
             return [refused]
@@ -115,7 +101,7 @@ class Store:
         """Stores a callback without events, as a dead letter. Raises Unavailable."""
         try:
             return self._store([dead])[0]
-        except (*_DATA_ERRORS, _TooMuch) as again:
+        except (*_DATA_ERRORS, TooMuch) as again:
             # Not one of its events but the raw callback: nothing in it should be able to do this.
             raise Unavailable(f"PostgreSQL refuses a raw callback ({_say(again)})") from None
 
@@ -126,8 +112,8 @@ class Store:
         event = InboundMessage(key=("probe", str(callback.id)), message_id=str(callback.id), text="")
         try:
             with self._trouble():
-                self._execute([Parsed(Entry("0-0", "", b""), callback, [event], [])], rollback=True)
-        except (Unavailable, _TooMuch, *_DATA_ERRORS, *_RACES):
+                self._once(lambda it: write(it, [Parsed(Entry("0-0", "", b""), callback, [event], [])]), rollback=True)
+        except (Unavailable, TooMuch, *_DATA_ERRORS, *_RACES):
             return False
         return True
 
@@ -143,34 +129,30 @@ class Store:
                 self._connection.close()
             self._connection = None
 
-    def _store(self, batch: Sequence[Parsed]) -> list[Result]:
+    def run(self, work: Callable[[Connection], T], rollback: bool = False) -> T:
+        """What `work` returns, done in one transaction, and done again when it lost against other writers. The
+        statements of `work` have, all together, little more than the time of one.
+
+        Raises Unavailable, and what PostgreSQL says about a row.
+        """
         for _ in range(_TRIES):
             with self._trouble():
                 try:
-                    return self._execute(batch)
+                    return self._once(work, rollback)
                 except _RACES:
                     continue
         raise Unavailable("too many writers of the same messages at once")
 
-    def _execute(self, batch: Sequence[Parsed], rollback: bool = False) -> list[Result]:
-        parameters = _parameters(batch)
-        size = sum(map(len, parameters.values()))
-        if size > STATEMENT_CHARS:
-            error = f"its rows take {size} characters, of at most {STATEMENT_CHARS}"
-            raise _TooMuch(error) if len(batch) > 1 else errors.ProgramLimitExceeded(error)
+    def _store(self, batch: Sequence[Parsed]) -> list[Result]:
+        return self.run(lambda connection: write(connection, batch))
+
+    def _once(self, work: Callable[[Connection], T], rollback: bool) -> T:
         connection = self._connected()
         with self._in_time(connection), connection.transaction(force_rollback=rollback):
-            rows = connection.execute(_STORE, parameters).fetchall()
-            results = [Result(outcome, repeat, conflict) for _, outcome, repeat, conflict, _ in rows]
-            raced = [n for n, *_, raced in rows if raced]
-            if raced:
-                settled = connection.execute(_SETTLE, _settling({n: batch[n] for n in raced}))
-                for n, *result in settled:
-                    results[n] = Result(*result)
-        return results
+            return work(connection)
 
     @contextmanager
-    def _in_time(self, connection: "psycopg.Connection[tuple[Any, ...]]") -> Iterator[None]:
+    def _in_time(self, connection: Connection) -> Iterator[None]:
         """Cuts the connection when PostgreSQL does not even say that the time is up."""
         timer = Timer(self._statement_seconds * CUT_SHARE, _cut, [connection])
         timer.daemon = True
@@ -180,7 +162,7 @@ class Store:
         finally:
             timer.cancel()
 
-    def _connected(self) -> "psycopg.Connection[tuple[Any, ...]]":
+    def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(self._url, autocommit=True, **_CONNECTION)
             milliseconds = round(self._statement_seconds * 1000)
@@ -196,7 +178,7 @@ class Store:
         except (*_DATA_ERRORS, *_RACES):
             raise
         except _OVERTAXED as error:
-            raise _TooMuch(f"PostgreSQL cannot do it at once ({_say(error)})") from None
+            raise TooMuch(_too_much(error)) from None
         except errors.UndefinedTable:
             raise Unavailable("the database is not migrated: run `callbox migrate`") from None
         except psycopg.Error as error:
@@ -204,7 +186,19 @@ class Store:
             raise Unavailable(f"PostgreSQL is away or refuses to work ({_say(error)})") from None
 
 
-def _cut(connection: "psycopg.Connection[tuple[Any, ...]]") -> None:
+def refusal(error: Exception) -> Refused:
+    """What one of REFUSALS says about the callback that it was raised for."""
+    if isinstance(error, _DATA_ERRORS):
+        return Refused(Letter(WHOLE, "store", "PostgreSQL refused its events", _say(error)), certain=True)
+    detail = str(error) if isinstance(error, TooMuch) else _too_much(error)
+    return Refused(Letter(WHOLE, "store", "it takes too much of PostgreSQL", detail), certain=False)
+
+
+def _too_much(error: Exception) -> str:
+    return f"PostgreSQL cannot do it at once ({_say(error)})"
+
+
+def _cut(connection: Connection) -> None:
     """Ends the connection under whoever waits on it."""
     with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as its:
         its.shutdown(socket.SHUT_RDWR)
@@ -214,51 +208,3 @@ def _say(error: Exception) -> str:
     """What went wrong, without the driver's own text."""
     sqlstate = getattr(error, "sqlstate", None)
     return f"SQLSTATE {sqlstate}" if sqlstate else type(error).__name__
-
-
-def _parameters(batch: Sequence[Parsed]) -> dict[str, str]:
-    """The four JSON arrays of store.sql."""
-    callbacks: list[dict[str, Any]] = []
-    messages: list[dict[str, Any]] = []
-    reports: list[dict[str, Any]] = []
-    letters: list[dict[str, Any]] = []
-    for n, parsed in enumerate(batch):
-        callbacks.append(
-            {**_fields(parsed.callback), "n": n, "inbox_id": parsed.entry.id, "events": len(parsed.events)}
-        )
-        letters += ({"n": n, **letter._asdict()} for letter in parsed.letters)
-        for event in parsed.events:
-            rows = reports if isinstance(event, DeliveryReport) else messages
-            rows.append({**_event_row(event), "n": n, "i": len(rows)})
-    arrays = {"callbacks": callbacks, "messages": messages, "reports": reports, "letters": letters}
-    return {name: msgspec.json.encode(rows).decode() for name, rows in arrays.items()}
-
-
-def _settling(raced: Mapping[int, Parsed]) -> dict[str, str]:
-    """The two JSON arrays of settle.sql."""
-    callbacks = [
-        {"n": n, "id": it.callback.id, "received_at": it.callback.received_at, "inbox_id": it.entry.id}
-        for n, it in raced.items()
-    ]
-    events = [
-        {
-            "id": it.callback.id,
-            "kind": "dr" if isinstance(event, DeliveryReport) else "mo",
-            "source": it.callback.source,
-            "key": dedupe_key(event).hex(),
-            "print": fingerprint(event).hex(),
-        }
-        for it in raced.values()
-        for event in it.events
-    ]
-    return {"callbacks": msgspec.json.encode(callbacks).decode(), "events": msgspec.json.encode(events).decode()}
-
-
-def _event_row(event: Event) -> dict[str, Any]:
-    row = {**_fields(event), "key": dedupe_key(event).hex(), "print": fingerprint(event).hex()}
-    if isinstance(event, DeliveryReport):
-        row |= {"final": event.status.final, "rank": event.status.rank, "position": event.status.position}
-    return row
-
-
-_fields = msgspec.structs.asdict

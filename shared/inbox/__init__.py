@@ -10,7 +10,8 @@ from shared.inbox.client import connect, is_full
 from shared.inbox.hold import Board, Hold, Holds
 from shared.inbox.keys import COUNTERS, GROUP, INBOX, LEDGER, ODDITIES, OUTCOMES, PROBE
 from shared.inbox.mend import audit
-from shared.inbox.seen import Counts, Depth, Seen, Turns, look, turns, waiting_by_source
+from shared.inbox.move import Move, Mover
+from shared.inbox.seen import Counts, Depth, Seen, Turns, look, pending, turns, waiting_by_source
 
 __all__ = [
     "COUNTERS",
@@ -29,6 +30,8 @@ __all__ = [
     "Entry",
     "Hold",
     "Holds",
+    "Move",
+    "Mover",
     "Seen",
     "Settled",
     "Turns",
@@ -36,6 +39,7 @@ __all__ = [
     "connect",
     "is_full",
     "look",
+    "pending",
     "turns",
     "waiting_by_source",
 ]

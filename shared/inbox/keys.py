@@ -10,6 +10,7 @@ PROBE = "callbox:probe"
 HOLDS = "callbox:holds"
 AUDIT = "callbox:audit"
 AUDITED = "callbox:audited"
+MOVED = "callbox:moved"
 GROUP = "drain"
 HOLDER = "held:"  # + source: the consumer under whose name the entries of a held source stay pending
 

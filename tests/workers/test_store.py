@@ -198,7 +198,7 @@ def test_a_row_that_postgresql_refuses_hurts_only_itself(store: Store, rows: Row
 def test_a_batch_whose_rows_are_too_many_at_once_is_halved(
     store: Store, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.store.STATEMENT_CHARS", 4000)
+    monkeypatch.setattr("workers.write.STATEMENT_CHARS", 4000)
     batch = [parsed(message(str(number), "x" * 500)) for number in range(9)]
     batch.insert(4, parsed(message("large", "x" * 5000)))
     expected = ["stored"] * 10
