@@ -33,7 +33,7 @@ from deploy.local import Plan, Up
 from deploy.text import as_json, as_text, table
 from shared import config, inbox
 from shared.config import Config
-from workers import schema
+from workers import breaker, schema
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -167,17 +167,20 @@ def send(
 def status(json_wanted: bool, folder: Path) -> None:
     """Show the ledger: what was accepted, and what became of it.
 
-    accepted = stored + duplicates + dead_letters + ignored + pending + spooled
+    accepted = stored + duplicates + dead_letters + ignored + pending + spooled; a difference to what the inbox really
+    holds is named, and so is every source that no worker drains.
     """
     url = config.load_settings(environment(folder)).redis_url
     with inbox.connect(redis.Redis, url, 5.0) as client:
         seen = inbox.look(client)
+        missing = look.differences(seen, inbox.waiting_by_source(client)) if seen.difference else {}
     total, sources = look.accounts(seen)
     if json_wanted:
         accounts = {
             name: {**account._asdict(), "oddities": seen.oddities.get(name, {})} for name, account in sources.items()
         }
-        say(as_json({**total._asdict(), "sources": accounts}))
+        held = {source: hold.why for source, hold in seen.holds.items()}
+        say(as_json({**total._asdict(), "difference": seen.difference, "held": held, "sources": accounts}))
         return
     rows = [(name, *account) for name, account in sources.items()]
     headings = ["source", *(field.replace("_", " ") for field in look.Account._fields)]
@@ -186,6 +189,29 @@ def status(json_wanted: bool, folder: Path) -> None:
     if odd:
         say("")
         say(table(("source", "what was odd", "callbacks"), odd, numbers=frozenset({2})))
+    for source, difference in missing.items():
+        than = "more" if difference > 0 else "less"
+        say(f"the inbox holds {abs(difference)} callbacks of {source} {than} than the ledger says")
+    for source, hold in seen.holds.items():
+        say(f"{source} is held: {hold.why}. Mend it, or `callbox resume {source}` drains it as it is")
+
+
+@main.command()
+@click.argument("source_name", metavar="SOURCE")
+@DATA
+@speaks_plainly
+def resume(source_name: str, folder: Path) -> None:
+    """Drain a held source again, whatever becomes of its callbacks with this release.
+
+    `callbox status` says which sources are held, and why. What cannot be understood becomes dead letters.
+    """
+    url = config.load_settings(environment(folder)).redis_url
+    with inbox.connect(redis.Redis, url, 5.0) as client:
+        inbox.Holds(client).waive(source_name, breaker.this_release())
+        was_held = breaker.resume(inbox.Claimer(client, "resume"), source_name)
+    if not was_held:
+        raise Failed(f"{source_name} is not held: see `callbox status`")
+    say(f"{source_name} is drained again")
 
 
 @main.command()

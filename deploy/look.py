@@ -12,7 +12,7 @@ from psycopg.rows import dict_row
 from shared.callback import Callback, pack, time_of
 from shared.config import Source
 from shared.events import dedupe_key
-from shared.inbox import COUNTERS, OUTCOMES, Entry, Seen
+from shared.inbox import COUNTERS, OUTCOMES, Entry, Seen, pending
 from workers import parse
 
 Row = dict[str, Any]
@@ -40,11 +40,19 @@ def accounts(seen: Seen) -> tuple[Account, dict[str, Account]]:
     return _account(total, sum(seen.spooled.values()), round(seen.depth.oldest_seconds, 3)), sources
 
 
+def differences(seen: Seen, waiting: Mapping[str, int]) -> dict[str, int]:
+    """By source, how many callbacks more wait in the inbox than the ledger says, where it is not none."""
+    names = sorted(seen.ledger.keys() | waiting.keys())
+    none = dict.fromkeys(COUNTERS, 0)
+    found = {name: waiting.get(name, 0) - pending(seen.ledger.get(name, none)) for name in names}
+    return {name: difference for name, difference in found.items() if difference}
+
+
 def _account(counts: Mapping[str, int], spooled: int, oldest_seconds: float | None) -> Account:
     appended = counts["appended"] - counts["repeat"]
     stored, duplicates, dead, ignored = (counts[outcome] for outcome in OUTCOMES)
-    pending = appended - stored - duplicates - dead - ignored
-    return Account(appended + spooled, stored, duplicates, dead, ignored, pending, spooled, oldest_seconds)
+    waiting = pending(counts)
+    return Account(appended + spooled, stored, duplicates, dead, ignored, waiting, spooled, oldest_seconds)
 
 
 class Found(NamedTuple):
@@ -78,8 +86,8 @@ class Database:
         return Found(found[0], *(self._query(name, key) for name in ("messages", "reports", "letters_of")))
 
     def letters(self, **filters: Any) -> list[Row]:
-        """Dead letters by id, source, reason, since and state, at most `limit` of them."""
-        nothing = dict.fromkeys(("id", "source", "reason", "since", "state"))
+        """Dead letters by id, source, reason, since, until and state, at most `limit` of them."""
+        nothing = dict.fromkeys(("id", "source", "reason", "since", "until", "state"))
         return self._query("letters", {**nothing, "limit": 1, **filters})
 
     def conflicts(self, sources: Mapping[str, Source], **filters: Any) -> list[Row]:

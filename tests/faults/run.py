@@ -1,0 +1,232 @@
+"""One run: load, faults in turn, faults together, and the count of what arrived."""
+
+import asyncio
+import platform
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tests.faults.faults import Fault, Faults, mount, unmount
+from tests.faults.system import DEADLINES, System, until
+from tests.faults.traffic import Traffic, judge
+from tests.load.client import Answer, Client
+
+TOGETHER_ROUNDS = 2
+TOGETHER_COUNT = 5
+TOGETHER_SECONDS = 8.0  # within which they all begin
+RECOVERY_SECONDS = 60.0  # after which a fault counts as not recovered from
+ANSWER_SECONDS = 10.0  # a provider's patience
+SETTLE_SECONDS = 90.0
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Measured:
+    """What one fault did. `recovery_seconds` is from its end until what arrives is stored within a second again."""
+
+    name: str
+    began: float
+    ended: float = 0.0
+    recovery_seconds: float | None = None
+    trouble: str = ""
+    answers: list[Answer] = field(default_factory=list)
+
+    def row(self) -> list[str]:
+        """For the table: the fault, callbacks, answered by 503, unanswered, longest gap, recovery."""
+        accepted = sorted(it.sent_at + it.seconds for it in self.answers if 200 <= it.status < 300)
+        times = [self.began, *accepted]
+        gap = max((later - earlier for earlier, later in pairwise(times)), default=0.0)
+        recovery = "not recovered" if self.recovery_seconds is None else f"{self.recovery_seconds:.1f} s"
+        return [
+            self.name,
+            f"{len(self.answers)}",
+            f"{sum(it.status == 503 for it in self.answers)}",
+            f"{sum(it.status == 0 for it in self.answers)}",
+            f"{gap:.2f} s",
+            self.trouble or recovery,
+        ]
+
+
+@dataclass
+class Report:
+    """What a run found."""
+
+    seed: int
+    rate: float
+    faults: list[Measured]
+    sent: int
+    accepted: int
+    rows: int
+    verdict: dict[str, list[str]]
+    odd: "dict[int, int]"  # answers by HTTP status, without 2XX, 503 and none
+
+    @property
+    def kept(self) -> bool:
+        """Whether every promise was kept, and every fault recovered from."""
+        return (
+            not any(self.verdict.values())
+            and not self.odd
+            and not any(it.trouble or it.recovery_seconds is None for it in self.faults)
+        )
+
+    def summary(self) -> str:
+        """The count, for people."""
+        lines = [
+            f"{self.sent} callbacks sent at {self.rate:g}/s, {self.accepted} acknowledged, {self.rows} in `callbacks`",
+            ", ".join(f"{len(cases)} {what}" for what, cases in self.verdict.items()),
+        ]
+        lines += [f"  {what}: {case}" for what, cases in self.verdict.items() for case in cases[:10]]
+        lines += [f"  {it.name}: {it.trouble or 'not recovered'}" for it in self.faults if it.trouble]
+        if self.odd:
+            lines.append(f"  answers that nobody should see: {self.odd}")
+        lines.append("every promise kept" if self.kept else "PROMISES BROKEN")
+        return "\n".join(lines)
+
+    def document(self) -> str:
+        """docs/faults.md."""
+        heading = ["fault", "callbacks sent", "answered 503", "unanswered", "longest time without a 2XX", "recovery"]
+        table = [heading, ["---"] * len(heading), *(it.row() for it in self.faults)]
+        deadlines = ", ".join(f"`{name}={value}`" for name, value in DEADLINES.items())
+        rows = "\n".join("| " + " | ".join(row) + " |" for row in table)
+        count, verdict = self.summary().splitlines()[:2]
+        machine = f"{platform.machine()}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+        return _DOCUMENT.format(
+            seed=self.seed,
+            count=count,
+            verdict=verdict,
+            rows=rows,
+            patience=ANSWER_SECONDS,
+            deadlines=deadlines,
+            machine=machine,
+        )
+
+
+_DOCUMENT = """# Faults
+
+Written by `make faults`; a seed repeats a run's choices, not its timing. Two ingress processes and one worker with two
+children serve a steady load of signed callbacks of three providers, with duplicates, garbage and receipts out of
+order, while each of these happens. In the end what was acknowledged is counted against `callbacks`, and events and
+deliveries against a reference computed from what was sent.
+
+**Seed {seed}: {count}: {verdict}.**
+
+{rows}
+
+*Recovery* is the time from the end of a fault until what arrives is stored within a second again and no spool holds
+anything; for a killed worker it is the time until its claims are taken over. Celery's own pauses after an outage of
+Redis are in it; they are shortened to 2 s. *Unanswered* are requests whose process was killed, or frozen for longer
+than the {patience:g} s that the client waits: a provider sends those again, and none of them was acknowledged.
+
+Deadlines were short, so that a fault could outlast all of them: {deadlines}. With the defaults the recoveries that wait
+for a deadline take longer in proportion: a lost claim 15 to 20 s, a stalled worker up to 30 s.
+
+Machine: {machine}.
+"""
+
+
+async def run(
+    folder: Path, seed: int, rate: float, only: str = "", say: Say = print, in_turn: int | None = None
+) -> Report:
+    """Starts everything, does the faults (all, or so many of them in turn), counts, and stops everything."""
+    dice = random.Random(seed)
+    system = System(folder, {"CALLBOX_SPOOL_BYTES": "4000000"})
+    mounted = mount(system)
+    try:
+        await system.start()
+        traffic = Traffic(system.sources, random.Random(seed))
+        answers: list[Answer] = []
+        load = asyncio.ensure_future(
+            Client(system.up.url, connections=64, timeout_seconds=ANSWER_SECONDS).run(traffic, rate, answers.append)
+        )
+        faults = Faults(system, traffic, dice)
+        chosen = [it for it in faults.all() if only in it.name]
+        dice.shuffle(chosen)
+        measured: list[Measured] = []
+        await asyncio.sleep(2)
+        for fault in chosen[:in_turn]:
+            measured.append(await _measure(system, fault.name, [fault], dice, answers, say))
+        for number in range(TOGETHER_ROUNDS if not only else 0):
+            some = _apart(faults.all(), dice)
+            name = f"together ({number + 1}): " + ", ".join(it.name for it in some)
+            measured.append(await _measure(system, name, some, dice, answers, say))
+        traffic.ended = True
+        await load
+        with suppress(TimeoutError):
+            await until(lambda: not system.left(), "empty inbox and spools", SETTLE_SECONDS)
+        verdict = judge(traffic, answers, await asyncio.to_thread(system.stored), faults.damaged)
+        verdict["wrong"] += [
+            f"{count} left in {where}" for where, count in (await asyncio.to_thread(system.left)).items()
+        ]
+        verdict["wrong"] += await asyncio.to_thread(_ledger, system)
+        return _report(seed, rate, measured, answers, system, verdict)
+    finally:
+        await system.stop()
+        if mounted:
+            unmount(system)
+
+
+async def _measure(
+    system: System, name: str, faults: list[Fault], dice: random.Random, answers: list[Answer], say: Say
+) -> Measured:
+    it = Measured(name, time.monotonic())
+    first = len(answers)
+
+    async def one(fault: Fault) -> None:
+        if len(faults) > 1:
+            await asyncio.sleep(dice.uniform(0, TOGETHER_SECONDS))
+        await fault.do()
+
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            for fault in faults:
+                tasks.create_task(one(fault))
+        it.ended = time.monotonic()
+        it.recovery_seconds = await system.recovered(RECOVERY_SECONDS)
+    except* Exception as group:
+        it.trouble = "; ".join(str(error) or type(error).__name__ for error in group.exceptions)
+    await asyncio.sleep(dice.uniform(0.2, 1.0))
+    it.answers = answers[first:]
+    say(" | ".join(it.row()))
+    return it
+
+
+def _apart(faults: list[Fault], dice: random.Random) -> list[Fault]:
+    """Some faults that do not undo each other's work: of each target at most one."""
+    chosen: dict[str, Fault] = {}
+    for fault in dice.sample(faults, len(faults)):
+        if fault.hurts != "all" and "poison" not in fault.name and "damage" not in fault.name:
+            chosen.setdefault(fault.hurts, fault)
+    return list(chosen.values())[:TOGETHER_COUNT]
+
+
+def _ledger(system: System) -> list[str]:
+    """What the ledger says that the tables do not."""
+    status = system.status()
+    rows = system.stored().callbacks
+    found = [f"the ledger says {name} {status[name]}" for name in ("pending", "spooled", "difference") if status[name]]
+    for name, outcome in (("stored", "stored"), ("duplicates", "duplicate"), ("dead_letters", "dead")):
+        count = sum(row.outcome == outcome for row in rows)
+        if status[name] != count:
+            found.append(f"the ledger says {name} {status[name]}, the table {count}")
+    if status["accepted"] != len(rows):
+        found.append(f"the ledger says accepted {status['accepted']}, the table {len(rows)}")
+    return found
+
+
+def _report(
+    seed: int, rate: float, faults: list[Measured], answers: list[Answer], system: System, verdict: dict[str, Any]
+) -> Report:
+    accepted = sum(200 <= it.status < 300 for it in answers)
+    odd: dict[int, int] = {}
+    for it in answers:
+        if not 200 <= it.status < 300 and it.status not in (0, 503):
+            odd[it.status] = odd.get(it.status, 0) + 1
+    with suppress(Exception):
+        rows = len(system.stored().callbacks)
+    return Report(seed, rate, faults, len(answers), accepted, rows, verdict, odd)

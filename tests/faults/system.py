@@ -1,0 +1,207 @@
+"""The system under the faults: `callbox up` behind two relays, on servers that this file starts, stops and ends."""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import redis
+
+from deploy import servers
+from deploy.supervise import die_with_parent
+from shared import inbox
+from tests.faults.relay import Relay
+from tests.faults.traffic import Row, Stored
+from tests.pipeline.conftest import Running, family
+
+# Every deadline is short here, so that a fault can outlast all of them in seconds.
+DEADLINES = {
+    "CALLBOX_STATEMENT_SECONDS": "1",
+    "CALLBOX_RECLAIM_SECONDS": "2",
+    "CALLBOX_DRAIN_SECONDS": "3",
+    "CALLBOX_STALL_SECONDS": "5",
+    "CALLBOX_BEAT_SECONDS": "1",
+    "CALLBOX_APPEND_SECONDS": "0.25",
+}
+LONGER_THAN_ALL = 8.0  # seconds: the time limit of a drain is 3 + 3 × 1
+STARTING_SECONDS = 40.0
+FRESH_SECONDS = 1.0  # an inbox whose oldest callback is younger has nothing left of a fault
+STEADY_SECONDS = 4.0  # for so long, as what a lost worker had claimed is missed only after a while
+
+
+class Server:
+    """Redis or PostgreSQL, as a process of ours."""
+
+    def __init__(self, name: str, server: servers.Redis | servers.Postgres, log: Path) -> None:
+        self.name = name
+        self.server = server
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self.server.command(), stdout=log, stderr=log, cwd="/", preexec_fn=die_with_parent
+            )
+
+    def ensure(self) -> None:
+        """Starts it again when it did not stay: PostgreSQL waits for the last of its processes to be gone."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+
+    def signal(self, number: int) -> None:
+        """To the server and all its processes."""
+        assert self._process is not None
+        for pid in family(self._process.pid):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """Without a word, and its helpers find out by themselves."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.signal(signal.SIGCONT)
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(STARTING_SECONDS)
+
+
+class System:
+    """All of it, in one folder."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self.spool = folder / "spool"
+        self.spool.mkdir()
+        self._environment = environment
+        self.redis = Server("redis", servers.Redis(folder / "redis", "pw"), folder / "redis.log")
+        postgres = servers.Postgres(folder / "postgres", "pw")
+        postgres.prepare()
+        self.postgres = Server("postgres", postgres, folder / "postgres.log")
+        self.to_redis = Relay(self.redis.server.port)
+        self.to_postgres = Relay(self.postgres.server.port)
+
+    async def start(self) -> None:
+        self.redis.start()
+        self.postgres.start()
+        await until(self.servers_answer, "the servers")
+        redis_port, postgres_port = await self.to_redis.start(), await self.to_postgres.start()
+        here = Path(__file__).parent
+        self.up = await asyncio.to_thread(
+            lambda: Running(
+                self.folder,
+                *("--ingress", "2", "--workers", "2", "--no-flower"),
+                environment={
+                    **DEADLINES,
+                    **self._environment,
+                    "CALLBOX_REDIS_URL": f"redis://:pw@127.0.0.1:{redis_port}/0",
+                    "CALLBOX_DATABASE_URL": f"postgresql://callbox:pw@127.0.0.1:{postgres_port}/postgres",
+                    "CALLBOX_SPOOL_DIR": str(self.spool),
+                    "PYTHONPATH": str(here),
+                },
+            )
+        )
+        await asyncio.to_thread(self.up.wait_ready)
+        self.sources = {name: it for name, it in self.up.sources.items() if not it.unsigned}
+
+    async def stop(self) -> None:
+        if hasattr(self, "up") and self.up.process.poll() is None:
+            await asyncio.to_thread(self.up.stop)
+        await self.to_redis.stop()
+        await self.to_postgres.stop()
+        for server in (self.redis, self.postgres):
+            await asyncio.to_thread(server.stop)
+
+    def client(self) -> redis.Redis:
+        """Straight to Redis, past the relay."""
+        return inbox.connect(redis.Redis, self.redis.server.url, 1.0)
+
+    def servers_answer(self) -> bool:
+        with suppress(redis.RedisError, psycopg.Error), self.client() as client:
+            client.ping()
+            with psycopg.connect(self.postgres.server.url, connect_timeout=2):
+                return True
+        for server in (self.redis, self.postgres):
+            server.ensure()
+        return False
+
+    def fresh(self) -> bool:
+        """Whether everything is as before a fault: what arrives is stored at once, and nothing waits in a spool."""
+        with suppress(redis.RedisError), self.client() as client:
+            seen = inbox.look(client)
+            return seen.depth.oldest_seconds < FRESH_SECONDS and not sum(seen.spooled.values())
+        return False
+
+    async def recovered(self, within_seconds: float) -> float:
+        """Waits until everything stays fresh; after how many seconds it was. Raises TimeoutError."""
+        began = stale_at = time.monotonic()
+        while (now := time.monotonic()) - stale_at < STEADY_SECONDS:
+            if not await asyncio.to_thread(self.fresh):
+                stale_at = time.monotonic()
+            if now - began > within_seconds + STEADY_SECONDS:
+                raise TimeoutError(f"not recovered within {within_seconds:g} s")
+            await asyncio.sleep(0.05)
+        return stale_at - began
+
+    def left(self) -> dict[str, Any]:
+        """What still waits somewhere: nothing, in the end."""
+        with suppress(redis.RedisError), self.client() as client:
+            seen = inbox.look(client)
+            its = {"inbox": seen.depth.entries, "reported spools": dict(seen.spooled), "spools": self._spooled()}
+            return {name: value for name, value in its.items() if value}
+        return {"redis": "away"}
+
+    def _spooled(self) -> int:
+        """How many callbacks stand in the spool files."""
+        count = 0
+        for path in self.spool.glob("*.spool"):
+            with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection:
+                count += connection.execute("SELECT count(*) FROM spooled").fetchone()[0]
+        return count
+
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.up.command("status", "--json").stdout)
+        return found
+
+    def stored(self) -> Stored:
+        with psycopg.connect(self.postgres.server.url) as connection:
+
+            def rows(sql: str) -> list[Any]:
+                return connection.execute(sql.encode()).fetchall()
+
+            events = [(source, "mo", id, "") for source, id in rows("SELECT source, message_id FROM inbound_messages")]
+            events += [
+                (source, "dr", id, status)
+                for source, id, status in rows("SELECT source, message_id, status FROM delivery_reports")
+            ]
+            return Stored(
+                [Row(*row) for row in rows("SELECT id, source, outcome, body FROM callbacks")],
+                Counter(events),
+                {
+                    (s, id): (status, n)
+                    for s, id, status, n in rows("SELECT source, message_id, status, reports FROM deliveries")
+                },
+                Counter(reason for (reason,) in rows("SELECT reason FROM dead_letters")),
+            )
+
+
+async def until(true: Callable[[], object], what: str, seconds: float = STARTING_SECONDS) -> float:
+    """Waits for it, beside the event loop; how long it took. Raises TimeoutError."""
+    began = time.monotonic()
+    while not await asyncio.to_thread(true):
+        if time.monotonic() - began > seconds:
+            raise TimeoutError(f"{what}: not within {seconds:g} s")
+        await asyncio.sleep(0.05)
+    return time.monotonic() - began
