@@ -51,7 +51,7 @@ class Durable:
         self._adopted: list[Spool] = []
         self._disk = ThreadPoolExecutor(1, thread_name_prefix="spool")  # SQLite's only thread
         self._adopted_at = float("-inf")
-        self._reported: dict[str, dict[str, int]] = {}
+        self._reported: dict[str, dict[str, int] | None] = {}
 
     async def keep(self, group: Group) -> None:
         """Returns once the group is on disk, in Redis or in the spool. Raises Unavailable when neither takes it."""
@@ -147,6 +147,7 @@ class Durable:
         """Tells the ledger how much is in a file, when that has changed."""
         counts = await self._on_disk(file.counts)
         if self._reported.get(file.path.name, {}) != counts:
+            self._reported[file.path.name] = None  # an answer may be lost although Redis took it
             await self._inbox.report_spool(file.path.name, counts)
             self._reported[file.path.name] = counts
 

@@ -4,6 +4,8 @@
 - `Upgrade` is ignored, as RFC 9110, 7.8 allows. The parser stops where another protocol might begin, and uvicorn would
   hand on the request with an empty body, to be acknowledged and lost; here the body is taken from what follows. There
   are no WebSockets either, whose handshakes uvicorn logs with their whole URL.
+- When the server stops, a connection between two requests is not closed under a request that may be on its way: that
+  one is awaited for a moment and answered with `connection: close`.
 """
 
 import asyncio
@@ -13,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 HEAD_LIMIT_BYTES = 64 * 1024
 HEAD_SECONDS = 10.0
+LAST_SECONDS = 1.0  # for a last request, once the server stops
 
 
 class Bounded(HttpToolsProtocol):
@@ -21,6 +24,7 @@ class Bounded(HttpToolsProtocol):
     _head_bytes = 0
     _in_head = True
     _head_deadline: asyncio.TimerHandle | None = None
+    _is_last = False
     _after_upgrade: int | None = None  # bytes of the body that are still to come behind an `Upgrade`
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -57,6 +61,8 @@ class Bounded(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         super().on_headers_complete()
+        if self._is_last:
+            self.cycle.keep_alive = False
 
     def on_message_complete(self) -> None:
         if self.parser.should_upgrade():
@@ -66,6 +72,20 @@ class Bounded(HttpToolsProtocol):
             return
         self._in_head = True
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        if self._is_idle():
+            self._is_last = True
+            self.loop.call_later(LAST_SECONDS, self._close_if_idle)
+        else:
+            self.cycle.keep_alive = False
+
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _close_if_idle(self) -> None:
+        if self._is_idle() and not self.transport.is_closing():
+            self.transport.close()
 
     def _should_upgrade(self) -> bool:
         return False

@@ -27,7 +27,7 @@ CONFLICT = "conflict"  # the oddity of a callback that repeats the key of an eve
 PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)  # while PostgreSQL is away; the last one repeats
 SUSPECT = 2  # an entry that vanished with so many workers is tried alone from then on
 ALONE = 3  # times; then it is a dead letter
-AUDIT_SECONDS = 60  # between two looks for entries that nobody would ever take
+AUDIT_SECONDS = 15  # between two looks for entries that nobody would ever take
 
 log = logs.get(__name__)
 

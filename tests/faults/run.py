@@ -4,7 +4,7 @@ import asyncio
 import platform
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -22,6 +22,11 @@ TOGETHER_SECONDS = 8.0  # within which they all begin
 RECOVERY_SECONDS = 60.0  # after which a fault counts as not recovered from
 ANSWER_SECONDS = 10.0  # a provider's patience
 SETTLE_SECONDS = 90.0
+BROKEN = (
+    NO_FSYNC := "no fsync in Redis",
+    "callbacks answered before the commit",
+    "entries acknowledged before COMMIT",
+)
 
 Say = Callable[[str], None]
 
@@ -131,35 +136,41 @@ Machine: {machine}.
 
 
 async def run(
-    folder: Path, seed: int, rate: float, only: str = "", say: Say = print, in_turn: int | None = None
+    folder: Path, seed: int, rate: float, only: Collection[str] = (), say: Say = print, broken: str = ""
 ) -> Report:
-    """Starts everything, does the faults (all, or so many of them in turn), counts, and stops everything."""
+    """Starts everything, does the faults (all and then some together, or only those of these names), counts, and stops
+    everything. `broken` is a promise to be broken on purpose."""
     dice = random.Random(seed)
-    system = System(folder, {"CALLBOX_SPOOL_BYTES": "4000000"})
+    system = System(folder, {"CALLBOX_SPOOL_BYTES": "4000000", "BREAK": broken})
     mounted = mount(system)
     try:
         await system.start()
+        if broken == NO_FSYNC:
+            await asyncio.to_thread(system.forget_fsync)
         traffic = Traffic(system.sources, random.Random(seed))
         answers: list[Answer] = []
         load = asyncio.ensure_future(
             Client(system.up.url, connections=64, timeout_seconds=ANSWER_SECONDS).run(traffic, rate, answers.append)
         )
         faults = Faults(system, traffic, dice)
-        chosen = [it for it in faults.all() if only in it.name]
+        chosen = [it for it in faults.all() if not only or it.name in only]
         dice.shuffle(chosen)
         measured: list[Measured] = []
         await asyncio.sleep(2)
-        for fault in chosen[:in_turn]:
+        for fault in chosen:
             measured.append(await _measure(system, fault.name, [fault], dice, answers, say))
         for number in range(TOGETHER_ROUNDS if not only else 0):
             some = _apart(faults.all(), dice)
             name = f"together ({number + 1}): " + ", ".join(it.name for it in some)
             measured.append(await _measure(system, name, some, dice, answers, say))
+        synced = await asyncio.to_thread(system.is_synced)
         traffic.ended = True
         await load
         with suppress(TimeoutError):
             await until(lambda: not system.left(), "empty inbox and spools", SETTLE_SECONDS)
         verdict = judge(traffic, answers, await asyncio.to_thread(system.stored), faults.damaged)
+        if not synced:
+            verdict["wrong"].append("what Redis had answered was not on its disk (WAITAOF)")
         verdict["wrong"] += [
             f"{count} left in {where}" for where, count in (await asyncio.to_thread(system.left)).items()
         ]

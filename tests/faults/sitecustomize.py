@@ -1,13 +1,19 @@
-"""Read by every Python that has this folder on its path: in a worker, a poisoned callback ends the process.
+"""Read by every Python that has this folder on its path: what no test can wait for, and what no test may overlook.
 
-This stands for what no test can wait for: a parser or a library that crashes on one callback only.
+In a worker a poisoned callback ends the process, as a parser or a library that crashes on one callback would. And
+`BREAK` names a promise to be broken on purpose, to see that the count tells.
 """
 
+import asyncio
 import os
 import signal
 import sys
+import time
 
-if "workers.app" in sys.orig_argv and "worker" in sys.orig_argv:
+_worker = "workers.app" in sys.orig_argv and "worker" in sys.orig_argv
+_ingress = "ingress.app:app" in sys.orig_argv
+
+if _worker:
     from workers import parse
 
     _read = parse.read
@@ -18,3 +24,33 @@ if "workers.app" in sys.orig_argv and "worker" in sys.orig_argv:
         return _read(entry, sources)
 
     parse.read = _read_or_die
+
+if _worker and os.environ.get("BREAK") == "entries acknowledged before COMMIT":
+    from shared.inbox import Settled
+    from workers.tasks import Drain
+
+    _store_patiently = Drain._store_patiently
+
+    def _acknowledge_and_store(self, parsed, claimed, ends):
+        self._claimer.acknowledge([Settled(it.entry, "stored") for it in parsed])
+        time.sleep(0.1)
+        return _store_patiently(self, parsed, claimed, ends)
+
+    Drain._store_patiently = _acknowledge_and_store
+
+if _ingress and os.environ.get("BREAK") == "callbacks answered before the commit":
+    from ingress.commit import Committer
+
+    _commit = Committer.commit
+    _running = set()
+
+    async def _later(self, callback):
+        await asyncio.sleep(0.2)
+        await _commit(self, callback)
+
+    async def _answer_at_once(self, callback):
+        task = asyncio.ensure_future(_later(self, callback))
+        _running.add(task)
+        task.add_done_callback(_running.discard)
+
+    Committer.commit = _answer_at_once

@@ -1,0 +1,31 @@
+"""The short form of `make faults`: the same load, a few faults, the same count. And the count tells what is broken."""
+
+import asyncio
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.faults.run import BROKEN, run
+
+RATE = 1000.0
+FEW = (
+    "kill -9 ingress-1",
+    "kill -9 a worker's child",
+    "kill -9 redis",
+    "cut 20 connections in the middle of a COMMIT",
+    "damage one stream entry",
+)
+KILLS = ("kill -9 ingress-1", "kill -9 a worker's child")
+
+
+def test_nothing_acknowledged_is_lost_doubled_or_wrong_while_things_break(tmp_path: Path) -> None:
+    report = asyncio.run(run(tmp_path, random.randrange(10**6), RATE, FEW))
+    assert report.accepted > 0.9 * report.sent
+    assert report.kept, report.summary()
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_a_broken_promise_is_seen(tmp_path: Path, broken: str) -> None:
+    report = asyncio.run(run(tmp_path, 1, RATE, KILLS, broken=broken))
+    assert report.verdict["wrong" if broken == BROKEN[0] else "lost"], report.summary()
