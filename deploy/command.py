@@ -18,6 +18,7 @@ from deploy.servers import CannotStart
 from deploy.text import as_json, short, table
 from shared import config
 from shared.config import Config, ConfigError
+from shared.errors import Unavailable
 from shared.providers import PROVIDERS
 
 LONG_RUN = 50  # from so many callbacks on a bar shows the progress, and ids are not listed
@@ -49,7 +50,9 @@ PORT = click.option(
     metavar="N",
     help="Where the ingress listens, on 127.0.0.1; 0: any free.",
 )
-SINCE = click.option("--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), help="UTC.")
+TIME = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
+SINCE = click.option("--since", type=TIME, metavar="TIME", help="UTC, as 2026-01-31 or 2026-01-31T12:00:00.")
+UNTIL = click.option("--until", type=TIME, metavar="TIME", help="UTC; what is from then on is left out.")
 LIMIT = click.option("--limit", default=50, show_default=True, type=click.IntRange(1))
 JSON = click.option("--json", "json_wanted", is_flag=True, help="For programs; bytes in base64.")
 
@@ -76,6 +79,8 @@ def speaks_plainly(command: Callable[P, R]) -> Callable[P, R]:
             raise Failed(str(error)) from None
         except redis.RedisError as error:
             raise Failed(f"Redis does not answer ({type(error).__name__}): {NOT_RUNNING} CALLBOX_REDIS_URL") from None
+        except Unavailable as error:
+            raise Failed(str(error)) from None
         except psycopg.errors.UndefinedTable:
             raise Failed("the database is not migrated: run `callbox migrate`") from None
         except psycopg.OperationalError as error:

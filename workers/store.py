@@ -35,7 +35,7 @@ _DATA_ERRORS = (errors.DataError, errors.IntegrityError, errors.ProgramLimitExce
 # The batch may be at fault, being too large for the memory or the time that the server has: done again in halves.
 _OVERTAXED = (errors.OutOfMemory, errors.QueryCanceled, errors.InternalError_)
 _RACES = (errors.DeadlockDetected, errors.SerializationFailure)
-REFUSALS: tuple[type[Exception], ...] = (*_DATA_ERRORS, *_OVERTAXED)  # what a callback alone may be refused by
+REFUSALS = (TooMuch, *_DATA_ERRORS, *_OVERTAXED)  # what is, or may be, the fault of one callback
 
 T = TypeVar("T")
 

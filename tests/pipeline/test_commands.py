@@ -1,12 +1,16 @@
 """The commands of a second terminal, against a running system."""
 
 import json
+import signal
+import subprocess
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from shared.callback import Request
-from tests.pipeline.conftest import Running, callbox, http
+from tests.conftest import wait_until
+from tests.pipeline.conftest import CALLBOX, SECONDS, Running, callbox, clean_environment, http
 
 
 def test_status_adds_up(system: Running) -> None:
@@ -86,7 +90,85 @@ def test_dead_letters_are_listed_and_shown(system: Running) -> None:
     by_reason = json.loads(system.command("dead-letters", "list", "--json", "--reason", newest["reason"]).stdout)
     assert {letter["reason"] for letter in by_reason} == {newest["reason"]}
     assert json.loads(system.command("dead-letters", "list", "--json", "--since", "2999-01-01").stdout) == []
+    assert json.loads(system.command("dead-letters", "list", "--json", "--until", "2001-01-01").stdout) == []
     assert "there is no dead letter 999999" in system.command("dead-letters", "show", "999999", code=1).stderr
+
+
+def test_dead_letters_are_replayed_after_a_fix_dry_first(system: Running) -> None:
+    request = system.request("open", "mo")
+    broken = (Request(method="POST", path=request.path, body=body) for body in (b"{", b"[", b"{"))
+    first, second, _ = system.send(*broken)
+    system.wait_drained()
+    listed = json.loads(system.command("dead-letters", "list", "--json", "--source", "open").stdout)
+    ids = {letter["callback_id"]: str(letter["id"]) for letter in listed}
+    reasons = {letter["callback_id"]: letter["reason"] for letter in listed}
+    hexed = request.body.hex()
+    system.query(f"UPDATE callbacks SET body = '\\x{hexed}' WHERE id IN ('{first}', '{second}') RETURNING id")
+
+    def replayed(*words: str) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(system.command("dead-letters", "replay", "--json", *words).stdout)
+        return answer
+
+    became = [{"reason": reasons[first], "became": "stored", "letters": 1}]
+    dry = replayed(ids[first], "--dry")
+    assert dry == {"dry": True, "callbacks": 1, "letters": became, "closed": {}}
+    assert json.loads(system.command("show", first, "--json").stdout)["callback"]["outcome"] == "dead"
+    assert replayed(ids[first]) == {**dry, "dry": False}
+    assert replayed(ids[first]) == {"dry": False, "callbacks": 0, "letters": [], "closed": {ids[first]: "replayed"}}
+    assert json.loads(system.command("show", first, "--json").stdout)["callback"]["outcome"] == "stored"
+    text = system.command("dead-letters", "replay", "--source", "open", "--rate", "1000").stdout
+    assert "duplicate" in text
+    assert "still dead: " in text
+    assert "2 callbacks replayed" in text
+    total = json.loads(system.command("status", "--json").stdout)
+    assert total["pending"] == 0
+    assert total["stored"] == len(system.query("SELECT FROM callbacks WHERE outcome = 'stored'"))
+    assert total["dead_letters"] == len(system.query("SELECT FROM callbacks WHERE outcome = 'dead'"))
+
+
+def test_dead_letters_are_discarded_dry_first(system: Running) -> None:
+    system.send(Request(method="POST", path="/callbacks/open", body=b"{"))
+    system.wait_drained()
+    dry = system.command("dead-letters", "discard", "--source", "open", "--dry").stdout
+    assert "nothing was done" in dry
+    newest = json.loads(system.command("dead-letters", "list", "--json", "--source", "open").stdout)[0]
+    assert "discarded" in system.command("dead-letters", "discard", str(newest["id"])).stdout
+    assert f"{newest['id']} is discarded already" in system.command("dead-letters", "discard", str(newest["id"])).stdout
+    listed = json.loads(system.command("dead-letters", "list", "--json", "--source", "open").stdout)
+    assert newest["id"] not in {letter["id"] for letter in listed}
+    assert "no open dead letters match" in system.command("dead-letters", "discard", "--until", "2001-01-01").stdout
+
+
+def test_an_interrupted_replay_says_so_and_leaves_whole_callbacks(system: Running) -> None:
+    ids = system.send(*(Request(method="POST", path="/callbacks/open", body=b"{") for _ in range(9)))
+    system.wait_drained()
+    listed = ",".join(f"'{UUID(id)}'" for id in ids)
+    words = ["dead-letters", "replay", "--reason", "not JSON", "--source", "open"]
+    command = subprocess.Popen(
+        [CALLBOX, *words, "--rate", "2"],
+        cwd=system.folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+    )
+    tried = f"SELECT FROM dead_letters WHERE attempts = 2 AND callback_id IN ({listed})"
+    wait_until(lambda: system.query(tried), "a try", SECONDS)
+    command.send_signal(signal.SIGINT)
+    said, trouble = command.communicate(timeout=SECONDS)
+    assert (command.returncode, len(trouble.splitlines())) == (1, 1), trouble
+    assert "interrupted" in trouble
+    assert "still dead" in said
+    assert 0 < len(system.query(tried)) < 9
+
+
+@pytest.mark.parametrize("command", ["replay", "discard"])
+def test_replay_and_discard_say_what_they_need(system: Running, command: str) -> None:
+    assert "say which" in system.command("dead-letters", command, code=2).stderr
+    done = system.command("dead-letters", command, "999999", code=1)
+    assert (len(done.stderr.splitlines()), done.stdout) == (1, "")
+    assert "there is no dead letter 999999" in done.stderr
+    assert system.command("dead-letters", command, "one", code=2).stdout == ""
 
 
 def test_conflicts_are_listed_with_what_stands_instead(system: Running) -> None:
@@ -116,7 +198,8 @@ def test_check_finds_a_system_that_keeps_its_promises(system: Running) -> None:
 
 def test_without_a_running_system_commands_say_so_in_one_line(system: Running) -> None:
     nowhere = {"CALLBOX_REDIS_URL": "redis://127.0.0.1:1/0", "CALLBOX_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
-    for words in (["status"], ["show", "01a20280-ab2c-7c9e-b91d-65519fbebbaf"], ["dead-letters", "list"], ["migrate"]):
+    letters = (["dead-letters", "list"], ["dead-letters", "replay", "--all"], ["dead-letters", "discard", "--all"])
+    for words in (["status"], ["show", "01a20280-ab2c-7c9e-b91d-65519fbebbaf"], ["migrate"], *letters):
         done = callbox(*words, cwd=system.folder, **nowhere)
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
         assert "does not answer" in done.stderr

@@ -8,11 +8,15 @@ from typing import Any
 import msgspec
 import psycopg
 import pytest
+import redis
 from psycopg.rows import dict_row
 
+from shared import inbox
 from shared.callback import Callback, new_id
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.inbox import Entry
+from shared.providers import PROVIDERS
+from tests.workers.scene import Scene, Words
 from workers.parse import Letter, Parsed
 from workers.store import Store
 
@@ -59,3 +63,13 @@ def rows(database_url: str) -> Rows:
             return connection.execute(query.encode()).fetchall()
 
     return rows
+
+
+@pytest.fixture
+def scene(
+    database_url: str, redis_url: str, store: Store, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Scene]:
+    words = Words()
+    monkeypatch.setitem(PROVIDERS, "emnify", words)  # type: ignore[arg-type]
+    with inbox.connect(redis.Redis, redis_url, 5.0) as client:
+        yield Scene(database_url, client, store, rows, words)

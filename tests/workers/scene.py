@@ -1,0 +1,145 @@
+"""A system without its processes: callbacks of a provider made for the purpose arrive, are drained, and replayed."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+import redis
+
+from shared import inbox
+from shared.callback import Callback, new_id, pack, unpack
+from shared.config import Settings, Source
+from shared.errors import Malformed
+from shared.events import DeliveryReport, Event, InboundMessage, Status
+from shared.inbox import Mover
+from workers import parse
+from workers.letters import Wanted
+from workers.replay import Change, Replayer
+from workers.store import Store
+from workers.tasks import Drain
+
+ALL = Wanted()
+TABLES = ("callbacks", "inbound_messages", "delivery_reports", "deliveries", "dead_letters", "replays")
+_times = itertools.count()
+
+
+class Words:
+    """A provider whose callbacks are words, each an event `kind:name`. A fix makes it understand one more kind.
+
+    `dr:7=sent` is a receipt, `nul:1` a message that PostgreSQL refuses, END nothing; any other kind is a message.
+    """
+
+    HEADERS = frozenset({"x-word"})
+
+    def __init__(self) -> None:
+        self.unknown = {"odd", "strange", "WHOLE", "END"}
+        self.texts: dict[str, str] = {}
+
+    def parse(self, callback: Callback, source: Source) -> Iterator[Event | Malformed]:
+        for word in callback.body.decode().split():
+            kind, _, name = word.partition(":")
+            if kind in self.unknown:
+                if kind in ("WHOLE", "END"):
+                    raise Malformed("unknown whole", f"at {len(word)}")
+                yield Malformed(f"unknown {kind}", "a word")
+            elif kind == "dr":
+                message_id, status = name.split("=")
+                yield DeliveryReport(key=("dr", name), message_id=message_id, status=Status(status))
+            elif kind != "END":
+                text = self.texts.get(name, "nul \0 in it" if kind == "nul" else "hello")
+                yield InboundMessage(key=("mo", name), message_id=name, text=text)
+
+
+class Scene:
+    """A running system without its processes."""
+
+    def __init__(
+        self, url: str, client: redis.Redis, store: Store, rows: Callable[[str], list[dict[str, Any]]], words: Words
+    ) -> None:
+        self.url, self.client, self.store, self.rows, self.words = url, client, store, rows, words
+        self.sources = {name: Source(name, "emnify", unsigned=True) for name in ("s", "t")}
+
+    def append(self, *bodies: bytes, source: str = "s", packed: Callable[[Callback], bytes] = pack) -> list[UUID]:
+        ids = []
+        for body in bodies:
+            now = datetime.now(UTC) + timedelta(milliseconds=next(_times))
+            its = Callback(
+                id=new_id(now),
+                source=source,
+                provider="emnify",
+                received_at=now,
+                method="POST",
+                query="a=1",
+                headers={"x-word": "kept"},
+                body=body,
+                remote_ip="192.0.2.7",
+            )
+            self.enter(source, packed(its))
+            ids.append(its.id)
+        return ids
+
+    def enter(self, source: str, packed: bytes) -> None:
+        self.client.xadd(inbox.INBOX, {"s": source, "c": packed})
+        self.client.hincrby(inbox.LEDGER, f"{source}:appended", 1)
+
+    def drain(self) -> None:
+        Drain(
+            inbox.Claimer(self.client, "one"),
+            self.store,
+            self.sources,
+            Settings(linger_seconds=0.01),
+            stopping=lambda: False,
+            now=lambda: datetime.now(UTC),
+        ).run()
+        assert self.client.xlen(inbox.INBOX) == 0
+
+    def arrive(self, *bodies: bytes, **options: Any) -> list[UUID]:
+        ids = self.append(*bodies, **options)
+        self.drain()
+        return ids
+
+    def fix(self, *words: str) -> None:
+        self.words.unknown -= set(words)
+
+    def read_the_later_format(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(parse, "unpack", lambda packed: unpack(packed.removeprefix(b"LATER")))
+
+    def replayer(self, store: Store | None = None, **options: Any) -> Replayer:
+        given = {"rate": 10_000.0, "mover": Mover(self.client), **options}
+        return Replayer(store=store or self.store, sources=self.sources, **given)
+
+    def replay(self, wanted: Wanted = ALL, **options: Any) -> Counter[Change]:
+        told: Counter[Change] = Counter()
+        self.replayer(**options).run(wanted, told.update)
+        return told
+
+    def ledger(self, source: str = "s") -> dict[str, int]:
+        return {name: count for name, count in inbox.look(self.client).ledger[source].items() if count}
+
+    def outcomes(self) -> list[str]:
+        """In the order of arrival."""
+        return [row["outcome"] for row in self.rows("SELECT outcome FROM callbacks ORDER BY received_at, id")]
+
+    def letters(self) -> list[tuple[int, str, str, int]]:
+        found = self.rows("SELECT item, state, reason, attempts FROM dead_letters ORDER BY callback_id, item")
+        return [tuple(row.values()) for row in found]  # type: ignore[misc]
+
+    def everything(self) -> dict[str, list[dict[str, Any]]]:
+        return {table: self.rows(f"SELECT * FROM {table} AS t ORDER BY t::text") for table in TABLES}
+
+    def assert_adds_up(self) -> None:
+        """The ledger says what stands in the tables."""
+        counted: Counter[str] = Counter()
+        for counts in inbox.look(self.client).ledger.values():
+            counted.update({what: counts[what] for what in inbox.OUTCOMES})
+        assert +counted == Counter(self.outcomes())
+        assert inbox.look(self.client).difference == 0
+
+
+def packed_by_a_later_release(callback: Callback) -> bytes:
+    """A format that the workers do not read, until they are replaced."""
+    return b"LATER" + pack(callback)

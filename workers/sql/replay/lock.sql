@@ -1,0 +1,5 @@
+-- The open dead letters of a callback. Whoever holds them locked is the only one to replay or discard it.
+SELECT id, item, reason FROM dead_letters
+WHERE callback_id = %(id)s AND state = 'open'
+ORDER BY item
+FOR UPDATE
