@@ -193,11 +193,12 @@ class Replayer:
     def _new_events(self, connection: Connection, row: _Row, parsed: Parsed) -> list[tuple[bytes, Event]]:
         """The events that this callback did not bring before. The others stay as they are: another reading of them is
         no new event, and no conflict."""
+        keyed = [(dedupe_key(event), event) for event in parsed.events]
         known: set[bytes] = set()
         if row.outcome == "stored":
-            its = {"id": row.id, "received_at": row.received_at}
-            known = {bytes(it) for (it,) in connection.execute(_SQL["own"], its)}
-        named = [(key + row.source.encode(), it) for it in parsed.events if (key := dedupe_key(it)) not in known]
+            its = {"id": row.id, "source": row.source, "keys": [key for key, _ in keyed]}
+            known = {bytes(key) for (key,) in connection.execute(_SQL["own"], its)}
+        named = [(key + row.source.encode(), event) for key, event in keyed if key not in known]
         return [it for it in named if it[0] not in self._brought]
 
 
