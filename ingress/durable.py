@@ -14,7 +14,7 @@ from time import monotonic
 from typing import NamedTuple, ParamSpec, TypeVar
 
 from ingress import spool
-from ingress.spool import Group, Spool, SpoolTrouble
+from ingress.spool import Group, Spool, SpoolFull, SpoolTrouble
 from shared import logs
 from shared.errors import Unavailable
 from shared.inbox import Appender
@@ -125,7 +125,10 @@ class Durable:
         if monotonic() - self._adopted_at < ADOPT_SECONDS:
             return
         self._adopted_at = monotonic()
-        await self._on_disk(self._adopt_all)
+        folder, limit = self._limits.spool_folder, self._limits.spool_bytes
+        while (found := await self._on_disk(spool.adopt, folder, limit)) is not None:
+            log.warning("adopted a spool file whose owner is gone", file=found.path.name)
+            self._adopted.append(found)
 
     async def _move(self, file: Spool) -> None:
         """Moves what is in a file to the inbox. A group whose move was interrupted is moved again: a callback's id
@@ -158,15 +161,12 @@ class Durable:
             self._own = spool.create(self._limits.spool_folder, self._limits.spool_bytes)
         try:
             do(self._own)
+        except SpoolFull:
+            raise  # it takes more once it was moved
         except SpoolTrouble:
             self._own.close()
             self._own = None
             raise
-
-    def _adopt_all(self) -> None:
-        while (found := spool.adopt(self._limits.spool_folder, self._limits.spool_bytes)) is not None:
-            log.warning("adopted a spool file whose owner is gone", file=found.path.name)
-            self._adopted.append(found)
 
     def _close(self) -> None:
         for file in [*self._adopted, *([self._own] if self._own else [])]:

@@ -29,6 +29,10 @@ class SpoolTrouble(Unavailable):
     """The folder, the file or the disk does not do what is asked of it."""
 
 
+class SpoolFull(SpoolTrouble):
+    """The file has reached its limit, or the disk its end."""
+
+
 class Spooled(NamedTuple):
     """A callback in the spool; numbers grow in the order of arrival."""
 
@@ -107,8 +111,7 @@ class Spool:
         with suppress(sqlite3.Error):
             self._connection.close()
         if empty:
-            for suffix in ("", "-wal", "-shm", ".lock"):
-                self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
+            _remove(self.path)
         self._lock.close()
 
     @contextmanager
@@ -133,7 +136,11 @@ def create(folder: Path, limit_bytes: int) -> Spool:
         raise SpoolTrouble(f"the spool cannot be made in {folder} ({error.strerror})") from None
     if lock is None:
         raise SpoolTrouble(f"the spool cannot be locked in {folder}")
-    return _open(path, lock, limit_bytes)
+    try:
+        return _open(path, lock, limit_bytes)
+    except SpoolTrouble:
+        _remove(path)  # on a full disk every try would leave a file, to be adopted one day
+        raise
 
 
 def adopt(folder: Path, limit_bytes: int) -> Spool | None:
@@ -161,6 +168,12 @@ def _open(path: Path, lock: IO[str], limit_bytes: int) -> Spool:
         raise
 
 
+def _remove(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", ".lock"):
+        with suppress(OSError):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
 def _locked(path: Path) -> IO[str] | None:
     """The lock beside a spool file, None while another process holds it. The kernel frees it when its holder dies."""
     lock = path.with_name(path.name + ".lock").open("a")
@@ -177,4 +190,5 @@ def _trouble(doing: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
-        raise SpoolTrouble(f"the spool cannot {doing} ({error})") from None
+        is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        raise (SpoolFull if is_full else SpoolTrouble)(f"the spool cannot {doing} ({error})") from None

@@ -89,13 +89,13 @@ class InboxCollector(Collector):
         for source, count in spooled.items():
             waiting.add_metric([source], count)
         held = GaugeMetricFamily(
-            "callbox_held", "1 for a source that no worker drains, see `callbox status`", labels=["source"]
+            "callbox_source_held", "1 for a source that no worker drains, see `callbox status`", labels=["source"]
         )
         for source in holds:
             held.add_metric([source], 1)
         yield from (appended, repeats, outcomes, odd, waiting, held)
         yield GaugeMetricFamily(
-            "callbox_ledger_difference",
+            "callbox_ledger_difference_callbacks",
             "Callbacks in the inbox, less those that must be there by the ledger: not 0 when something broke",
             value=self._seen.difference,
         )

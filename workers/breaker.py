@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Literal, NamedTuple
@@ -81,6 +82,9 @@ class Breaker:
 
     def sift_refused(self, refused: Sequence[Parsed]) -> list[Parsed]:
         """Of those that PostgreSQL refused, the ones to become dead letters; the others are held."""
+        for it in refused:  # it was taken for good so far
+            with suppress(ValueError):
+                self._windows[it.entry.source].remove(Verdict("good"))
         return [parsed for _, parsed in self._sift([(Verdict("fault", "refused by PostgreSQL"), it) for it in refused])]
 
     def trials(self) -> Iterable[tuple[str, list[Entry]]]:

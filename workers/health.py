@@ -7,6 +7,7 @@ of the worker that it runs, and restarts it. Pings are not asked: a worker may a
 import os
 import socket
 import sys
+from pathlib import Path
 
 import redis
 
@@ -31,11 +32,21 @@ def stalled(client: redis.Redis, prefix: str, settings: Settings, up_seconds: fl
     return f"no drain turned for {idle:.0f} s while callbacks wait for {waited:.0f} s"
 
 
+def _up_seconds() -> float:
+    """How long this container has been up: the age of its first process (Linux, proc(5)); on a host that of the host.
+    A worker that has only just started has not turned yet."""
+    try:
+        started = int(Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        return float(Path("/proc/uptime").read_text().split()[0]) - started
+    except (OSError, ValueError, IndexError):
+        return float("inf")
+
+
 def main() -> None:
     settings = config.or_exit(lambda: config.load_settings(os.environ))
     try:
         with inbox.connect(redis.Redis, settings.redis_url, CHECK_SECONDS / 2) as client:
-            why = stalled(client, consumer_prefix(), settings, float("inf"))
+            why = stalled(client, consumer_prefix(), settings, _up_seconds())
     except redis.RedisError:
         return  # restarting the worker would not bring Redis back
     if why:

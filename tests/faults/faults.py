@@ -70,6 +70,7 @@ class Faults:
             Fault(f"freeze {name}", lambda name=name: self._freeze(name), name.partition("-")[0])
             for name in ("ingress-1", "worker-1", "beat")
         ]
+        faults.append(Fault("a worker that lives and consumes nothing", self._stall, "worker"))
         faults.append(Fault("freeze a worker's child", self._freeze_child, "worker"))
         faults += [Fault(f"freeze {it.name}", lambda it=it: self._freeze_server(it), it.name) for it in self._servers()]
         faults += [
@@ -122,6 +123,12 @@ class Faults:
 
     async def _freeze(self, name: str) -> None:
         await self._frozen(self._pid(name))
+
+    async def _stall(self) -> None:
+        """Until it is noticed, and another stands in its place."""
+        worker = self._pid("worker-1")
+        os.kill(worker, signal.SIGSTOP)
+        await self._again("worker-1", worker)
 
     async def _freeze_child(self) -> None:
         await self._frozen(self._child())

@@ -32,10 +32,10 @@ DEADLINES = {
     "CALLBOX_BEAT_SECONDS": "1",
     "CALLBOX_APPEND_SECONDS": "0.25",
 }
-LONGER_THAN_ALL = 8.0  # seconds: the time limit of a drain is 3 + 3 × 1
+LONGER_THAN_ALL = 7.0  # seconds: the time limit of a drain is 3 + 3 × 1
 STARTING_SECONDS = 40.0
 FRESH_SECONDS = 1.0  # an inbox whose oldest callback is younger has nothing left of a fault
-STEADY_SECONDS = 4.0  # for so long, as what a lost worker had claimed is missed only after a while
+STEADY_SECONDS = 3.0  # for so long, as what a lost worker had claimed is missed only after a while
 
 
 class Server:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ingress import spool
-from ingress.spool import Spool, SpoolTrouble
+from ingress.spool import Spool, SpoolFull, SpoolTrouble
 
 LIMIT_BYTES = 1 << 20
 GROUP = [("a", b"\x00\xff1"), ("b", b""), ("a", b"3")]
@@ -128,3 +128,10 @@ def test_a_file_that_is_none_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "x.spool").write_bytes(b"no database" * 1000)
     assert spool.adopt(tmp_path, LIMIT_BYTES) is None
     assert (tmp_path / "x.spool").exists()
+
+
+def test_a_disk_without_room_for_a_new_file_keeps_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "SMALLEST_BYTES", 4096)
+    with pytest.raises(SpoolFull, match="full"):
+        spool.create(tmp_path / "spool", 1)
+    assert list((tmp_path / "spool").iterdir()) == []

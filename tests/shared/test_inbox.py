@@ -81,7 +81,7 @@ def test_an_entry_acknowledged_twice_is_counted_once(client: redis.Redis, append
 def test_oddities_are_counted_per_source_once_and_not_without_end(
     client: redis.Redis, append: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inbox, "ODDITIES_COUNTED", 2)
+    monkeypatch.setattr("shared.inbox.claim.ODDITIES_COUNTED", 2)
     append(("a", b"1"), ("a", b"2"), ("b", b"3"))
     worker = claimer(client)
     entries = worker.claim(3, LINGER_SECONDS)
@@ -98,11 +98,122 @@ def test_what_a_lost_worker_had_claimed_is_reclaimed_and_what_a_living_one_has_i
     lost, living, third = claimer(client, "lost"), claimer(client, "living"), claimer(client, "third")
     lost_entries = lost.claim(1, LINGER_SECONDS)
     living_entries = living.claim(1, LINGER_SECONDS)
-    assert third.reclaim(10, idle_seconds=60) == []
+    assert third.abandoned(10, idle_seconds=60) == []
     lost.hand_back(lost_entries)
     living.renew(living_entries)
-    assert third.reclaim(10, idle_seconds=60) == lost_entries
-    assert third.reclaim(10, idle_seconds=60) == []
+    found = third.abandoned(10, idle_seconds=60)
+    assert third.take(found, idle_seconds=60) == lost_entries
+    assert living.take(found, idle_seconds=60) == [], "another worker was faster"
+    assert third.abandoned(10, idle_seconds=60) == []
+
+
+def test_only_a_delivery_that_is_blamed_counts(client: redis.Redis, append: Any) -> None:
+    append(("a", b"1"))
+    worker = claimer(client)
+    entries = worker.claim(1, LINGER_SECONDS)
+    for blamed, deliveries in ((False, 1), (False, 1), (True, 2), (False, 2), (True, 3)):
+        worker.hand_back(entries, blamed)
+        entries = worker.take(worker.abandoned(1, idle_seconds=60), idle_seconds=60)
+        assert [entry.deliveries for entry in entries] == [deliveries]
+
+
+def test_what_is_pending_but_gone_from_the_stream_is_forgotten(client: redis.Redis, append: Any) -> None:
+    append(("a", b"1"))
+    worker = claimer(client)
+    (entry,) = worker.claim(1, LINGER_SECONDS)
+    worker.hand_back([entry])
+    client.xdel(inbox.INBOX, entry.id)
+    assert worker.take(worker.abandoned(1, idle_seconds=60), idle_seconds=60) == []
+    assert worker.abandoned(1, idle_seconds=60) == []
+
+
+def test_entries_of_a_held_source_are_nobodys_until_the_hold_ends(client: redis.Redis, append: Any) -> None:
+    append(("a", b"1"), ("a", b"2"))
+    worker, holds = claimer(client), inbox.Holds(client)
+    entries = worker.claim(2, LINGER_SECONDS)
+    assert not worker.hold("a", entries), "nobody holds the source"
+    assert holds.hold("a", inbox.Hold("why", 1.0))
+    assert not holds.hold("a", inbox.Hold("another", 2.0))
+    assert worker.hold("a", entries)
+    assert worker.held_counts() == {"a": 2}
+    assert worker.abandoned(10, idle_seconds=0) == []
+    assert inbox.turns(client, "").waited_seconds == 0
+    assert inbox.look(client).holds == {"a": inbox.Hold("why", 1.0)}
+    assert [entry.packed for entry in worker.held("a", 1)] == [b"1"]
+    assert worker.hold("a", entries[:1])
+    holds.free("a")
+    worker.free("a")
+    assert [entry.packed for entry in worker.take(worker.abandoned(10, 60), 60)] == [b"1", b"2"]
+
+
+def test_a_full_redis_takes_no_ring_and_a_drain_goes_on_all_the_same(client: redis.Redis, append: Any) -> None:
+    append(("a", b"1"))
+    client.delete(doorbell.QUEUE)
+    worker = claimer(client)
+    client.xgroup_create(inbox.INBOX, inbox.GROUP, id="0")
+    client.config_set("maxmemory", 1)
+    try:
+        assert inbox.is_full(client)
+        worker.ring(NOW)
+        entries = worker.claim(1, LINGER_SECONDS)
+        worker.renew(entries)
+        worker.hand_back(entries)
+        entries = worker.take(worker.abandoned(1, 60), 60)
+        assert worker.acknowledge([inbox.Settled(entries[0], "stored")]) == 1
+        assert inbox.audit(client, 60) is None
+    finally:
+        client.config_set("maxmemory", 0)
+    assert not inbox.is_full(client)
+    assert client.llen(doorbell.QUEUE) == 0
+
+
+@pytest.mark.parametrize("fault", ["consumer deleted", "group set by hand"])
+def test_entries_neither_pending_nor_unread_are_mended(client: redis.Redis, append: Any, fault: str) -> None:
+    append(*[("a", b"%d" % number) for number in range(600)], ("a", b"unread"))
+    worker = claimer(client)
+    worker.claim(600, LINGER_SECONDS)
+    if fault == "consumer deleted":
+        client.xgroup_delconsumer(inbox.INBOX, inbox.GROUP, worker.consumer)
+    else:
+        client.xgroup_setid(inbox.INBOX, inbox.GROUP, "$")
+    expected = 600 if fault == "consumer deleted" else 1
+    assert inbox.audit(client, 60) == expected
+    assert inbox.audit(client, 60) is None, "some worker did it just now"
+    assert len(worker.abandoned(1000, 60)) == expected
+    assert inbox.look(client).mended == expected
+    client.delete("callbox:audited")
+    assert inbox.audit(client, 60) == 0
+
+
+def test_an_audit_forgets_the_names_of_workers_that_are_gone(
+    client: redis.Redis, append: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(("a", b"1"))
+    claimer(client, "idle").claim(1, LINGER_SECONDS)
+    claimer(client, "gone").claim(1, LINGER_SECONDS)
+    monkeypatch.setattr("shared.inbox.mend.FORGET_SECONDS", -1)
+    inbox.audit(client, 60)
+    assert [consumer["name"] for consumer in _consumers(client)] == [b"idle"], "it has something pending"
+
+
+def test_a_difference_to_the_ledger_is_seen_and_named(client: redis.Redis, append: Any) -> None:
+    append(("a", b"1"), ("b", b"2"), ("b", b"3"))
+    assert inbox.look(client).difference == 0
+    client.xadd(inbox.INBOX, {"s": "a", "c": b""})
+    assert inbox.look(client).difference == 1
+    assert inbox.waiting_by_source(client) == {"a": 2, "b": 2}
+
+
+def test_turns_tell_who_waits_and_who_works(client: redis.Redis, append: Any) -> None:
+    assert inbox.turns(client, "") == inbox.Turns(0.0, None)
+    seconds: Any = client.time()[0]
+    claimer(client, "host-1-2").claim(1, LINGER_SECONDS)
+    client.xadd(inbox.INBOX, {"s": "a", "c": b""}, id=f"{(seconds - 100) * 1000}-0")
+    turns = inbox.turns(client, "host-1-")
+    assert 99 < turns.waited_seconds < 110
+    assert turns.turned_seconds is not None
+    assert turns.turned_seconds < 50
+    assert inbox.turns(client, "host-2-").turned_seconds is None
 
 
 def test_renewing_a_claim_does_not_count_as_a_delivery(client: redis.Redis, append: Any) -> None:
@@ -120,7 +231,8 @@ def test_reclaiming_finds_entries_behind_many_that_are_too_young(client: redis.R
     worker = claimer(client)
     entries = worker.claim(51, LINGER_SECONDS)
     worker.hand_back(entries[-1:])
-    assert [entry.packed for entry in claimer(client, "two").reclaim(1, idle_seconds=60)] == [b"old"]
+    two = claimer(client, "two")
+    assert [entry.packed for entry in two.take(two.abandoned(1, idle_seconds=60), idle_seconds=60)] == [b"old"]
 
 
 def test_a_full_inbox_takes_all_of_a_group_or_nothing(client: redis.Redis, append: Any) -> None:

@@ -12,11 +12,18 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared import metrics
-from shared.inbox import COUNTERS, OUTCOMES, Depth, Seen
+from shared.inbox import COUNTERS, OUTCOMES, Depth, Hold, Seen
 
 COUNTS = {"appended": 10, "repeat": 1, "stored": 4, "duplicate": 2, "dead": 1, "ignored": 1}
-SEEN = Seen(Depth(1, 2.5), {"fleet": COUNTS, "otp": dict.fromkeys(COUNTERS, 0)}, {"fleet": {"conflict": 3}}, {"otp": 5})
-UNITS = ("_total", "_seconds", "_callbacks", "_up")
+SEEN = Seen(
+    Depth(1, 2.5),
+    {"fleet": COUNTS, "otp": dict.fromkeys(COUNTERS, 0)},
+    {"fleet": {"conflict": 3}},
+    {"otp": 5},
+    {"otp": Hold("why", 1.0)},
+    7,
+)
+UNITS = ("_total", "_seconds", "_callbacks", "_up", "_held")
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -42,7 +49,7 @@ def value(rendered: bytes, sample: str, **labels: str) -> float | None:
 
 def test_every_metric_says_what_it_means() -> None:
     found = families(metrics.render(SEEN))
-    assert len(found) == 13
+    assert len(found) == 16
     for name, family in found.items():
         assert name.startswith("callbox_")
         assert len(family.documentation) > 10, name
@@ -57,6 +64,9 @@ def test_every_metric_says_what_it_means() -> None:
         ("callbox_inbox_callbacks", {}, 1),
         ("callbox_inbox_oldest_seconds", {}, 2.5),
         ("callbox_spooled_callbacks", {"source": "otp"}, 5),
+        ("callbox_source_held", {"source": "otp"}, 1),
+        ("callbox_mended_total", {}, 7),
+        ("callbox_ledger_difference_callbacks", {}, 0),
         ("callbox_oddities_total", {"source": "fleet", "what": "conflict"}, 3),
         ("callbox_appended_total", {"source": "fleet"}, 10),
         ("callbox_appended_total", {"source": "otp"}, 0),

@@ -12,7 +12,7 @@ import redis
 from psycopg.rows import dict_row
 
 from shared import inbox
-from shared.callback import Callback, new_id
+from shared.callback import Callback, new_id, pack
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.inbox import Entry
 from shared.providers import PROVIDERS
@@ -21,6 +21,7 @@ from workers.parse import Letter, Parsed
 from workers.store import Store
 
 _numbers = count(1)
+_callbacks = count(1)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 Rows = Callable[[str], list[dict[str, Any]]]
@@ -73,3 +74,24 @@ def scene(
     monkeypatch.setitem(PROVIDERS, "emnify", words)  # type: ignore[arg-type]
     with inbox.connect(redis.Redis, redis_url, 5.0) as client:
         yield Scene(database_url, client, store, rows, words)
+
+
+@pytest.fixture
+def client(redis_url: str) -> Iterator[redis.Redis]:
+    with inbox.connect(redis.Redis, redis_url, 5.0) as client:
+        yield client
+
+
+@pytest.fixture
+def put(client: redis.Redis) -> Any:
+    def put(count: int, body: bytes | None = None) -> None:
+        for _ in range(count):
+            now = datetime.now(UTC)
+            own = b'{"id": %d, "organisation": {"id": 1}, "payload": "hi"}' % next(_callbacks)
+            callback = Callback(
+                id=new_id(now), source="fleet", provider="emnify", received_at=now, method="POST", body=body or own
+            )
+            client.xadd(inbox.INBOX, {"s": "fleet", "c": pack(callback)})
+            client.hincrby(inbox.LEDGER, "fleet:appended", 1)
+
+    return put

@@ -1,11 +1,15 @@
 """Outcomes and rows, on a real PostgreSQL: the statement is the subject."""
 
 import random
+import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -16,14 +20,16 @@ from shared.errors import Unavailable
 from shared.events import DeliveryReport, Event, Status
 from tests.workers.conftest import Rows, again, message, parsed, report
 from workers.parse import WHOLE, Letter, Parsed
-from workers.store import Result, Store
+from workers.store import Refused, Store, Stored
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
 LETTER = Letter(WHOLE, "parse", "not JSON", "at character 1")
 
 
-def outcomes(results: list[Result]) -> list[str]:
-    return [("repeat of " if result.repeat else "") + result.outcome for result in results]
+def outcomes(results: list[Stored]) -> list[str]:
+    return [
+        "refused" if isinstance(it, Refused) else ("repeat of " if it.repeat else "") + it.outcome for it in results
+    ]
 
 
 def test_each_callback_has_one_outcome(store: Store, rows: Rows) -> None:
@@ -186,9 +192,13 @@ BAD: list[Event] = [
 def test_a_row_that_postgresql_refuses_hurts_only_itself(store: Store, rows: Rows, bad: Event, place: int) -> None:
     batch = [parsed(report(str(number), Status.SENT)) for number in range(9)]
     batch.insert(place, parsed(bad))
-    expected = ["stored"] * 10
-    expected[place] = "dead"
-    assert outcomes(store.store(batch)) == expected
+    results = store.store(batch)
+    refused = results[place]
+    assert isinstance(refused, Refused)
+    assert refused.certain
+    assert outcomes(results[:place] + results[place + 1 :]) == ["stored"] * 9
+    assert rows("SELECT FROM dead_letters") == []
+    assert store.bury(batch[place]._replace(events=[], letters=[refused.letter])).outcome == "dead"
     (letter,) = rows("SELECT * FROM dead_letters")
     assert (letter["callback_id"], letter["stage"]) == (batch[place].callback.id, "store")
     assert "surrogate" not in letter["detail"]
@@ -201,10 +211,10 @@ def test_a_batch_whose_rows_are_too_many_at_once_is_halved(
     monkeypatch.setattr("workers.write.STATEMENT_CHARS", 4000)
     batch = [parsed(message(str(number), "x" * 500)) for number in range(9)]
     batch.insert(4, parsed(message("large", "x" * 5000)))
-    expected = ["stored"] * 10
-    expected[4] = "dead"
-    assert outcomes(store.store(batch)) == expected
-    assert len(rows("SELECT FROM callbacks")) == 10
+    results = store.store(batch)
+    assert isinstance(results.pop(4), Refused)
+    assert outcomes(results) == ["stored"] * 9
+    assert len(rows("SELECT FROM callbacks")) == 9
 
 
 def test_a_batch_that_takes_too_long_is_halved(database_url: str, rows: Rows) -> None:
@@ -220,6 +230,75 @@ def test_a_batch_that_takes_too_long_is_halved(database_url: str, rows: Rows) ->
     finally:
         store.close()
     assert len(rows("SELECT FROM inbound_messages")) == 8
+
+
+def test_while_a_table_is_locked_postgresql_is_away_and_nothing_is_halved(database_url: str) -> None:
+    store = Store(database_url, statement_seconds=0.4)
+    asked: list[bool] = []
+    try:
+        assert store.answers()
+        with psycopg.connect(database_url) as other:
+            other.execute("LOCK TABLE inbound_messages")
+            assert not store.answers()
+            with pytest.raises(Unavailable, match="55P03"):
+                store.store([parsed(message("1")), parsed(message("2"))], lambda: asked.append(True) or True)
+        assert asked == []
+        assert store.answers()
+    finally:
+        store.close()
+
+
+def test_asking_whether_postgresql_answers_leaves_nothing_behind(store: Store, rows: Rows) -> None:
+    assert store.answers()
+    for table in ("callbacks", "inbound_messages", "delivery_reports", "deliveries", "dead_letters"):
+        assert rows(f"SELECT FROM {table}") == []
+
+
+def test_looking_for_the_callback_at_fault_stops_when_the_time_is_up(store: Store, rows: Rows) -> None:
+    with pytest.raises(Unavailable, match="too slow"):
+        store.store([parsed(message("1")), parsed(BAD[1])], lambda: False)
+    assert rows("SELECT FROM callbacks") == []
+
+
+def test_a_postgresql_that_says_nothing_is_cut_off(database_url: str) -> None:
+    """A relay that stops forwarding, as a frozen server or a host that is gone."""
+    address = urlsplit(database_url)
+    flows = threading.Event()
+    flows.set()
+
+    def forward(from_: socket.socket, to: socket.socket) -> None:
+        with suppress(OSError):
+            while data := from_.recv(65536):
+                flows.wait()
+                to.sendall(data)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    client = listener.accept()[0]
+                    server = socket.create_connection(("127.0.0.1", address.port or 0))
+                    for pair in ((client, server), (server, client)):
+                        threading.Thread(target=forward, args=pair, daemon=True).start()
+                        sockets.extend(pair)
+
+        sockets: list[socket.socket] = []
+        threading.Thread(target=serve, daemon=True).start()
+        url = database_url.replace(f":{address.port}/", f":{listener.getsockname()[1]}/")
+        store = Store(url, statement_seconds=0.3)
+        try:
+            assert outcomes(store.store([parsed(message("1"))])) == ["stored"]
+            flows.clear()
+            with pytest.raises(Unavailable, match="away"):
+                store.store([parsed(message("2"))])
+            flows.set()
+            assert outcomes(store.store([parsed(message("2"))])) in (["stored"], ["duplicate"])
+        finally:
+            flows.set()
+            store.close()
+            for it in sockets:
+                it.close()
 
 
 def test_a_missing_table_says_what_to_do(empty_database_url: str) -> None:
@@ -274,7 +353,7 @@ def test_writers_of_the_same_events_agree_on_every_outcome(database_url: str, ro
     whole = [part for part in shared for _ in range(2)]  # every batch is stored twice, by whoever comes
     dice.shuffle(whole)
 
-    def work(parts: list[list[Parsed]]) -> list[tuple[Parsed, Result]]:
+    def work(parts: list[list[Parsed]]) -> list[tuple[Parsed, Stored]]:
         store = Store(database_url, statement_seconds=10)
         try:
             return [pair for part in parts for pair in zip(part, store.store(part), strict=True)]

@@ -1,7 +1,6 @@
 """The drain on real servers: claimed, stored, and only then acknowledged."""
 
-import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -11,41 +10,18 @@ import pytest
 import redis
 
 from shared import doorbell, inbox
-from shared.callback import Callback, new_id, pack
 from shared.config import Settings, Source
 from shared.errors import Unavailable
 from tests.workers.conftest import Rows
 from workers.parse import Parsed
-from workers.store import Store, Stored
+from workers.store import Result, Store, Stored
 from workers.tasks import PAUSES_SECONDS, Drain
 
 SOURCES = {"fleet": Source("fleet", "emnify", unsigned=True)}
-_ids = itertools.count(1)
 
 
 class Killed(BaseException):
     """Ends a drain as a kill would: nothing after it runs."""
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with inbox.connect(redis.Redis, redis_url, 5.0) as client:
-        yield client
-
-
-@pytest.fixture
-def put(client: redis.Redis) -> Any:
-    def put(count: int, body: bytes | None = None) -> None:
-        for _ in range(count):
-            now = datetime.now(UTC)
-            own = b'{"id": %d, "organisation": {"id": 1}, "payload": "hi"}' % next(_ids)
-            callback = Callback(
-                id=new_id(now), source="fleet", provider="emnify", received_at=now, method="POST", body=body or own
-            )
-            client.xadd(inbox.INBOX, {"s": "fleet", "c": pack(callback)})
-            client.hincrby(inbox.LEDGER, "fleet:appended", 1)
-
-    return put
 
 
 def drain(client: redis.Redis, store: Any, consumer: str = "one", **given: Any) -> Drain:
@@ -77,6 +53,12 @@ class Flaky:
         if trouble:
             raise trouble
         return results
+
+    def answers(self) -> bool:
+        return self._store.answers()
+
+    def bury(self, dead: Parsed) -> Result:
+        return self._store.bury(dead)
 
     def close(self) -> None:
         self._store.close()

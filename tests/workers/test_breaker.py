@@ -1,0 +1,162 @@
+"""What fails by a fault of ours is held and not buried; what a source gets wrong itself is buried and not held."""
+
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from shared import inbox
+from shared.config import Source
+from shared.providers import emnify
+from tests.workers.conftest import Rows
+from tests.workers.test_tasks import SOURCES, drain, ledger
+from workers import breaker
+from workers.store import Store
+
+MANY = 60
+JUNK = b"junk"
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(breaker, "REFRESH_SECONDS", -1.0)
+
+
+def held(client: redis.Redis) -> dict[str, str]:
+    return {source: hold.why for source, hold in inbox.look(client).holds.items()}
+
+
+def try_again(client: redis.Redis) -> None:
+    client.delete("callbox:trial:fleet")
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Breaks the parser; what it returns mends it."""
+    parse = emnify.parse
+
+    def fail(*_: object) -> Any:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(emnify, "parse", fail)
+    return lambda: monkeypatch.setattr(emnify, "parse", parse)
+
+
+def test_a_parser_that_breaks_holds_its_source_and_a_mend_frees_it(
+    client: redis.Redis,
+    store: Store,
+    rows: Rows,
+    put: Any,
+    broken: Any,
+) -> None:
+    put(MANY)
+    counts = drain(client, store).run()
+    assert counts["held"] >= MANY - breaker.LEAST
+    assert counts.get("dead", 0) <= breaker.LEAST
+    assert "the parser failed" in held(client)["fleet"]
+    dead = counts.get("dead", 0)
+    try_again(client)
+    drain(client, store).run()
+    assert (len(rows("SELECT FROM dead_letters")), list(held(client))) == (dead, ["fleet"])
+    broken()
+    try_again(client)
+    drain(client, store, settings={"reclaim_seconds": 0.001}).run()
+    assert held(client) == {}
+    assert ledger(client)["stored"] == MANY - dead
+    assert client.xlen(inbox.INBOX) == 0
+
+
+def test_a_held_source_stops_nobody_else(client: redis.Redis, store: Store, put: Any, broken: Any) -> None:
+    put(MANY)
+    drain(client, store).run()
+    broken()
+    waiting = client.xlen(inbox.INBOX)
+    for id, fields in client.xrange(inbox.INBOX):
+        client.xadd(inbox.INBOX, {"s": "other", "c": fields[b"c"].replace(b"\xa5fleet", b"\xa5other")}, id="*")
+        assert id
+    sources = {**SOURCES, "other": Source("other", "emnify", unsigned=True)}
+    its = drain(client, store)
+    its._sources = sources
+    assert its.run()["claimed"] == waiting
+    assert list(held(client)) == ["fleet"]
+    assert client.xlen(inbox.INBOX) == waiting
+
+
+def test_junk_of_a_source_is_buried_however_much_it_is(client: redis.Redis, store: Store, put: Any) -> None:
+    put(MANY, JUNK)
+    assert drain(client, store, release="one").run() == {"claimed": MANY, "dead": MANY}
+    put(MANY)
+    put(MANY, JUNK)
+    assert drain(client, store, release="one").run() == {"claimed": 2 * MANY, "stored": MANY, "dead": MANY}
+    assert held(client) == {}
+
+
+def test_a_release_that_no_longer_understands_a_source_holds_it(
+    client: redis.Redis,
+    store: Store,
+    rows: Rows,
+    put: Any,
+) -> None:
+    put(MANY)
+    assert drain(client, store, release="one").run() == {"claimed": MANY, "stored": MANY}
+    put(MANY, JUNK)  # what the new release makes of it
+    counts = drain(client, store, release="two").run()
+    assert counts["held"] >= MANY - breaker.LEAST
+    assert list(held(client)) == ["fleet"]
+    inbox.Holds(client).waive("fleet", "two")
+    assert breaker.resume(inbox.Claimer(client, "resume"), "fleet")
+    drain(client, store, release="two", settings={"reclaim_seconds": 0.001}).run()
+    assert held(client) == {}
+    assert len(rows("SELECT FROM dead_letters")) == MANY
+
+
+def test_rows_that_postgresql_refuses_hold_their_source(
+    client: redis.Redis,
+    store: Store,
+    database_url: str,
+    put: Any,
+) -> None:
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("ALTER TABLE inbound_messages ADD CONSTRAINT mistaken CHECK (false)")
+        put(MANY)
+        counts = drain(client, store).run()
+        assert counts["held"] >= MANY - 3 * breaker.LEAST
+        assert "PostgreSQL" in held(client)["fleet"]
+        connection.execute("ALTER TABLE inbound_messages DROP CONSTRAINT mistaken")
+    try_again(client)
+    drain(client, store, settings={"reclaim_seconds": 0.001}).run()
+    assert held(client) == {}
+    assert client.xlen(inbox.INBOX) == 0
+
+
+def test_a_source_taken_out_of_the_configuration_is_buried(client: redis.Redis, store: Store, put: Any) -> None:
+    client.hset(inbox.LEDGER, "other:appended", 1000)
+    put(MANY)
+    its = drain(client, store)
+    its._sources = {"other": Source("other", "emnify", unsigned=True)}
+    assert its.run() == {"claimed": MANY, "dead": MANY}
+
+
+def test_a_configuration_that_lacks_most_of_all_callbacks_holds_them(
+    client: redis.Redis,
+    store: Store,
+    put: Any,
+) -> None:
+    client.hset(inbox.LEDGER, "other:appended", 10)
+    put(MANY)
+    its = drain(client, store)
+    its._sources = {"other": Source("other", "emnify", unsigned=True)}
+    assert its.run()["held"] >= MANY - breaker.LEAST
+
+
+def test_more_than_its_share_of_the_inbox_is_not_held(
+    client: redis.Redis,
+    store: Store,
+    put: Any,
+    broken: Any,
+) -> None:
+    put(3 * MANY)
+    counts = drain(client, store, settings={"inbox_limit": 10 * MANY}).run()
+    assert counts["held"] < 2 * MANY
+    assert counts["held"] + counts["dead"] == 3 * MANY
