@@ -191,7 +191,7 @@ def status(json_wanted: bool, folder: Path) -> None:
         say(table(("source", "what was odd", "callbacks"), odd, numbers=frozenset({2})))
     for source, difference in missing.items():
         than = "more" if difference > 0 else "less"
-        say(f"the inbox holds {abs(difference)} callbacks of {source} {than} than the ledger says")
+        say(f"the inbox holds {abs(difference)} {than} of {source} than the ledger says")
     for source, hold in seen.holds.items():
         say(f"{source} is held: {hold.why}. Mend it, or `callbox resume {source}` drains it as it is")
 

@@ -213,7 +213,7 @@ class Up:
             up_seconds = time.monotonic() - worker.started_at
             if why := health.stalled(client, prefix, self._plan.config.settings, up_seconds):
                 self._say(f"{name} is stalled: {why}")
-                worker.process.kill()
+                os.killpg(worker.process.pid, signal.SIGKILL)  # with its children, which may be frozen too
 
     def _stop(self) -> None:
         """Ingress first, then the workers once the inbox is empty, the servers last."""

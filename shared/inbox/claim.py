@@ -143,13 +143,14 @@ class Claimer:
         self._in_group(lambda: self._leave(keys=[INBOX], args=[GROUP, self.consumer]))
 
     def _pending(self, consumer: Any, count: int, idle_seconds: float) -> Any:
-        milliseconds = round(idle_seconds * 1000)
-        return self.client.xpending_range(
-            INBOX, GROUP, min="-", max="+", count=count, consumername=consumer, idle=milliseconds
+        return self._in_group(
+            lambda: self.client.xpending_range(
+                INBOX, GROUP, min="-", max="+", count=count, consumername=consumer, idle=round(idle_seconds * 1000)
+            )
         )
 
     def _pending_held(self, source: str, count: int) -> Any:
-        return self.client.xpending_range(INBOX, GROUP, min="-", max="+", count=count, consumername=HOLDER + source)
+        return self._pending(HOLDER + source, count, 0)
 
     def _in_group(self, call: Any) -> Any:
         try:

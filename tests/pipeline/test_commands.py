@@ -7,10 +7,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+import redis
 
+from shared import inbox
 from shared.callback import Request
 from tests.conftest import wait_until
-from tests.pipeline.conftest import CALLBOX, SECONDS, Running, callbox, clean_environment, http
+from tests.pipeline.conftest import CALLBOX, SECONDS, Running, Start, callbox, clean_environment, http
 
 
 def test_status_adds_up(system: Running) -> None:
@@ -18,7 +20,8 @@ def test_status_adds_up(system: Running) -> None:
     system.wait_drained()
     status = json.loads(system.command("status", "--json").stdout)
     keys = {"accepted", "stored", "duplicates", "dead_letters", "ignored", "pending", "spooled"}
-    assert set(status) == {*keys, "oldest_pending_seconds", "sources"}
+    assert set(status) == {*keys, "oldest_pending_seconds", "difference", "held", "sources"}
+    assert (status["difference"], status["held"]) == (0, {})
     for account in (status, *status["sources"].values()):
         parts = ("stored", "duplicates", "dead_letters", "ignored", "pending")
         assert account["accepted"] == sum(account[part] for part in parts)
@@ -26,6 +29,24 @@ def test_status_adds_up(system: Running) -> None:
     assert (status["pending"], status["oldest_pending_seconds"]) == (0, 0.0)
     text = system.command("status").stdout.partition("\n\n")[0]
     assert {line.split()[0] for line in text.splitlines()[2:]} == {*status["sources"], "all"}
+
+
+def test_a_source_that_is_not_held_cannot_be_resumed(system: Running) -> None:
+    done = system.command("resume", "open", code=1)
+    assert done.stderr == "callbox: open is not held: see `callbox status`\n"
+
+
+def test_status_names_a_difference_and_what_is_held(start: Start) -> None:
+    up = start("--workers", "0", "--no-flower")
+    up.send(up.request("open", "mo"))
+    with inbox.connect(redis.Redis, up.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
+        client.xadd(inbox.INBOX, {"s": "open", "c": b""})
+        inbox.Holds(client).hold("open", inbox.Hold("its parser failed", 0.0))
+    said = up.command("status").stdout
+    assert "the inbox holds 1 more of open than the ledger says" in said
+    assert "open is held: its parser failed" in said
+    assert up.command("resume", "open").stdout == "open is drained again\n"
+    assert json.loads(up.command("status", "--json").stdout)["held"] == {}
 
 
 @pytest.mark.parametrize("kind", ["mo", "dr"])

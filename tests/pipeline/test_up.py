@@ -77,6 +77,18 @@ def test_while_redis_hangs_callbacks_are_spooled_and_none_is_lost_with_its_ingre
     wait_until(settled, "a ledger that adds up", SECONDS)
 
 
+def test_a_worker_that_lives_and_consumes_nothing_is_replaced(start: Start) -> None:
+    up = start("--no-flower", CALLBOX_STALL_SECONDS="3", CALLBOX_STATEMENT_SECONDS="1", CALLBOX_BEAT_SECONDS="1")
+    worker = up.pids["worker-1"]
+    for pid in family(worker):
+        os.kill(pid, signal.SIGSTOP)
+    (id,) = up.send(up.request("otp", "dr"))
+    wait_until(lambda: up.pids.get("worker-1", worker) != worker, "another worker", SECONDS)
+    up.wait_drained()
+    assert [str(row["id"]) for row in up.query("SELECT id FROM callbacks")] == [id]
+    assert "worker-1 is stalled: no drain turned" in up.output
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_drains_and_ends_it_with_0_and_nothing_is_left(start: Start, number: signal.Signals) -> None:
     up = start("--no-flower")
