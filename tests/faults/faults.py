@@ -24,7 +24,7 @@ from tests.pipeline.conftest import family
 
 STOP_SECONDS = 20.0
 FULL_SECONDS = 5.0
-SPOOL_DISK_BYTES = 16 * 1024 * 1024
+SPOOL_DISK_BYTES = 40 * 1024 * 1024
 POISON_SECONDS = 90.0
 
 # Takes the newest entry that no worker has seen, and puts damaged bytes in its place.
