@@ -83,8 +83,7 @@ class Durable:
             try:
                 if self._redis_trouble is not None:
                     await self._probe()
-                    log.info("Redis is back")
-                    self._redis_trouble = None
+                    self._close_breaker()
                 await self._adopt()
                 for file in [*self._adopted, *([self._own] if self._own else [])]:
                     await self._move(file)
@@ -103,6 +102,11 @@ class Durable:
     def _open_breaker(self, trouble: Unavailable) -> None:
         self._redis_trouble = str(trouble)
         log.warning("to the spool", why=str(trouble))
+
+    def _close_breaker(self) -> None:
+        if self._redis_trouble is not None:
+            self._redis_trouble = None
+            log.info("Redis is back")
 
     async def _append(self, group: Group) -> None:
         seconds = self._limits.deadline_seconds
@@ -125,10 +129,8 @@ class Durable:
         if monotonic() - self._adopted_at < ADOPT_SECONDS:
             return
         self._adopted_at = monotonic()
-        folder, limit = self._limits.spool_folder, self._limits.spool_bytes
-        while (found := await self._on_disk(spool.adopt, folder, limit)) is not None:
-            log.warning("adopted a spool file whose owner is gone", file=found.path.name)
-            self._adopted.append(found)
+        while await self._on_disk(self._adopt_one):
+            pass
 
     async def _move(self, file: Spool) -> None:
         """Moves what is in a file to the inbox. A group whose move was interrupted is moved again: a callback's id
@@ -137,6 +139,7 @@ class Durable:
             await self._report(file)
             while group := await self._on_disk(file.oldest, self._limits.group_count, self._limits.group_bytes):
                 await self._append([(it.source, it.packed) for it in group])
+                self._close_breaker()  # else what arrives meanwhile goes into this file, which would never end
                 await self._on_disk(file.remove_through, group[-1].number)
                 await self._report(file)
                 await asyncio.sleep(MOVE_PAUSE_SECONDS)
@@ -167,6 +170,13 @@ class Durable:
             self._own.close()
             self._own = None
             raise
+
+    def _adopt_one(self) -> bool:
+        found = spool.adopt(self._limits.spool_folder, self._limits.spool_bytes)
+        if found is not None:
+            log.warning("adopted a spool file whose owner is gone", file=found.path.name)
+            self._adopted.append(found)
+        return found is not None
 
     def _close(self) -> None:
         for file in [*self._adopted, *([self._own] if self._own else [])]:

@@ -204,3 +204,28 @@ def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(tmp_path: Path) 
         await until(lambda: inbox.all == GROUPS[0], keeper)
 
     check(tmp_path, it)
+
+
+def test_an_outage_ends_although_callbacks_keep_coming_while_the_spool_is_moved(tmp_path: Path) -> None:
+    """They would go into the very file that is being moved, faster than it empties, for ever."""
+
+    async def it(keeper: Durable, inbox: Switched) -> None:
+        inbox.state = "away"
+        for group in GROUPS:
+            await keeper.keep(group)
+
+        async def provide() -> None:
+            inbox.state = "there"
+            while True:
+                await keeper.keep([("b", b"1"), ("b", b"2"), ("b", b"3")])  # more than one move takes
+                await asyncio.sleep(0)
+
+        provider = asyncio.create_task(provide())
+        try:
+            await until(lambda: inbox.emptied, keeper)
+        finally:
+            provider.cancel()
+            with suppress(asyncio.CancelledError):
+                await provider
+
+    check(tmp_path, it)

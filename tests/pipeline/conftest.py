@@ -22,6 +22,7 @@ from psycopg.rows import dict_row
 
 from deploy import play
 from deploy.local import addresses_of
+from deploy.supervise import die_with_parent
 from shared import config, inbox
 from shared.callback import Request
 from shared.providers import PROVIDERS
@@ -63,6 +64,7 @@ class Running:
                 stdout=output,
                 stderr=output,
                 env={**clean_environment(), **PATIENT, **(environment or {})},
+                preexec_fn=die_with_parent,  # a test run that is killed leaves nothing behind
             )
 
     def wait_ready(self) -> "Running":
