@@ -1,16 +1,21 @@
-"""A load client: ready-made requests over connections that stay open, each sent once, and every answer noted."""
+"""A load client: ready-made requests over connections that stay open, each sent once, and every answer noted.
+
+A connection goes from an answer to its next request within one callback of the loop, without tasks or futures, and
+reads of an answer only what is needed: the load must cost little beside what it measures (best on uvloop).
+"""
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, cast
 from urllib.parse import urlsplit
 
 from shared.callback import Request
 
 CONNECT_PAUSE_SECONDS = 0.05  # after a connection that was refused
+TICK_SECONDS = 0.001  # requests go out so much too early, at most: uvloop's timers know no finer time
+LOOKS = 20  # for overdue answers, within one timeout
 
 
 class Answer(NamedTuple):
@@ -22,6 +27,14 @@ class Answer(NamedTuple):
     sent_at: float  # of the monotonic clock; in open loop when it was due, so that waiting counts
     seconds: float
     trouble: str = ""
+
+
+class _Work(NamedTuple):
+    """One request to send."""
+
+    number: int
+    wire: bytes
+    at: float
 
 
 Note = Callable[[Answer], None]
@@ -44,116 +57,194 @@ class Client:
         self._timeout_seconds = timeout_seconds
 
     async def run(self, requests: Iterable[bytes], per_second: float | None, note: Note) -> None:
-        """Sends them all, each once: as fast as the answers come, or on a fixed schedule whatever the answers do."""
-        due: deque[tuple[int, bytes, float]] = deque()
-        source = enumerate(requests)
-        more = asyncio.Event()
-        ended = False
+        """Sends them all, each once: as fast as the answers come, or on a fixed schedule whatever the answers do. A
+        request that is due while every connection is busy waits for one. A request whose connection is not there yet
+        waits for it, up to the timeout."""
+        run = _Run(requests, per_second is not None, note, self._timeout_seconds)
+        host, port = self._address.hostname or "", self._address.port or 80
+        connections = [_Connection(run, host, port) for _ in range(self._connections)]
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                helpers = [tasks.create_task(connection.serve()) for connection in connections]
+                helpers.append(tasks.create_task(_watch(connections, self._timeout_seconds)))
+                if per_second is not None:
+                    tasks.create_task(run.schedule(per_second))
+                await run.over.wait()
+                for helper in helpers:
+                    helper.cancel()
+        finally:
+            for connection in connections:
+                connection.drop()
+            await asyncio.sleep(0)  # until they know that they are closed
+        if run.trouble is not None:
+            raise run.trouble
 
-        async def schedule(per_second: float) -> None:
-            nonlocal ended
-            began = time.monotonic()
-            for number, wire in source:
-                at = began + number / per_second
-                if (early := at - time.monotonic()) > 0:
-                    await asyncio.sleep(early)
-                due.append((number, wire, at))
-                more.set()
-            ended = True
-            more.set()
 
-        async def take() -> tuple[int, bytes, float] | None:
-            if per_second is None:
-                return _now(source)
-            while not due:
-                if ended:
-                    return None
-                more.clear()
-                await more.wait()
-            return due.popleft()
+class _Run:
+    """The requests of one run: which is next, and what came of each."""
 
-        async with asyncio.TaskGroup() as tasks:
-            if per_second is not None:
-                tasks.create_task(schedule(per_second))
-            for _ in range(self._connections):
-                tasks.create_task(self._serve(take, note))
+    def __init__(self, requests: Iterable[bytes], is_open: bool, note: Note, timeout_seconds: float) -> None:
+        self._source = enumerate(requests)
+        self._is_open = is_open
+        self._note = note
+        self._due: deque[_Work] = deque()  # in open loop
+        self._resting: deque[_Connection] = deque()  # connections that wait for work
+        self._exhausted = False
+        self._unanswered = 0
+        self.timeout_seconds = timeout_seconds
+        self.over = asyncio.Event()
+        self.trouble: Exception | None = None  # of the requests or of `note`, which ends the run
 
-    async def _serve(self, take: "Callable[[], asyncio.Future[tuple[int, bytes, float] | None]]", note: Note) -> None:
-        connection: _Connection | None = None
-        while (work := await take()) is not None:
-            number, wire, at = work
-            try:
-                async with asyncio.timeout(self._timeout_seconds):
-                    while connection is None or connection.closed:
-                        connection = await self._connect()
-                    status, callback_id = await connection.ask(wire)
-                note(Answer(number, status, callback_id, at, time.monotonic() - at))
-            except (OSError, TimeoutError) as error:
-                if connection is not None:
-                    connection.close()
-                connection = None
-                note(Answer(number, 0, "", at, time.monotonic() - at, str(error) or type(error).__name__))
-        if connection is not None:
-            connection.close()
+    async def schedule(self, per_second: float) -> None:
+        """Makes each request due at its time."""
+        began = time.monotonic()
+        for number, wire in self._source:
+            at = began + number / per_second
+            if (early := at - time.monotonic()) > TICK_SECONDS:
+                await asyncio.sleep(early - early % TICK_SECONDS)
+            self._due.append(_Work(number, wire, min(at, time.monotonic())))
+            if self._resting:
+                self._resting.popleft().go_on()
+            elif number % 100 == 99:
+                await asyncio.sleep(0)  # a schedule that lags behind must not keep the answers waiting
+        self._exhausted = True
+        self._look_for_the_end()
 
-    async def _connect(self) -> "_Connection":
-        loop = asyncio.get_running_loop()
-        while True:
-            with suppress(OSError):
-                _, connection = await loop.create_connection(_Connection, self._address.hostname, self._address.port)
-                return connection
-            await asyncio.sleep(CONNECT_PAUSE_SECONDS)
+    def take(self, connection: "_Connection") -> _Work | None:
+        """The next request; the connection rests when there is none now."""
+        work: _Work | None = None
+        if self._is_open:
+            work = self._due.popleft() if self._due else None
+        elif not self._exhausted:
+            work = self._next()
+        if work is None:
+            self._resting.append(connection)
+            self._look_for_the_end()
+        else:
+            self._unanswered += 1
+        return work
+
+    def answered(self, work: _Work, status: int, callback_id: str, trouble: str = "") -> None:
+        self._unanswered -= 1
+        try:
+            self._note(Answer(work.number, status, callback_id, work.at, time.monotonic() - work.at, trouble))
+        except Exception as error:
+            self._fail(error)
+
+    def _next(self) -> _Work | None:
+        try:
+            number, wire = next(self._source)
+        except StopIteration:
+            self._exhausted = True
+        except Exception as error:
+            self._fail(error)
+        else:
+            return _Work(number, wire, time.monotonic())
+        return None
+
+    def _fail(self, error: Exception) -> None:
+        self.trouble = error
+        self._exhausted = True
+        self.over.set()
+
+    def _look_for_the_end(self) -> None:
+        if self._exhausted and not self._due and not self._unanswered:
+            self.over.set()
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, one request at a time."""
+    """One connection, one request at a time; made again after it was lost."""
 
-    def __init__(self) -> None:
-        self.closed = False
-        self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[tuple[int, str]] | None = None
+    def __init__(self, run: _Run, host: str, port: int) -> None:
+        self._run = run
+        self._host, self._port = host, port
+        self._transport: asyncio.Transport | None = None  # None while there is no connection
+        self._work: _Work | None = None
+        self._taken_at = 0.0
         self._read = b""
+        self._missing = asyncio.Event()  # set while there is work and no connection
+
+    async def serve(self) -> None:
+        """Connects whenever work finds no connection."""
+        self.go_on()
+        while await self._missing.wait():
+            try:
+                await asyncio.get_running_loop().create_connection(lambda: self, self._host, self._port)
+            except OSError:
+                await asyncio.sleep(CONNECT_PAUSE_SECONDS)
+
+    def go_on(self) -> None:
+        """Takes the next request and sends it."""
+        self._work = self._run.take(self)
+        if self._work is None:
+            return
+        self._taken_at = time.monotonic()
+        if self._transport is None:
+            self._missing.set()
+        else:
+            self._transport.write(self._work.wire)
+
+    def give_up_if_overdue(self, now: float) -> None:
+        if self._work is not None and now - self._taken_at > self._run.timeout_seconds:
+            self.drop()
+            self._fail(f"no answer within {self._run.timeout_seconds:g} s")
+
+    def drop(self) -> None:
+        """Closes the connection at once: what it may still hear must not be taken for the next one's."""
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def ask(self, wire: bytes) -> "asyncio.Future[tuple[int, str]]":
-        assert self._transport is not None
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.write(wire)
-        return self._answer
+        self._missing.clear()
+        self._read = b""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is no subclass of it
+        if self._work is not None:
+            self._transport.write(self._work.wire)
 
     def data_received(self, data: bytes) -> None:
-        self._read += data
-        head, end, body = self._read.partition(b"\r\n\r\n")
-        if not end or self._answer is None:
-            return
-        fields = head.lower()
-        if len(body) < int(_field(fields, b"content-length") or 0):
+        if self._read:
+            data = self._read + data
+        ends = data.find(b"\r\n\r\n")
+        head = data[: ends + 2].lower()
+        if ends < 0 or len(data) < ends + 4 + int(_field(head, b"content-length") or 0):
+            self._read = data
             return
         self._read = b""
-        if _field(fields, b"connection") == b"close":
-            self.close()
-        if not self._answer.done():
-            self._answer.set_result((int(head[9:12]), _field(fields, b"x-callbox-id").decode()))
+        work, self._work = self._work, None
+        if work is None or _field(head, b"connection") == b"close":
+            self.drop()
+        if work is not None:
+            self._run.answered(work, int(head[9:12]), _field(head, b"x-callbox-id").decode())
+            self.go_on()
+
+    def eof_received(self) -> None:
+        self.drop()
+        self._fail("the connection was closed without an answer")
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.closed = True
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(ConnectionResetError("the connection was closed without an answer"))
+        if self._transport is not None:  # else it was dropped, and there may be another by now
+            self._transport = None
+            self._fail(str(error or "the connection was closed without an answer"))
 
-    def close(self) -> None:
-        self.closed = True
-        if self._transport is not None:
-            self._transport.close()
+    def _fail(self, trouble: str) -> None:
+        work, self._work = self._work, None
+        if work is not None:
+            self._run.answered(work, 0, "", trouble)
+            self.go_on()
+
+
+async def _watch(connections: list[_Connection], timeout_seconds: float) -> None:
+    while True:
+        await asyncio.sleep(timeout_seconds / LOOKS)
+        now = time.monotonic()
+        for connection in connections:
+            connection.give_up_if_overdue(now)
 
 
 def _field(head: bytes, name: bytes) -> bytes:
-    _, found, rest = head.partition(b"\r\n" + name + b": ")
-    return rest.partition(b"\r\n")[0].strip() if found else b""
-
-
-def _now(source: Iterator[tuple[int, bytes]]) -> tuple[int, bytes, float] | None:
-    number, wire = next(source, (0, None))
-    return None if wire is None else (number, wire, time.monotonic())
+    begins = head.find(b"\r\n" + name + b": ")
+    if begins < 0:
+        return b""
+    begins += len(name) + 4
+    return head[begins : head.index(b"\r\n", begins)].strip()
