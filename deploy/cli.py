@@ -207,10 +207,11 @@ def resume(source_name: str, folder: Path) -> None:
     """
     url = config.load_settings(environment(folder)).redis_url
     with inbox.connect(redis.Redis, url, 5.0) as client:
-        inbox.Holds(client).waive(source_name, breaker.this_release())
-        was_held = breaker.resume(inbox.Claimer(client, "resume"), source_name)
-    if not was_held:
-        raise Failed(f"{source_name} is not held: see `callbox status`")
+        holds = inbox.Holds(client)
+        if source_name not in holds.read().held:
+            raise Failed(f"{source_name} is not held: see `callbox status`")
+        holds.waive(source_name, breaker.this_release())
+        breaker.resume(inbox.Claimer(client, "resume"), source_name)
     say(f"{source_name} is drained again")
 
 

@@ -209,7 +209,10 @@ class Up:
             return
         prefix = health.consumer_prefix(worker.process.pid)
         url = self.addresses["CALLBOX_REDIS_URL"]
-        with suppress(redis.RedisError), inbox.connect(redis.Redis, url, HEALTH_WAIT_SECONDS) as client:
+        with (
+            suppress(redis.RedisError, ProcessLookupError),
+            inbox.connect(redis.Redis, url, HEALTH_WAIT_SECONDS) as client,
+        ):
             up_seconds = time.monotonic() - worker.started_at
             if why := health.stalled(client, prefix, self._plan.config.settings, up_seconds):
                 self._say(f"{name} is stalled: {why}")

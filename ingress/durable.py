@@ -55,20 +55,21 @@ class Durable:
 
     async def keep(self, group: Group) -> None:
         """Returns once the group is on disk, in Redis or in the spool. Raises Unavailable when neither takes it."""
-        if self._redis_trouble is None:
+        redis_trouble = self._redis_trouble
+        if redis_trouble is None:
             try:
                 await self._append(group)
             except Unavailable as trouble:
-                self._open_breaker(trouble)
+                redis_trouble = self._open_breaker(trouble)
             except Exception as error:
                 log.error("append failed", exc_info=error)
-                self._open_breaker(Unavailable("the append failed"))
+                redis_trouble = self._open_breaker(Unavailable("the append failed"))
             else:
                 return
         try:
             await self._on_disk(self._with_own, lambda own: own.append(group))
         except Unavailable as trouble:
-            raise Unavailable(f"{self._redis_trouble}; {trouble}") from None
+            raise Unavailable(f"{redis_trouble}; {trouble}") from None
 
     async def state(self) -> dict[str, str]:
         """What would take a callback now: `ok`, or why not, for Redis and for the spool."""
@@ -99,9 +100,10 @@ class Durable:
         await self._on_disk(self._close)
         self._disk.shutdown()
 
-    def _open_breaker(self, trouble: Unavailable) -> None:
+    def _open_breaker(self, trouble: Unavailable) -> str:
         self._redis_trouble = str(trouble)
         log.warning("to the spool", why=str(trouble))
+        return self._redis_trouble
 
     def _close_breaker(self) -> None:
         if self._redis_trouble is not None:

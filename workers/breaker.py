@@ -40,9 +40,12 @@ class Verdict(NamedTuple):
     reason: str = ""
 
 
+_GOOD = Verdict("good")
+
+
 def verdict(parsed: Parsed) -> Verdict:
     """The verdict on a callback as a whole: one bad event among good ones is no failure."""
-    return next((_verdict(letter) for letter in parsed.letters if letter.item == WHOLE), Verdict("good"))
+    return next((_verdict(letter) for letter in parsed.letters if letter.item == WHOLE), _GOOD)
 
 
 def _verdict(letter: Letter) -> Verdict:
@@ -70,6 +73,7 @@ class Breaker:
         self._holds = Holds(claimer.client)
         self._most_held = round(inbox_limit * HELD_SHARE)
         self._release = release
+        self._unconfigured: set[str] = set()  # sources whose latest callbacks belong to nobody
         self._windows: dict[str, deque[Verdict]] = defaultdict(lambda: deque(maxlen=WINDOW))
         self._read_at = float("-inf")
         self._board = Board({}, {}, {})
@@ -84,7 +88,7 @@ class Breaker:
         """Of those that PostgreSQL refused, the ones to become dead letters; the others are held."""
         for it in refused:  # it was taken for good so far
             with suppress(ValueError):
-                self._windows[it.entry.source].remove(Verdict("good"))
+                self._windows[it.entry.source].remove(_GOOD)
         return [parsed for _, parsed in self._sift([(Verdict("fault", "refused by PostgreSQL"), it) for it in refused])]
 
     def trials(self) -> Iterable[tuple[str, list[Entry]]]:
@@ -107,6 +111,7 @@ class Breaker:
         by_source: dict[str, list[tuple[Verdict, Parsed]]] = defaultdict(list)
         for it in judged:
             by_source[it[1].entry.source].append(it)
+            (self._unconfigured.add if it[0].kind == "unconfigured" else self._unconfigured.discard)(it[1].entry.source)
         aside: set[str] = set()
         for source, its in by_source.items():
             if source not in self._board.held:
@@ -119,10 +124,10 @@ class Breaker:
     def _judge(self, source: str, verdicts: Sequence[Verdict]) -> None:
         window = self._windows[source]
         window.extend(verdicts)
-        if len(window) < LEAST:
+        proven = self._board.proven.get(source)
+        if len(window) < LEAST or (proven == self._release and all(it is _GOOD for it in verdicts)):
             return
         kind, count = Counter(it.kind for it in window).most_common(1)[0]
-        proven = self._board.proven.get(source)
         if 2 * count <= len(window) or self._board.waived.get(source) == self._release:
             return
         if kind == "good":
@@ -132,7 +137,7 @@ class Breaker:
         elif (
             kind == "fault"
             or (kind == "malformed" and proven not in (None, self._release))
-            or (kind == "unconfigured" and self._most_are_unconfigured(source))
+            or (kind == "unconfigured" and self._most_are_unconfigured())
         ):
             reason = Counter(it.reason for it in window if it.kind == kind).most_common(1)[0][0]
             self._trip(source, f"{count} of its latest {len(window)} callbacks failed: {reason}")
@@ -145,12 +150,11 @@ class Breaker:
         self._holds.may_try(source, TRIAL_SECONDS)  # the first trial comes a while later
         self._board = self._board._replace(held={**self._board.held, source: hold})
 
-    def _most_are_unconfigured(self, source: str) -> bool:
-        """Whether the sources that fail like this one brought most of all callbacks so far: then it is not they who
-        are wrong. A single one that was taken out of the configuration is."""
-        unconfigured = {name for name, window in self._windows.items() if window and window[-1].kind == "unconfigured"}
+    def _most_are_unconfigured(self) -> bool:
+        """Whether the sources that are nobody's brought most of all callbacks so far: then the configuration is wrong.
+        A single one that was taken out of it is meant."""
         appended = {name: its["appended"] for name, its in inbox.look(self._claimer.client).ledger.items()}
-        return 2 * sum(appended.get(name, 0) for name in unconfigured | {source}) > sum(appended.values())
+        return 2 * sum(appended.get(name, 0) for name in self._unconfigured) > sum(appended.values())
 
     def _read(self) -> None:
         if time.monotonic() - self._read_at < REFRESH_SECONDS:
@@ -160,11 +164,10 @@ class Breaker:
         self._counts = self._claimer.held_counts() if self._board.held else {}
 
 
-def resume(claimer: Claimer, source: str) -> bool:
-    """Ends the hold of a source and lets any worker take its entries; False when it was not held."""
-    was_held = Holds(claimer.client).free(source)
+def resume(claimer: Claimer, source: str) -> None:
+    """Ends the hold of a source and lets any worker take its entries."""
+    Holds(claimer.client).free(source)
     claimer.free(source)
-    return was_held
 
 
 def _sources_in(folder: Traversable) -> Iterable[Traversable]:

@@ -105,6 +105,8 @@ class Drain:
             # Those that were tried alone least often come first: a bad one must not keep the others waiting.
             self._suspects = sorted((it for it in abandoned if it.deliveries >= SUSPECT), key=lambda it: -it.deliveries)
             if entries := self._claimer.take([it for it in abandoned if it.deliveries < SUSPECT], idle):
+                if len(entries) == count:
+                    self._reclaimed_at = float("-inf")  # there are more: a hold that ended, or a long outage
                 log.warning("reclaimed", entries=len(entries), why="their claim was handed back, or not renewed")
                 return entries
         while self._suspects:

@@ -12,6 +12,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 
 from shared import doorbell
 from shared.callback import new_id
+from shared.inbox.client import text_of
 from shared.inbox.hold import held_field
 from shared.inbox.keys import GROUP, HOLDER, HOLDS, INBOX, LEDGER, ODDITIES, script
 
@@ -68,9 +69,9 @@ class Claimer:
         """Up to `count` entries whose claim was not renewed for so long; those of held sources are nobody's to take."""
         consumers: Any = self._in_group(lambda: self.client.xinfo_consumers(INBOX, GROUP))
         found: list[Abandoned] = []
-        for name in (it["name"] for it in consumers if it["pending"] and not _text(it["name"]).startswith(HOLDER)):
+        for name in (it["name"] for it in consumers if it["pending"] and not text_of(it["name"]).startswith(HOLDER)):
             pending = self._pending(name, count - len(found), idle_seconds)
-            found += (Abandoned(_text(it["message_id"]), it["times_delivered"]) for it in pending)
+            found += (Abandoned(text_of(it["message_id"]), it["times_delivered"]) for it in pending)
             if len(found) >= count:
                 break
         return found
@@ -82,7 +83,7 @@ class Claimer:
         deliveries = dict(abandoned)
         ids: list[Any] = list(deliveries)
         claimed: Any = self.client.xclaim(INBOX, GROUP, self.consumer, round(idle_seconds * 1000), ids)
-        return [_entry(item, deliveries[_text(item[0])] + 1) for item in claimed if item and item[0]]
+        return [_entry(item, deliveries[text_of(item[0])] + 1) for item in claimed if item and item[0]]
 
     def renew(self, entries: Iterable[Entry]) -> None:
         """Keeps the claim while PostgreSQL is waited for, without counting as another delivery."""
@@ -108,13 +109,13 @@ class Claimer:
 
     def held(self, source: str, count: int) -> list[Entry]:
         """Claims the oldest of a held source's entries, for a trial."""
-        its = [Abandoned(_text(it["message_id"]), it["times_delivered"]) for it in self._pending_held(source, count)]
+        its = [Abandoned(text_of(it["message_id"]), it["times_delivered"]) for it in self._pending_held(source, count)]
         return self.take(its, 0)
 
     def held_counts(self) -> dict[str, int]:
         """How many entries are set aside, by source."""
         consumers: Any = self._in_group(lambda: self.client.xinfo_consumers(INBOX, GROUP))
-        named = {_text(it["name"]): it["pending"] for it in consumers}
+        named = {text_of(it["name"]): it["pending"] for it in consumers}
         return {name.removeprefix(HOLDER): count for name, count in named.items() if name.startswith(HOLDER)}
 
     def free(self, source: str) -> None:
@@ -173,8 +174,4 @@ def _pairs(answer: Any) -> Iterable[tuple[Any, Any]]:
 def _entry(item: Any, deliveries: int) -> Entry:
     id, fields = item
     fields = fields or {}
-    return Entry(_text(id), fields.get(b"s", b"").decode(errors="replace"), fields.get(b"c", b""), deliveries)
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+    return Entry(text_of(id), fields.get(b"s", b"").decode(errors="replace"), fields.get(b"c", b""), deliveries)

@@ -25,3 +25,8 @@ def is_full(client: redis.Redis) -> bool:
     except OutOfMemoryError:
         return True
     return False
+
+
+def text_of(value: object) -> str:
+    """What Redis answered, as text."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import msgspec
 import redis
+from redis.exceptions import OutOfMemoryError
 
-from shared.inbox.keys import HOLDS
+from shared.inbox.keys import HOLDS, script
 
+_NOTE = script("note")
 _TRIAL = "callbox:trial:"  # + source: exists while another trial would be too early
 
 
@@ -35,6 +37,7 @@ class Holds:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        self._note = client.register_script(_NOTE)
 
     def read(self) -> Board:
         """All there is."""
@@ -42,23 +45,26 @@ class Holds:
 
     def hold(self, source: str, hold: Hold) -> bool:
         """Holds a source; False when it was held already."""
-        return bool(self._client.hsetnx(HOLDS, held_field(source), msgspec.json.encode(hold)))
+        return bool(self._note(keys=[HOLDS], args=["HSETNX", held_field(source), msgspec.json.encode(hold)]))
 
-    def free(self, source: str) -> bool:
-        """Ends the hold of a source; False when there was none."""
-        return bool(self._client.hdel(HOLDS, held_field(source)))
+    def free(self, source: str) -> None:
+        """Ends the hold of a source."""
+        self._client.hdel(HOLDS, held_field(source))
 
     def prove(self, source: str, release: str) -> None:
         """Notes that this release understands the source."""
-        self._client.hset(HOLDS, f"proven:{source}", release)
+        self._note(keys=[HOLDS], args=["HSET", f"proven:{source}", release])
 
     def waive(self, source: str, release: str) -> None:
         """Has this release drain the source whatever becomes of it."""
-        self._client.hset(HOLDS, f"waived:{source}", release)
+        self._note(keys=[HOLDS], args=["HSET", f"waived:{source}", release])
 
     def may_try(self, source: str, seconds: int) -> bool:
         """Whether a trial of a held source is due; at most one in so many seconds, over all workers."""
-        return bool(self._client.set(_TRIAL + source, b"", nx=True, ex=seconds))
+        try:
+            return bool(self._client.set(_TRIAL + source, b"", nx=True, ex=seconds))
+        except OutOfMemoryError:  # nothing about a trial is urgent
+            return False
 
 
 def held_field(source: str) -> str:

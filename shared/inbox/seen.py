@@ -8,6 +8,7 @@ import msgspec
 import redis
 from redis.exceptions import ResponseError
 
+from shared.inbox.client import text_of
 from shared.inbox.hold import Hold, read_holds
 from shared.inbox.keys import AUDIT, COUNTERS, GROUP, HOLDER, HOLDS, INBOX, LEDGER, ODDITIES, OUTCOMES, SPOOLS, script
 
@@ -84,12 +85,12 @@ def turns(client: redis.Redis, consumer_prefix: str) -> Turns:
         return Turns(0.0, None)
     waited, turned = 0.0, None
     for consumer in consumers:
-        name, idle = _text(consumer["name"]), consumer["idle"] / 1000
+        name, idle = text_of(consumer["name"]), consumer["idle"] / 1000
         if name.startswith(consumer_prefix):
             turned = idle if turned is None else min(idle, turned)
         if consumer["pending"] and not name.startswith(HOLDER):
             waited = max(waited, idle)
-    last = next(it["last-delivered-id"] for it in groups if _text(it["name"]) == GROUP)
+    last = next(it["last-delivered-id"] for it in groups if text_of(it["name"]) == GROUP)
     unread: Any = client.xrange(INBOX, min=b"(" + last, count=1)
     if unread:
         now: Any = client.time()
@@ -131,7 +132,3 @@ def _by_source(counts: Mapping[bytes, bytes]) -> dict[str, dict[str, int]]:
         source, _, what = field.decode(errors="replace").partition(":")
         found.setdefault(source, {})[what] = int(count)
     return found
-
-
-def _text(value: Any) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

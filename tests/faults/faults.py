@@ -18,10 +18,12 @@ from shared import doorbell
 from shared.callback import unpack
 from shared.errors import Malformed
 from shared.inbox import GROUP, INBOX
+from tests.faults.relay import Relay
 from tests.faults.system import LONGER_THAN_ALL, Server, System, until
 from tests.faults.traffic import Body, Traffic
 from tests.pipeline.conftest import family
 
+EVERYTHING = "everything"
 STOP_SECONDS = 20.0
 FULL_SECONDS = 5.0
 SPOOL_DISK_BYTES = 40 * 1024 * 1024
@@ -42,7 +44,7 @@ return unread[1][2][4]
 
 
 class Fault(NamedTuple):
-    """`hurts` tells faults apart that must not meet."""
+    """`hurts` tells faults apart that must not meet; those that hurt EVERYTHING meet no other."""
 
     name: str
     do: Callable[[], Awaitable[None]]
@@ -90,10 +92,10 @@ class Faults:
             Fault("fill the spool's disk while Redis is frozen", self._fill_spool, "redis"),
             Fault("delete Celery's queue", self._delete_queue, "redis"),
             Fault("delete the consumers of the inbox", self._delete_consumers, "redis"),
-            Fault("damage one stream entry", self._damage_entry, "worker"),
-            Fault("damage one spool row", self._damage_row, "redis"),
-            Fault("a poisoned callback", self._poison, "worker"),
-            Fault("SIGTERM to every process in turn (rolling restart)", self._roll, "all"),
+            Fault("damage one stream entry", self._damage_entry, EVERYTHING),
+            Fault("damage one spool row", self._damage_row, EVERYTHING),
+            Fault("a poisoned callback", self._poison, EVERYTHING),
+            Fault("SIGTERM to every process in turn (rolling restart)", self._roll, EVERYTHING),
         ]
 
     def _servers(self) -> tuple[Server, Server]:
@@ -149,17 +151,17 @@ class Faults:
         await asyncio.sleep(STOP_SECONDS)
         await until(self._system.servers_answer, server.name)
 
-    async def _cut(self, relay: object) -> None:
+    async def _cut(self, relay: Relay) -> None:
         for _ in range(10):
             relay.cut()
             await asyncio.sleep(self._dice.uniform(0.05, 0.5))
 
-    async def _delay(self, relay: object) -> None:
+    async def _delay(self, relay: Relay) -> None:
         relay.delay_seconds = 0.1
         await asyncio.sleep(FULL_SECONDS)
         relay.delay_seconds = 0.0
 
-    async def _half_open(self, relay: object) -> None:
+    async def _half_open(self, relay: Relay) -> None:
         relay.flows.clear()
         await asyncio.sleep(LONGER_THAN_ALL)
         relay.flows.set()
@@ -216,7 +218,7 @@ class Faults:
         with self._system.client() as client:
             for consumer in client.xinfo_consumers(INBOX, GROUP):
                 client.xgroup_delconsumer(INBOX, GROUP, consumer["name"])
-            client.delete("callbox:audited")  # the next audit is at most a minute away; not to wait for it here
+            client.delete("callbox:audited")  # or the next audit is AUDIT_SECONDS away
 
     async def _damage_entry(self) -> None:
         worker = family(self._pid("worker-1"))

@@ -11,9 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tests.faults.faults import Fault, Faults, mount, unmount
+from tests.faults.faults import EVERYTHING, Fault, Faults, mount, unmount
 from tests.faults.system import DEADLINES, System, until
-from tests.faults.traffic import Traffic, judge
+from tests.faults.traffic import Stored, Traffic, judge
 from tests.load.client import Answer, Client
 
 TOGETHER_ROUNDS = 2
@@ -37,7 +37,6 @@ class Measured:
 
     name: str
     began: float
-    ended: float = 0.0
     recovery_seconds: float | None = None
     trouble: str = ""
     answers: list[Answer] = field(default_factory=list)
@@ -168,14 +167,15 @@ async def run(
         await load
         with suppress(TimeoutError):
             await until(lambda: not system.left(), "empty inbox and spools", SETTLE_SECONDS)
-        verdict = judge(traffic, answers, await asyncio.to_thread(system.stored), faults.damaged)
+        stored = await asyncio.to_thread(system.stored)
+        verdict = judge(traffic, answers, stored, faults.damaged)
         if not synced:
             verdict["wrong"].append("what Redis had answered was not on its disk (WAITAOF)")
         verdict["wrong"] += [
             f"{count} left in {where}" for where, count in (await asyncio.to_thread(system.left)).items()
         ]
-        verdict["wrong"] += await asyncio.to_thread(_ledger, system)
-        return _report(seed, rate, measured, answers, system, verdict)
+        verdict["wrong"] += _ledger(await asyncio.to_thread(system.status), stored)
+        return _report(seed, rate, measured, answers, stored, verdict)
     finally:
         await system.stop()
         if mounted:
@@ -197,7 +197,6 @@ async def _measure(
         async with asyncio.TaskGroup() as tasks:
             for fault in faults:
                 tasks.create_task(one(fault))
-        it.ended = time.monotonic()
         it.recovery_seconds = await system.recovered(RECOVERY_SECONDS)
     except* Exception as group:
         it.trouble = "; ".join(str(error) or type(error).__name__ for error in group.exceptions)
@@ -211,15 +210,14 @@ def _apart(faults: list[Fault], dice: random.Random) -> list[Fault]:
     """Some faults that do not undo each other's work: of each target at most one."""
     chosen: dict[str, Fault] = {}
     for fault in dice.sample(faults, len(faults)):
-        if fault.hurts != "all" and "poison" not in fault.name and "damage" not in fault.name:
+        if fault.hurts != EVERYTHING:
             chosen.setdefault(fault.hurts, fault)
     return list(chosen.values())[:TOGETHER_COUNT]
 
 
-def _ledger(system: System) -> list[str]:
+def _ledger(status: dict[str, Any], stored: Stored) -> list[str]:
     """What the ledger says that the tables do not."""
-    status = system.status()
-    rows = system.stored().callbacks
+    rows = stored.callbacks
     found = [f"the ledger says {name} {status[name]}" for name in ("pending", "spooled", "difference") if status[name]]
     for name, outcome in (("stored", "stored"), ("duplicates", "duplicate"), ("dead_letters", "dead")):
         count = sum(row.outcome == outcome for row in rows)
@@ -231,13 +229,11 @@ def _ledger(system: System) -> list[str]:
 
 
 def _report(
-    seed: int, rate: float, faults: list[Measured], answers: list[Answer], system: System, verdict: dict[str, Any]
+    seed: int, rate: float, faults: list[Measured], answers: list[Answer], stored: Stored, verdict: dict[str, Any]
 ) -> Report:
     accepted = sum(200 <= it.status < 300 for it in answers)
     odd: dict[int, int] = {}
     for it in answers:
         if not 200 <= it.status < 300 and it.status not in (0, 503):
             odd[it.status] = odd.get(it.status, 0) + 1
-    with suppress(Exception):
-        rows = len(system.stored().callbacks)
-    return Report(seed, rate, faults, len(answers), accepted, rows, verdict, odd)
+    return Report(seed, rate, faults, len(answers), accepted, len(stored.callbacks), verdict, odd)

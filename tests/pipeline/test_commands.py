@@ -34,6 +34,8 @@ def test_status_adds_up(system: Running) -> None:
 def test_a_source_that_is_not_held_cannot_be_resumed(system: Running) -> None:
     done = system.command("resume", "open", code=1)
     assert done.stderr == "callbox: open is not held: see `callbox status`\n"
+    with inbox.connect(redis.Redis, system.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
+        assert inbox.Holds(client).read().waived == {}, "or the next fault would not be held"
 
 
 def test_status_names_a_difference_and_what_is_held(start: Start) -> None:

@@ -72,9 +72,8 @@ def test_a_held_source_stops_nobody_else(client: redis.Redis, store: Store, put:
     drain(client, store).run()
     broken()
     waiting = client.xlen(inbox.INBOX)
-    for id, fields in client.xrange(inbox.INBOX):
+    for _, fields in client.xrange(inbox.INBOX):
         client.xadd(inbox.INBOX, {"s": "other", "c": fields[b"c"].replace(b"\xa5fleet", b"\xa5other")}, id="*")
-        assert id
     sources = {**SOURCES, "other": Source("other", "emnify", unsigned=True)}
     its = drain(client, store)
     its._sources = sources
@@ -105,7 +104,7 @@ def test_a_release_that_no_longer_understands_a_source_holds_it(
     assert counts["held"] >= MANY - breaker.LEAST
     assert list(held(client)) == ["fleet"]
     inbox.Holds(client).waive("fleet", "two")
-    assert breaker.resume(inbox.Claimer(client, "resume"), "fleet")
+    breaker.resume(inbox.Claimer(client, "resume"), "fleet")
     drain(client, store, release="two", settings={"reclaim_seconds": 0.001}).run()
     assert held(client) == {}
     assert len(rows("SELECT FROM dead_letters")) == MANY
@@ -160,3 +159,20 @@ def test_more_than_its_share_of_the_inbox_is_not_held(
     counts = drain(client, store, settings={"inbox_limit": 10 * MANY}).run()
     assert counts["held"] < 2 * MANY
     assert counts["held"] + counts["dead"] == 3 * MANY
+
+
+def test_a_configuration_without_any_of_several_sources_holds_every_one(
+    client: redis.Redis, store: Store, put: Any
+) -> None:
+    """None of them alone brought most of all callbacks."""
+    put(MANY)
+    waiting = client.xrange(inbox.INBOX)
+    for other in ("other", "third"):
+        for _, fields in waiting:
+            client.xadd(inbox.INBOX, {"s": other, "c": fields[b"c"].replace(b"\xa5fleet", b"\xa5" + other.encode())})
+    for source in ("fleet", "other", "third"):
+        client.hset(inbox.LEDGER, f"{source}:appended", MANY)
+    its = drain(client, store, settings={"batch_count": 3 * MANY})
+    its._sources = {}
+    assert its.run() == {"claimed": 3 * MANY, "held": 3 * MANY}
+    assert set(held(client)) == {"fleet", "other", "third"}

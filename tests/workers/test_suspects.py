@@ -126,7 +126,7 @@ def test_what_overtaxes_postgresql_is_blamed_and_the_others_are_not(
 ) -> None:
     put(4)
     put(1, DEADLY)
-    while client.xlen(inbox.INBOX):
+    for _ in range(20):  # more than enough
         drain(client, Overtaxed(store), settings=AT_ONCE).run()
     (letter,) = rows("SELECT detail FROM dead_letters")
     assert letter["detail"].startswith(f"{SUSPECT + ALONE} workers")

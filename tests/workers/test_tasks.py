@@ -25,7 +25,7 @@ class Killed(BaseException):
 
 
 def drain(client: redis.Redis, store: Any, consumer: str = "one", **given: Any) -> Drain:
-    settings = Settings(batch_count=10, linger_seconds=0.01, **given.pop("settings", {}))
+    settings = Settings(**{"batch_count": 10, "linger_seconds": 0.01, **given.pop("settings", {})})
     return Drain(
         inbox.Claimer(client, consumer),
         store,
@@ -199,3 +199,10 @@ def test_a_cut_connection_in_the_middle_is_taken_up_again(
     put(1)
     assert drain(client, store).run() == {"claimed": 1, "stored": 1}
     assert len(rows("SELECT FROM callbacks")) == 2
+
+
+def test_everything_that_was_handed_back_is_taken_in_one_drain(client: redis.Redis, store: Store, put: Any) -> None:
+    put(35)
+    gone = inbox.Claimer(client, "gone")
+    gone.hand_back(gone.claim(35, 0.01))
+    assert drain(client, store).run() == {"claimed": 35, "stored": 35}

@@ -1,0 +1,74 @@
+"""Whether a worker counts as stalled, and what a worker does that starts on a full Redis: as processes of their own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from shared import inbox
+from shared.config import Settings
+from tests.workers.conftest import Rows
+from workers import health
+
+OLD_SECONDS = 100
+SETTINGS = Settings(stall_seconds=20, statement_seconds=1)
+
+
+def ask(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    its = {name: value for name, value in os.environ.items() if not name.startswith("CALLBOX_")}
+    return subprocess.run([sys.executable, *words], env=its | environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture
+def waiting(client: redis.Redis) -> Iterator[None]:
+    """One callback waits, for long, and a worker of this host asked for something just before."""
+    seconds: Any = client.time()[0]
+    client.xgroup_create(inbox.INBOX, inbox.GROUP, id="0", mkstream=True)
+    inbox.Claimer(client, f"{health.consumer_prefix(1)}2").claim(1, 0.01)
+    client.xadd(inbox.INBOX, {"s": "fleet", "c": b""}, id=f"{(seconds - OLD_SECONDS) * 1000}-0")
+    yield
+
+
+def test_a_worker_that_turned_is_not_stalled_and_one_that_did_not_is(client: redis.Redis, waiting: None) -> None:
+    assert health.stalled(client, health.consumer_prefix(1), SETTINGS, OLD_SECONDS) is None
+    assert "no drain turned for 100 s" in str(health.stalled(client, health.consumer_prefix(3), SETTINGS, OLD_SECONDS))
+    assert health.stalled(client, health.consumer_prefix(3), SETTINGS, 1) is None, "it has only just started"
+
+
+def test_nobody_is_stalled_while_nothing_waits(client: redis.Redis) -> None:
+    assert health.stalled(client, "nobody", SETTINGS, OLD_SECONDS) is None
+
+
+def test_the_liveness_check_tells_by_its_exit_code(client: redis.Redis, redis_url: str, waiting: None) -> None:
+    assert ask("-m", "workers.health", CALLBOX_REDIS_URL=redis_url).returncode == 0
+    client.xgroup_delconsumer(inbox.INBOX, inbox.GROUP, f"{health.consumer_prefix(1)}2")
+    if health._up_seconds() > SETTINGS.stall_seconds:
+        done = ask("-m", "workers.health", CALLBOX_REDIS_URL=redis_url)
+        assert (done.returncode, "while callbacks wait" in done.stderr) == (1, True)
+    assert ask("-m", "workers.health", CALLBOX_REDIS_URL="redis://127.0.0.1:1/0").returncode == 0
+
+
+def test_a_worker_that_starts_on_a_full_redis_makes_room_first(
+    client: redis.Redis, redis_url: str, database_url: str, rows: Rows, put: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "callbox.toml").write_text('[sources.fleet]\nprovider = "emnify"\nunsigned = true\n')
+    put(20)
+    client.xgroup_create(inbox.INBOX, inbox.GROUP, id="0")
+    client.config_set("maxmemory", 1)
+    try:
+        done = ask(
+            *("-c", "from workers import app; app._read_configuration()"),
+            CALLBOX_REDIS_URL=redis_url,
+            CALLBOX_DATABASE_URL=database_url,
+            CALLBOX_CONFIG=str(tmp_path / "callbox.toml"),
+        )
+    finally:
+        client.config_set("maxmemory", 0)
+    assert done.returncode == 0, done.stderr
+    assert client.xlen(inbox.INBOX) == 0
+    assert len(rows("SELECT FROM callbacks")) == 20
