@@ -5,6 +5,7 @@ reads of an answer only what is needed: the load must cost little beside what it
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -27,6 +28,7 @@ class Answer(NamedTuple):
     sent_at: float  # of the monotonic clock; in open loop when it was due, so that waiting counts
     seconds: float
     trouble: str = ""
+    waited_seconds: float = 0.0  # of those, until a connection took it
 
 
 class _Work(NamedTuple):
@@ -51,16 +53,19 @@ def encode(request: Request) -> bytes:
 class Client:
     """One ingress, asked over so many connections."""
 
-    def __init__(self, url: str, connections: int = 32, timeout_seconds: float = 30.0) -> None:
+    def __init__(
+        self, url: str, connections: int = 32, timeout_seconds: float = 30.0, patience_seconds: float = math.inf
+    ) -> None:
         self._address = urlsplit(url)
         self._connections = connections
         self._timeout_seconds = timeout_seconds
+        self._patience_seconds = patience_seconds
 
     async def run(self, requests: Iterable[bytes], per_second: float | None, note: Note) -> None:
         """Sends them all, each once: as fast as the answers come, or on a fixed schedule whatever the answers do. A
-        request that is due while every connection is busy waits for one. A request whose connection is not there yet
-        waits for it, up to the timeout."""
-        run = _Run(requests, per_second is not None, note, self._timeout_seconds)
+        request that is due while every connection is busy waits for one, and is not sent when that takes longer than
+        the patience. A request whose connection is not there yet waits for it, up to the timeout."""
+        run = _Run(requests, per_second is not None, note, self._timeout_seconds, self._patience_seconds)
         host, port = self._address.hostname or "", self._address.port or 80
         connections = [_Connection(run, host, port) for _ in range(self._connections)]
         try:
@@ -83,7 +88,9 @@ class Client:
 class _Run:
     """The requests of one run: which is next, and what came of each."""
 
-    def __init__(self, requests: Iterable[bytes], is_open: bool, note: Note, timeout_seconds: float) -> None:
+    def __init__(
+        self, requests: Iterable[bytes], is_open: bool, note: Note, timeout_seconds: float, patience_seconds: float
+    ) -> None:
         self._source = enumerate(requests)
         self._is_open = is_open
         self._note = note
@@ -91,6 +98,7 @@ class _Run:
         self._resting: deque[_Connection] = deque()  # connections that wait for work
         self._exhausted = False
         self._unanswered = 0
+        self._patience_seconds = patience_seconds
         self.timeout_seconds = timeout_seconds
         self.over = asyncio.Event()
         self.trouble: Exception | None = None  # of the requests or of `note`, which ends the run
@@ -114,7 +122,7 @@ class _Run:
         """The next request; the connection rests when there is none now."""
         work: _Work | None = None
         if self._is_open:
-            work = self._due.popleft() if self._due else None
+            work = self._next_due()
         elif not self._exhausted:
             work = self._next()
         if work is None:
@@ -124,12 +132,26 @@ class _Run:
             self._unanswered += 1
         return work
 
-    def answered(self, work: _Work, status: int, callback_id: str, trouble: str = "") -> None:
+    def answered(self, work: _Work, taken_at: float, status: int, callback_id: str, trouble: str = "") -> None:
         self._unanswered -= 1
+        seconds = time.monotonic() - work.at
+        self._tell(Answer(work.number, status, callback_id, work.at, seconds, trouble, taken_at - work.at))
+
+    def _tell(self, answer: Answer) -> None:
         try:
-            self._note(Answer(work.number, status, callback_id, work.at, time.monotonic() - work.at, trouble))
+            self._note(answer)
         except Exception as error:
             self._fail(error)
+
+    def _next_due(self) -> _Work | None:
+        now = time.monotonic()
+        while self._due:
+            work = self._due.popleft()
+            late = now - work.at
+            if late <= self._patience_seconds:
+                return work
+            self._tell(Answer(work.number, 0, "", work.at, late, "no connection was free", late))
+        return None
 
     def _next(self) -> _Work | None:
         try:
@@ -215,7 +237,7 @@ class _Connection(asyncio.Protocol):
         if work is None or _field(head, b"connection") == b"close":
             self.drop()
         if work is not None:
-            self._run.answered(work, int(head[9:12]), _field(head, b"x-callbox-id").decode())
+            self._run.answered(work, self._taken_at, int(head[9:12]), _field(head, b"x-callbox-id").decode())
             self.go_on()
 
     def eof_received(self) -> None:
@@ -230,7 +252,7 @@ class _Connection(asyncio.Protocol):
     def _fail(self, trouble: str) -> None:
         work, self._work = self._work, None
         if work is not None:
-            self._run.answered(work, 0, "", trouble)
+            self._run.answered(work, self._taken_at, 0, "", trouble)
             self.go_on()
 
 

@@ -53,10 +53,12 @@ PATIENT = {"CALLBOX_APPEND_SECONDS": "20"}  # a busy machine is no reason to spo
 class Running:
     """One `callbox up`, seen from outside."""
 
-    def __init__(self, folder: Path, *options: str, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *options: str, environment: dict[str, str] | None = None, sources: str = SOURCES
+    ) -> None:
         self.folder = folder
         self.data = folder / "var"
-        (folder / "callbox.toml").write_text(SOURCES)
+        (folder / "callbox.toml").write_text(sources)
         with (folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
                 [CALLBOX, "up", "--port", "0", *options],

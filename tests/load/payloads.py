@@ -1,0 +1,84 @@
+"""What the benchmark sends: signed callbacks, each of a message of its own, two receipts to one inbound message."""
+
+import itertools
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from deploy import play
+from shared.callback import Callback, Request, new_id, pack
+from shared.config import Source
+from shared.events import Event
+from shared.providers import PROVIDERS
+from tests.load.client import encode
+from tests.load.contenders import SECRET
+
+MANY = 200  # small sources
+SOURCES = f"""
+[sources.support]
+provider = "messente"
+secrets = ["{SECRET}"]
+
+[sources.fleet]
+provider = "emnify"
+secrets = ["an-api-secret-of-emnify-long-enough"]
+
+[sources.otp]
+provider = "nxcloud"
+token = "a-token-that-nobody-guesses"
+""" + "".join(f'\n[sources.small-{number}]\nprovider = "messente"\nsecrets = ["{SECRET}"]\n' for number in range(MANY))
+_KINDS: tuple[play.Kind, ...] = ("dr", "dr", "mo")
+
+_dice = random.Random(1)
+_numbers = itertools.count(10**10)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def requests(sources: Sequence[Source], count: int) -> Iterator[tuple[Source, Request]]:
+    """So many, the sources in turn."""
+    for number in range(count):
+        source = sources[number % len(sources)]
+        yield source, play.request(source, _event(_KINDS[number // len(sources) % len(_KINDS)]))
+
+
+def wires(sources: Sequence[Source], count: int) -> list[bytes]:
+    """Requests ready to be sent."""
+    return [encode(request) for _, request in requests(sources, count)]
+
+
+def bodies(source: Source, count: int) -> list[str]:
+    return [request.body.decode() for _, request in requests([source], count)]
+
+
+def groups(sources: Sequence[Source], count: int, size: int) -> Iterator[list[tuple[str, bytes]]]:
+    """Callbacks as the ingress puts them into the inbox, in groups."""
+    its = ((source.name, _packed(source, request)) for source, request in requests(sources, count))
+    while group := list(itertools.islice(its, size)):
+        yield group
+
+
+def _packed(source: Source, request: Request) -> bytes:
+    arrived = now()
+    callback = Callback(
+        id=new_id(arrived),
+        source=source.name,
+        provider=source.provider,
+        received_at=arrived,
+        remote_ip="127.0.0.1",
+        **msgspec.structs.asdict(request),
+    )
+    return pack(callback.kept(PROVIDERS[source.provider].HEADERS))
+
+
+def _event(kind: play.Kind) -> Event:
+    number = str(next(_numbers))
+    return msgspec.structs.replace(play.event(kind, now(), _dice), key=(kind, number), message_id=number)
+
+
+def raw_bytes(groups: Iterable[Sequence[tuple[str, bytes]]]) -> int:
+    return sum(len(packed) for group in groups for _, packed in group)
