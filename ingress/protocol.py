@@ -23,6 +23,7 @@ class Bounded(HttpToolsProtocol):
 
     _head_bytes = 0
     _in_head = True
+    _head_began = False
     _head_deadline: asyncio.TimerHandle | None = None
     _is_last = False
     _after_upgrade: int | None = None  # bytes of the body that are still to come behind an `Upgrade`
@@ -51,14 +52,17 @@ class Bounded(HttpToolsProtocol):
         else:
             if self._in_head and self._head_bytes > HEAD_LIMIT_BYTES:
                 self.send_400_response("The head of the request is too large.")
+            elif self._head_began and self._head_deadline is None:
+                self._await_head()  # hardly ever: a head comes in one piece
 
     def on_message_begin(self) -> None:
-        self._await_head()
+        self._head_began = True
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._stop_waiting()
         self._in_head = False
+        self._head_began = False
         self._head_bytes = 0
         super().on_headers_complete()
         if self._is_last:
@@ -106,7 +110,6 @@ class Bounded(HttpToolsProtocol):
                 super().on_message_complete()
 
     def _await_head(self) -> None:
-        self._stop_waiting()
         self._head_deadline = self.loop.call_later(HEAD_SECONDS, self._give_up)
 
     def _stop_waiting(self) -> None:

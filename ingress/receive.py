@@ -5,6 +5,7 @@ A raw ASGI endpoint: Starlette's request and response objects would be made only
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import cache, lru_cache
 from ipaddress import ip_address
 from time import perf_counter
 
@@ -19,6 +20,10 @@ from shared.errors import Rejected, Unavailable
 from shared.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
 from shared.providers import Provider
 from shared.signing import same_token
+
+# Looked up once for each label: prometheus_client does it under a lock.
+_requests, _proofs = cache(REQUESTS.labels), cache(PROOFS.labels)
+_acknowledge_seconds = cache(ACKNOWLEDGE_SECONDS.labels)
 
 log = logs.get(__name__)
 
@@ -49,19 +54,19 @@ class Receiver:
             started = perf_counter()
             await self._commit(callback.kept(provider.HEADERS))
         except http.Gone:
-            REQUESTS.labels(name, "gone").inc()
+            _requests(name, "gone").inc()
         except http.Refusal as refusal:
-            REQUESTS.labels(name, refusal.outcome).inc()
+            _requests(name, refusal.outcome).inc()
             await http.refuse(send, refusal, reply)
         except Exception as error:
             # A fault of ours must not look like one of the provider's (promise P6).
             log.error("request failed", source=name, exc_info=error)
-            REQUESTS.labels(name, "unavailable").inc()
+            _requests(name, "unavailable").inc()
             await http.refuse(send, http.unavailable(self._settings.retry_after_seconds), reply)
         else:
-            ACKNOWLEDGE_SECONDS.labels(name).observe(perf_counter() - started)
-            REQUESTS.labels(name, "accepted").inc()
-            PROOFS.labels(name, proof).inc()
+            _acknowledge_seconds(name).observe(perf_counter() - started)
+            _requests(name, "accepted").inc()
+            _proofs(name, proof).inc()
             await http.acknowledge(send, provider.REPLY, str(callback.id))
 
     async def _receive(
@@ -75,7 +80,7 @@ class Receiver:
             raise http.wrong_method(provider.METHODS)
         headers = http.headers_of(scope)
         body = await http.read_body(receive, headers, self._settings.body_limit_bytes, self._settings.body_seconds)
-        now = self._now()
+        now, client = self._now(), scope.get("client")
         callback = Callback(
             id=new_id(now),
             source=source.name,
@@ -86,7 +91,7 @@ class Receiver:
             query=query,
             headers=headers,
             body=body,
-            remote_ip=_remote_ip(scope),
+            remote_ip=_address(client[0]) if client else None,
         )
         try:
             _check_ip(source, callback.remote_ip)
@@ -120,12 +125,11 @@ def _check_ip(source: Source, remote_ip: str | None) -> None:
         raise Rejected("address_not_allowed")
 
 
-def _remote_ip(scope: Scope) -> str | None:
+@lru_cache(maxsize=1024)  # a provider calls from a few
+def _address(told: str) -> str | None:
     """The caller's address as the server tells it, without a zone; None where it is none (a Unix socket)."""
-    client = scope.get("client")
     try:
-        address = ip_address(client[0].partition("%")[0]) if client else None
+        address = ip_address(told.partition("%")[0])
     except ValueError:
         return None
-    mapped = getattr(address, "ipv4_mapped", None)
-    return str(mapped or address) if address else None
+    return str(getattr(address, "ipv4_mapped", None) or address)

@@ -45,8 +45,10 @@ def configure(level: str) -> None:
             other.handlers.clear()
             other.propagate = True
     for name in _NEVER:
-        logging.getLogger(name).handlers = [logging.NullHandler()]
+        # Disabled, and without any handler: uvicorn then does not even make the lines.
+        logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = False
+        logging.getLogger(name).disabled = True
     for name in _RARELY:
         logging.getLogger(name).setLevel(logging.WARNING)
     root = logging.getLogger()
