@@ -278,6 +278,7 @@ class Bench:
                 signal_all(worker, SIGCONT)
                 tenths, resident = self._watch_backlog(system, count)
             self._say(f"  drained in {time.monotonic() - began:.0f} s")
+            self._found.figures["backlog"] = count
             if number == 0:
                 self._figure("backlog: slowest tenth to median", min(tenths) / statistics.median(tenths))
                 self._figure("backlog: last tenth to first", tenths[-1] / tenths[0])

@@ -1,0 +1,43 @@
+"""`make bench`: every contender in turn, on embedded servers. Writes docs/benchmarks.md and docs/benchmarks.svg."""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.load.bench import FULL, TINY, Bench, Found, Sizes
+from tests.load.report import document, picture, targets
+from tests.load.rig import Rig
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def measure(folder: Path, sizes: Sizes) -> Found:
+    with Rig(folder) as rig:
+        return Bench(rig, sizes, lambda line: print(line, flush=True)).run()
+
+
+def write(found: Found, sizes: Sizes, docs: Path) -> None:
+    (docs / "benchmarks.md").write_text(document(found, sizes))
+    (docs / "benchmarks.svg").write_text(picture(found))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--tiny", action="store_true", help="only to see that it runs; the figures mean nothing")
+    parser.add_argument("--keep", action="store_true", help="do not write into docs/")
+    given = parser.parse_args()
+    sizes = TINY if given.tiny else FULL
+    with tempfile.TemporaryDirectory(prefix="callbox-bench-") as folder:
+        found = measure(Path(folder), sizes)
+    missed = [it for it in targets(found) if not it.met]
+    for it in targets(found):
+        print(it.row())
+    if not given.keep:
+        write(found, sizes, DOCS)
+        print("wrote docs/benchmarks.md and docs/benchmarks.svg")
+    sys.exit(f"{len(missed)} targets are missed" if missed else 0)
+
+
+if __name__ == "__main__":
+    main()
