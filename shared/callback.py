@@ -5,7 +5,7 @@ version that an ingress of the release before may have written.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote_plus
@@ -17,6 +17,7 @@ from shared.errors import Malformed
 
 FORMAT = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 _MICROSECOND = timedelta(microseconds=1)
 
 # What any parser may want to see again. A provider adds the headers its own `parse` needs; no other header is
@@ -44,22 +45,30 @@ class Callback(Request, frozen=True, kw_only=True):
     received_at: datetime
     remote_ip: str | None = None
 
-    def kept(self, headers: Iterable[str]) -> "Callback":
+    def kept(self, headers: Container[str]) -> "Callback":
         """This callback as it may be stored: of its headers only the common and the given ones, no path and no
         `token` parameter (either may hold the source's token), no NUL, which PostgreSQL's text cannot take."""
-        keep = COMMON_HEADERS.union(headers)
-        return msgspec.structs.replace(
-            self,
-            path="",
-            query=_without_token(self.query).replace("\0", ""),
-            headers={name: self.headers[name].replace("\0", "") for name in sorted(keep & self.headers.keys())},
+        return Callback(
+            id=self.id,
+            source=self.source,
+            provider=self.provider,
+            received_at=self.received_at,
+            remote_ip=self.remote_ip,
+            method=self.method,
+            query=_without_token(self.query).replace("\0", "") if self.query else "",
+            headers={
+                name: value.replace("\0", "")
+                for name, value in self.headers.items()
+                if name in COMMON_HEADERS or name in headers
+            },
+            body=self.body,
         )
 
 
 def new_id(now: datetime, random: bytes | None = None) -> UUID:
     """A UUIDv7 (RFC 9562, 5.7): 48 bits of Unix milliseconds, then 74 random bits, so that ids sort by time."""
     tail = int.from_bytes(random if random is not None else os.urandom(10))
-    milliseconds = (now - _EPOCH) // timedelta(milliseconds=1)
+    milliseconds = (now - _EPOCH) // _MILLISECOND
     return UUID(int=milliseconds << 80 | 7 << 76 | (tail >> 66 & 0xFFF) << 64 | 0b10 << 62 | tail & (1 << 62) - 1)
 
 

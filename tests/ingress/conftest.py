@@ -179,5 +179,5 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 @asynccontextmanager
 async def running(app: Any) -> AsyncIterator[Any]:
     """The application between its start and its stop, as a server does it."""
-    async with app.router.lifespan_context(app):
+    async with app.lifespan_context(app):
         yield app
