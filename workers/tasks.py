@@ -27,6 +27,8 @@ CONFLICT = "conflict"  # the oddity of a callback that repeats the key of an eve
 PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)  # while PostgreSQL is away; the last one repeats
 SUSPECT = 2  # an entry that vanished with so many workers is tried alone from then on
 ALONE = 3  # times; then it is a dead letter
+FEW = 20  # fewer than a batch's twentieth: it pays to let some more arrive
+GATHER_SECONDS = 0.02
 AUDIT_SECONDS = 15  # between two looks for entries that nobody would ever take
 
 log = logs.get(__name__)
@@ -75,6 +77,8 @@ class Drain:
                     self._claimer.ring(self._now())  # a standing backlog: other children may join
                 counts["claimed"] += len(entries)
                 stored = self._take(entries, counts, ends)
+                if len(entries) * FEW < self._settings.batch_count:
+                    self._sleep(GATHER_SECONDS)
                 if not stored or self._stopping() or time.monotonic() >= ends:
                     self._claimer.ring(self._now())
                     break
