@@ -298,6 +298,9 @@ class Bench:
                 resident.append(resident_bytes(system.children) / 1e6)
                 last_at, last_left = now, left
             time.sleep(POLL_SECONDS)
+        if not rates:  # all was gone at once
+            rates.append(count / (time.monotonic() - last_at))
+            resident.append(resident_bytes(system.children) / 1e6)
         return rates, resident
 
     def _overload(self) -> None:

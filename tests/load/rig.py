@@ -71,7 +71,6 @@ class Callbox:
             environment={
                 "CALLBOX_REDIS_URL": redis_url,
                 "CALLBOX_DATABASE_URL": database_url,
-                "CALLBOX_APPEND_SECONDS": "0.25",  # the default
                 "CALLBOX_STALL_SECONDS": "3600",  # whoever sleeps here is not stalled
             },
             sources=payloads.SOURCES,
