@@ -90,8 +90,8 @@ class Up:
         that hangs holds up nobody."""
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # uvicorn takes any inherited socket for a Unix one, and leaves the delay of small packets on: an answer with
-            # a body would come 40 ms late.
+            # uvicorn takes any inherited socket for a Unix one, and leaves the delay of small packets on: an answer
+            # with a body would come 40 ms late.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             try:
                 listener.bind(("127.0.0.1", self._plan.port))
