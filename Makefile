@@ -21,7 +21,7 @@ test: .venv/ready ## run the tests, on real embedded servers
 faults: .venv/ready ## break everything under load and count what arrived (ARGS="--seed 1"); writes docs/faults.md
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-bench: .venv/ready ## measure it beside what people would use instead (ten minutes); writes docs/benchmarks.md
+bench: .venv/ready ## measure it beside what people would use instead; writes docs/benchmarks.md
 	@$(BIN)/python -m tests.load $(ARGS)
 
 lint: .venv/ready ## ruff and mypy

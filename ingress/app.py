@@ -55,7 +55,6 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Router) -> AsyncIterator[None]:
         log.info("ingress started", sources=sorted(configuration.sources))
-        _look_less_for_garbage()
         mover = asyncio.create_task(durable.run())
         yield
         mover.cancel()
@@ -102,4 +101,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     configuration = config.or_exit(lambda: config.load(None, os.environ, PROVIDERS))
     logs.configure(configuration.settings.log_level)
-    return create_app(configuration)
+    application = create_app(configuration)
+    _look_less_for_garbage()
+    return application

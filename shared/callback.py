@@ -48,20 +48,12 @@ class Callback(Request, frozen=True, kw_only=True):
     def kept(self, headers: Container[str]) -> "Callback":
         """This callback as it may be stored: of its headers only the common and the given ones, no path and no
         `token` parameter (either may hold the source's token), no NUL, which PostgreSQL's text cannot take."""
-        return Callback(
-            id=self.id,
-            source=self.source,
-            provider=self.provider,
-            received_at=self.received_at,
-            remote_ip=self.remote_ip,
-            method=self.method,
-            query=_without_token(self.query).replace("\0", "") if self.query else "",
-            headers={
-                name: value.replace("\0", "")
-                for name, value in self.headers.items()
-                if name in COMMON_HEADERS or name in headers
-            },
-            body=self.body,
+        kept = {name: it for name, it in self.headers.items() if name in COMMON_HEADERS or name in headers}
+        return msgspec.structs.replace(
+            self,
+            path="",
+            query=_without_token(self.query).replace("\0", ""),
+            headers={name: value.replace("\0", "") for name, value in kept.items()},
         )
 
 

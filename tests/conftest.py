@@ -28,15 +28,18 @@ class Servers(NamedTuple):
     postgres: servers.Postgres
 
 
-def wait_until(true: Callable[[], object], what: str, seconds: float = STARTING_SECONDS) -> None:
+def wait_until(
+    true: Callable[[], object], what: str, seconds: float = STARTING_SECONDS, poll_seconds: float = 0.02
+) -> None:
     """Waits for it. Fails, and says for what, after so many seconds."""
     ends = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < ends, f"{what}: not within {seconds} s"
-        time.sleep(0.02)
+        time.sleep(poll_seconds)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a Redis or a PostgreSQL answers there."""
     try:
         if url.startswith("redis"):
             with redis.Redis.from_url(url) as client:
@@ -59,7 +62,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         ]
     try:
         for server in its:
-            wait_until(lambda url=server.url: _answers(url), server.url)
+            wait_until(lambda url=server.url: answers(url), server.url)
         with psycopg.connect(its.postgres.url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE template")
         schema.migrate(_database(its.postgres.url, "template"))

@@ -27,7 +27,7 @@ CONFLICT = "conflict"  # the oddity of a callback that repeats the key of an eve
 PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)  # while PostgreSQL is away; the last one repeats
 SUSPECT = 2  # an entry that vanished with so many workers is tried alone from then on
 ALONE = 3  # times; then it is a dead letter
-FEW = 20  # fewer than a batch's twentieth: it pays to let some more arrive
+FEW_SHARE = 0.05  # of a batch: with fewer it pays to let some more arrive before the next transaction
 GATHER_SECONDS = 0.02
 AUDIT_SECONDS = 15  # between two looks for entries that nobody would ever take
 
@@ -77,11 +77,11 @@ class Drain:
                     self._claimer.ring(self._now())  # a standing backlog: other children may join
                 counts["claimed"] += len(entries)
                 stored = self._take(entries, counts, ends)
-                if len(entries) * FEW < self._settings.batch_count:
-                    self._sleep(GATHER_SECONDS)
                 if not stored or self._stopping() or time.monotonic() >= ends:
                     self._claimer.ring(self._now())
                     break
+                if len(entries) < self._settings.batch_count * FEW_SHARE:
+                    self._sleep(GATHER_SECONDS)
         except RedisError as error:
             raise Unavailable(f"Redis is away ({type(error).__name__})") from None
         if counts["claimed"]:

@@ -47,7 +47,7 @@ TINY = Sizes(1, 200, 200, 200, 20, 1_000, 1, 1, 1, 1)
 
 @dataclass
 class Found:
-    """`rates` are callbacks a second by name, one for each round; `figures` what was measured once."""
+    """`rates` are callbacks a second by name, one for each round; `figures` what was measured once, or last."""
 
     rates: "defaultdict[str, list[float]]" = field(default_factory=lambda: defaultdict(list))
     figures: dict[str, float] = field(default_factory=dict)
@@ -143,11 +143,8 @@ class Bench:
                 contenders.record.delay(body)
             began = time.monotonic()
             signal_all(worker, SIGCONT)
-            while rig.usual_pending():
-                time.sleep(POLL_SECONDS)
+            rig.wait_usual(before + len(its))
             took = time.monotonic() - began
-            while rig.usual_count() != before + len(its):
-                time.sleep(POLL_SECONDS)
             rig.forget_usual()
         return len(its) / took
 
@@ -199,8 +196,7 @@ class Bench:
             before = rig.usual_count()
             began = time.monotonic()
             _send(rig.urls["usual"], payloads.wires(self._plain, self._sizes.usual))
-            while rig.usual_pending() or rig.usual_count() < before + self._sizes.usual:
-                time.sleep(POLL_SECONDS)
+            rig.wait_usual(before + self._sizes.usual)
             self._note("whole: usual", self._sizes.usual / (time.monotonic() - began))
             rig.forget_usual()
         for name, system in (("callbox", rig.one), ("callbox, two and two", rig.two)):
@@ -267,10 +263,10 @@ class Bench:
         system, count = self._rig.grown, self._sizes.backlog
         for number in range(self._sizes.backlogs):
             self._say(f"a backlog of {count:,} ({number + 1} of {self._sizes.backlogs})")
-            before = int(system.client.info("memory")["used_memory"])  # type: ignore[index]
+            before = int(system.client.info("memory")["used_memory"])
             with self._filled(system, self._plain, count) as worker:
                 if number == 0:
-                    used = int(system.client.info("memory")["used_memory"]) - before  # type: ignore[index]
+                    used = int(system.client.info("memory")["used_memory"]) - before
                     self._figure("Redis bytes a pending callback", used / count)
                     sample = payloads.raw_bytes(payloads.groups(self._plain, GROUP, GROUP)) / GROUP
                     self._figure("raw bytes a callback", sample)

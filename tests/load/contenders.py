@@ -18,7 +18,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-SECRET = "shared-secret-of-a-number"
 TABLE = """
 CREATE TABLE usual (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, received_at timestamptz NOT NULL DEFAULT now(),
@@ -43,7 +42,7 @@ async def _usual(request: Request) -> Response:
 
 
 def _is_signed(request: Request, body: bytes) -> bool:
-    expected = hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
+    expected = hmac.new(os.environ["BENCH_SECRET"].encode(), body, hashlib.sha256).hexdigest()
     return hmac.compare_digest(expected, request.headers.get("x-messente-signature", ""))
 
 

@@ -13,22 +13,13 @@ from shared.config import Source
 from shared.events import Event
 from shared.providers import PROVIDERS
 from tests.load.client import encode
-from tests.load.contenders import SECRET
+from tests.pipeline import conftest
 
 MANY = 200  # small sources
-SOURCES = f"""
-[sources.support]
-provider = "messente"
-secrets = ["{SECRET}"]
-
-[sources.fleet]
-provider = "emnify"
-secrets = ["an-api-secret-of-emnify-long-enough"]
-
-[sources.otp]
-provider = "nxcloud"
-token = "a-token-that-nobody-guesses"
-""" + "".join(f'\n[sources.small-{number}]\nprovider = "messente"\nsecrets = ["{SECRET}"]\n' for number in range(MANY))
+SOURCES = conftest.SOURCES + "".join(
+    f'\n[sources.small-{number}]\nprovider = "messente"\nsecrets = ["shared-secret-of-a-small-number"]\n'
+    for number in range(MANY)
+)
 _KINDS: tuple[play.Kind, ...] = ("dr", "dr", "mo")
 
 _dice = random.Random(1)

@@ -10,7 +10,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,7 +24,7 @@ from deploy import servers
 from deploy.supervise import die_with_parent
 from shared import inbox
 from shared.inbox.keys import INBOX
-from tests.conftest import wait_until
+from tests.conftest import answers, wait_until
 from tests.faults.system import Server
 from tests.load import contenders, payloads
 from tests.pipeline.conftest import Running, clean_environment, family
@@ -95,11 +94,10 @@ class Callbox:
         return family(self.up.process.pid)
 
     def pending(self) -> int:
-        return int(self.client.xlen(INBOX))  # type: ignore[arg-type]
+        return int(self.client.xlen(INBOX))
 
     def wait_drained(self) -> None:
-        while self.pending():
-            time.sleep(POLL_SECONDS)
+        wait(lambda: not self.pending(), "an empty inbox")
 
     def fill(self, groups: Iterable[list[tuple[str, bytes]]]) -> int:
         """Puts callbacks into the inbox as an ingress does; how many."""
@@ -158,7 +156,7 @@ class Rig:
         for server in (self.redis, self.postgres):
             server.start()
             self._stops.append(server.stop)
-        wait_until(lambda: _answers(self.postgres.server.url), "PostgreSQL")
+        wait_until(lambda: answers(self.postgres.server.url), "PostgreSQL")
         with psycopg.connect(self.postgres.server.url, autocommit=True) as connection:
             # When a row was committed is told by PostgreSQL itself.
             connection.execute("ALTER SYSTEM SET track_commit_timestamp = on")
@@ -166,7 +164,7 @@ class Rig:
                 connection.execute(f"CREATE DATABASE {name}".encode())
         self.postgres.stop()
         self.postgres.start()
-        wait_until(lambda: _answers(self.postgres.server.url), "PostgreSQL")
+        wait_until(lambda: answers(self.postgres.server.url), "PostgreSQL")
         self.one = self._callbox("one", 0, 1, 1)
         self.two = self._callbox("two", 1, 2, 2)
         self.grown = self._callbox("grown", 2, 0, 1)
@@ -181,9 +179,13 @@ class Rig:
         self._usual_redis_url, self._usual_database_url = self._redis(3), self._database("usual")
         with psycopg.connect(self._usual_database_url) as connection:
             connection.execute(contenders.TABLE.encode())
-        os.environ["BENCH_REDIS_URL"] = self._usual_redis_url
         contenders.celery.conf.broker_url = self._usual_redis_url
-        environment = {"BENCH_REDIS_URL": self._usual_redis_url, "BENCH_DATABASE_URL": self._usual_database_url}
+        self._stops.append(contenders.celery.close)
+        environment = {
+            "BENCH_REDIS_URL": self._usual_redis_url,
+            "BENCH_DATABASE_URL": self._usual_database_url,
+            "BENCH_SECRET": self.one.sources["support"].secrets[0],
+        }
         self._contenders: dict[str, Contender] = {}
         self.urls: dict[str, str] = {}
         for name in ("echo", "floor", "usual"):
@@ -225,8 +227,12 @@ class Rig:
     def contender(self, name: str) -> set[int]:
         return family(self._contenders[name].process.pid)
 
-    def usual_pending(self) -> int:
-        return int(self._usual.llen("celery")) + int(self._usual.hlen("unacked"))  # type: ignore[arg-type]
+    def wait_usual(self, count: int) -> None:
+        """Until nothing waits for the usual worker and so many rows stand."""
+        wait(lambda: not self._usual_pending() and self.usual_count() == count, f"{count} rows of the usual worker")
+
+    def _usual_pending(self) -> int:
+        return int(self._usual.llen("celery")) + int(self._usual.hlen("unacked"))
 
     def usual_count(self) -> int:
         return _count(self._usual_database_url, "usual")
@@ -243,6 +249,11 @@ class Rig:
         return self.postgres.server.url.rpartition("/")[0] + f"/{name}"
 
 
+def wait(true: Callable[[], object], what: str) -> None:
+    """Waits for it, and looks often: what is waited for is being measured."""
+    wait_until(true, what, DRAIN_SECONDS, POLL_SECONDS)
+
+
 def signal_all(pids: Iterable[int], number: int) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
@@ -257,12 +268,6 @@ def resident_bytes(pids: Iterable[int]) -> int:
 def cpu_seconds(pids: Iterable[int]) -> float:
     """Of all of them, since they began."""
     return sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids)
-
-
-def _answers(url: str) -> bool:
-    with suppress(psycopg.OperationalError), psycopg.connect(url):
-        return True
-    return False
 
 
 def _listens(port: int) -> bool:

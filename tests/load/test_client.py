@@ -1,6 +1,7 @@
 """The load client against a small server: what it notes, and that it sends nothing twice."""
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -15,7 +16,12 @@ DEADLINE_SECONDS = 20.0
 
 
 def serve(
-    answering: Answering, paths: list[str], connections: int = 2, per_second: float | None = None, timeout: float = 10.0
+    answering: Answering,
+    paths: list[str],
+    connections: int = 2,
+    per_second: float | None = None,
+    timeout: float = 10.0,
+    patience: float = math.inf,
 ) -> tuple[list[Answer], list[bytes]]:
     """The answers noted for these paths, in their order, and what the server read."""
     read: list[bytes] = []
@@ -38,7 +44,7 @@ def serve(
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         requests = (encode(Request(method="POST", path=path, body=b"abc")) for path in paths)
         async with asyncio.timeout(DEADLINE_SECONDS):
-            await Client(url, connections, timeout).run(requests, per_second, noted.append)
+            await Client(url, connections, timeout, patience).run(requests, per_second, noted.append)
         server.close()
 
     uvloop.run(run())
@@ -121,6 +127,18 @@ def test_an_open_loop_keeps_its_schedule_and_counts_the_waiting() -> None:
     assert due == sorted(due)
     assert 0.08 < due[-1] < 0.45, "on schedule, though the server answers 20 a second"
     assert sum(due[-1:]) + answers[-1].seconds >= 0.5, "waiting for a connection is part of it"
+
+
+def test_a_request_is_not_sent_after_the_patience_for_a_free_connection() -> None:
+    async def slowly(path: bytes, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.5)
+        await accept(path, writer)
+
+    answers, read = serve(slowly, ["/a", "/b", "/c"], connections=1, per_second=100, patience=0.1)
+    assert read == [b"/a"]
+    assert [(it.status, it.trouble) for it in answers[1:]] == [(0, "no connection was free")] * 2
+    assert all(it.waited_seconds > 0.1 for it in answers[1:])
+    assert answers[0].waited_seconds < answers[0].seconds
 
 
 @pytest.mark.parametrize("per_second", [None, 100.0])

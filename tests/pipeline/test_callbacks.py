@@ -3,16 +3,19 @@
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from statistics import median
 from typing import Any
 from uuid import UUID
 
 import msgspec
 import pytest
 import redis
+import uvloop
 
 from deploy import play
 from shared.providers import PROVIDERS
 from tests.conftest import wait_until
+from tests.load.client import Answer, Client, encode
 from tests.pipeline.conftest import Running, flower_tasks, http
 
 KINDS: list[tuple[str, play.Kind]] = [
@@ -52,6 +55,17 @@ def test_a_callback_sent_twice_is_one_event_and_a_duplicate(system: Running, sou
     first, second = system.send(request, request)
     assert first != second
     assert {row(system, first)["outcome"], row(system, second)["outcome"]} == {"stored", "duplicate"}
+
+
+def test_an_answer_with_a_body_is_as_quick_as_one_without(system: Running) -> None:
+    """On an open connection, where the second packet of an answer may be held back until the first is confirmed."""
+    sources = ("otp", "support") * 60
+    wires = [encode(system.request(source, "dr")) for source in sources]
+    answers: list[Answer] = []
+    uvloop.run(Client(system.url, connections=1).run(wires, None, answers.append))
+    assert {it.status for it in answers} == {200}
+    otp, support = (median(it.seconds for it in answers if sources[it.number] == name) for name in sources[:2])
+    assert otp < 4 * support
 
 
 def test_nxcloud_gets_its_words(system: Running) -> None:

@@ -188,6 +188,7 @@ def test_the_access_log_of_uvicorn_is_silent_whatever_it_was_set_to(lines: Lines
     logs.configure(level)
     access.info('%s - "%s" %d', "192.0.2.1", "GET /callbacks/otp/s3cret?phone=+49151", 200)
     assert lines() == []
+    assert not access.hasHandlers(), "uvicorn makes a line for each request where there is one"
 
 
 def test_uvicorn_has_no_handler_of_its_own_beside_ours(lines: Lines) -> None:

@@ -15,7 +15,7 @@ from shared.errors import Unavailable
 from tests.workers.conftest import Rows
 from workers.parse import Parsed
 from workers.store import Result, Store, Stored
-from workers.tasks import PAUSES_SECONDS, Drain
+from workers.tasks import GATHER_SECONDS, PAUSES_SECONDS, Drain
 
 SOURCES = {"fleet": Source("fleet", "emnify", unsigned=True)}
 
@@ -101,6 +101,37 @@ def test_what_is_odd_is_counted_per_source(client: redis.Redis, store: Store, pu
 
 def test_a_drain_of_nothing_ends_at_once(client: redis.Redis, store: Store) -> None:
     assert drain(client, store).run() == {"claimed": 0}
+
+
+def test_few_callbacks_are_gathered_before_the_next_transaction(client: redis.Redis, store: Store, put: Any) -> None:
+    batches: list[int] = []
+    pauses: list[float] = []
+
+    class Counting(Flaky):
+        def store(self, batch: list[Parsed], may_go_on: Callable[[], bool]) -> list[Stored]:
+            batches.append(len(batch))
+            return super().store(batch, may_go_on)
+
+    def sleep(seconds: float) -> None:
+        if not pauses:
+            put(3)
+        pauses.append(seconds)
+
+    put(1)
+    assert drain(client, Counting(store), sleep=sleep, settings={"batch_count": 50}).run() == {
+        "claimed": 4,
+        "stored": 4,
+    }
+    assert batches == [1, 3]
+    assert pauses == [GATHER_SECONDS], "three are no longer few"
+
+
+def test_a_drain_that_has_to_end_does_not_gather(client: redis.Redis, store: Store, put: Any) -> None:
+    pauses: list[float] = []
+    put(1)
+    its = drain(client, store, sleep=pauses.append, stopping=lambda: True, settings={"batch_count": 50})
+    assert its.run() == {"claimed": 1, "stored": 1}
+    assert pauses == []
 
 
 def test_a_worker_killed_before_commit_loses_nothing(client: redis.Redis, store: Store, rows: Rows, put: Any) -> None:
