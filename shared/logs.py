@@ -15,7 +15,9 @@ import structlog.typing
 
 from shared.errors import Malformed, Rejected, Unavailable
 
-_NEVER = ("uvicorn.access",)  # its lines hold whole URLs: tokens, and the phone numbers of receipts sent by GET
+# The first one's lines hold whole URLs: tokens, and the phone numbers of receipts sent by GET. The second's hold what
+# PostgreSQL said about an error that hid another one: it may cite a row.
+_NEVER = ("uvicorn.access", "psycopg")
 _RARELY = ("celery.worker.strategy", "celery.app.trace", "celery.beat")  # a line for each doorbell; ours says more
 _OURS = (Rejected, Malformed, Unavailable)
 

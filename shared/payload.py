@@ -87,7 +87,7 @@ class Fields:
 
     def names(self) -> set[str]:
         """The names of all fields that are there and not null."""
-        return {name for name in self.values if name in self}
+        return {name for name, value in self.values.items() if value is not None}
 
     def group(self, name: str) -> "Fields":
         """The fields of the object under this name, none if there is no object; the whole stays in `extra`."""
@@ -115,8 +115,9 @@ class Fields:
     def text(self, *names: str) -> str | None:
         """The first of these that is there, of any length, as it was sent."""
         for name in names:
-            if name in self:
-                text = _scalar(self.values[name])
+            value = self.values.get(name)
+            if value is not None:
+                text = _scalar(value)
                 if text is None:
                     self.note(TEXT_UNREADABLE)
                     return None
@@ -214,6 +215,8 @@ class Fields:
 
 def storable(text: str) -> str:
     """The text without NUL and lone surrogates, which PostgreSQL's text and jsonb refuse: U+FFFD instead."""
+    if text.isascii() and "\0" not in text:  # nearly always, and quickly seen
+        return text
     return _UNSTORABLE.sub("\ufffd", text)
 
 
@@ -315,9 +318,9 @@ def _to_decimal(value: object, name: str) -> Decimal | None:
     """The exact number, None if it is none. Raises Malformed if it is out of bounds."""
     if isinstance(value, str):
         text = value.strip()
-        if _NOT_FINITE.fullmatch(text):
-            raise Malformed("number out of range", name)
         if not _NUMBER.fullmatch(text):
+            if _NOT_FINITE.fullmatch(text):
+                raise Malformed("number out of range", name)
             return None
         value = Decimal(text)
     if isinstance(value, bool) or not isinstance(value, int | Decimal):

@@ -23,7 +23,7 @@ from shared.events import InboundMessage
 from shared.inbox import Entry
 from workers import schema
 from workers.parse import WHOLE, Letter, Parsed
-from workers.write import Connection, TooMuch, write
+from workers.write import Connection, TooMuch, nothing, write
 from workers.write import Result as Result
 
 CUT_SHARE = 1.2  # of the longest statement: PostgreSQL said nothing by then, so it is frozen or its host is gone
@@ -78,15 +78,20 @@ class Store:
         self._statement_seconds = statement_seconds
         self._connection: Connection | None = None
 
-    def store(self, batch: Sequence[Parsed], may_go_on: Callable[[], bool] = lambda: True) -> list[Stored]:
+    def store(
+        self,
+        batch: Sequence[Parsed],
+        may_go_on: Callable[[], bool] = lambda: True,
+        meanwhile: Callable[[], None] = nothing,
+    ) -> list[Stored]:
         """Stores the batch; the result of each callback, in order. Those at fault are looked for while one may go on,
-        which is asked before each step.
+        which is asked before each step. `meanwhile` is done while PostgreSQL works.
 
         Raises Unavailable: nothing was stored, or some or all was and the answer was lost; the same batch may be given
         again in either case.
         """
         try:
-            return list(self._store(batch)) if batch else []
+            return list(self._store(batch, meanwhile)) if batch else []
         except (TooMuch, *_DATA_ERRORS) as error:
             refused = refusal(error)
         if len(batch) == 1:
@@ -143,8 +148,8 @@ class Store:
                     continue
         raise Unavailable("too many writers of the same messages at once")
 
-    def _store(self, batch: Sequence[Parsed]) -> list[Result]:
-        return self.run(lambda connection: write(connection, batch))
+    def _store(self, batch: Sequence[Parsed], meanwhile: Callable[[], None] = nothing) -> list[Result]:
+        return self.run(lambda connection: write(connection, batch, meanwhile))
 
     def _once(self, work: Callable[[Connection], T], rollback: bool) -> T:
         connection = self._connected()

@@ -2,6 +2,7 @@
 
 One drain empties the inbox for as long as there is anything in it and its time is not up. Many may run at once, on
 any number of hosts; each entry is claimed by one of them, and what a worker that is gone had claimed is reclaimed.
+While PostgreSQL works on a full batch, the next one is claimed and parsed.
 An entry whose workers vanish again and again is suspect: it is tried alone, while PostgreSQL answers, and in the end
 set aside as a dead letter (promise P5).
 """
@@ -22,6 +23,7 @@ from workers import parse
 from workers.breaker import Breaker, this_release, verdict
 from workers.parse import WHOLE, Letter, Parsed
 from workers.store import Result, Store, Stored
+from workers.write import nothing
 
 CONFLICT = "conflict"  # the oddity of a callback that repeats the key of an event with another content
 PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)  # while PostgreSQL is away; the last one repeats
@@ -59,6 +61,8 @@ class Drain:
         self._reclaimed_at = float("-inf")
         self._audited_at = float("-inf")
         self._suspects: list[Abandoned] = []
+        self._ahead: list[Entry] = []  # claimed while PostgreSQL worked on the batch before
+        self._parsed: dict[str, Parsed] = {}  # those of them that are parsed, by id
 
     def run(self) -> dict[str, int]:
         """Drains until the inbox stays empty or the time is up; counts what it did (shown by Flower).
@@ -72,18 +76,20 @@ class Drain:
             self._audit()
             for source, entries in self._breaker.trials():
                 self._try(source, entries, counts, ends)
-            while entries := self._claim():
+            while entries := self._next():
                 if not counts["claimed"] and len(entries) >= self._settings.batch_count:
                     self._claimer.ring(self._now())  # a standing backlog: other children may join
                 counts["claimed"] += len(entries)
                 stored = self._take(entries, counts, ends)
-                if not stored or self._stopping() or time.monotonic() >= ends:
+                if not stored or self._stopping() or (time.monotonic() >= ends and not self._ahead):
                     self._claimer.ring(self._now())
                     break
                 if len(entries) < self._settings.batch_count * FEW_SHARE:
                     self._sleep(GATHER_SECONDS)
         except RedisError as error:
             raise Unavailable(f"Redis is away ({type(error).__name__})") from None
+        finally:
+            self._drop_ahead()
         if counts["claimed"]:
             log.info("drained", seconds=round(time.monotonic() - started, 3), **counts)
         return dict(counts)
@@ -100,10 +106,38 @@ class Drain:
             if mended := audit(self._claimer.client, AUDIT_SECONDS):
                 log.error("mended", entries=mended, why="they were neither pending nor unread")
 
+    def _next(self) -> list[Entry]:
+        """What was claimed ahead, or is claimed now; empty when the inbox stays empty."""
+        ahead, self._ahead = self._ahead, []
+        return ahead or self._claim()
+
+    def _read_ahead(self, behind: Sequence[Entry], ends: float) -> None:
+        """Claims and parses the next batch while the one before is stored, unless something else comes first.
+
+        Only behind a full batch of new entries: none of them is suspected of ending its worker, which would then be
+        blamed on the next ones too.
+        """
+        limit = self._settings.batch_bytes
+        steady = len(behind) >= self._settings.batch_count and all(entry.deliveries == 1 for entry in behind)
+        other = self._ahead or self._suspects or self._is_reclaim_due() or self._stopping() or time.monotonic() >= ends
+        if steady and not other and _size(behind) <= limit:
+            self._ahead = self._claimer.claim(self._settings.batch_count, 0)
+            if _size(self._ahead) <= limit:
+                self._parsed = {entry.id: self._read(entry) for entry in self._ahead}
+
+    def _drop_ahead(self) -> None:
+        """Hands back what was claimed ahead and is not to be stored now."""
+        ahead, self._ahead, self._parsed = self._ahead, [], {}
+        with suppress(RedisError):
+            self._claimer.hand_back(ahead)
+
+    def _is_reclaim_due(self) -> bool:
+        return time.monotonic() - self._reclaimed_at >= self._settings.reclaim_seconds / 3
+
     def _claim(self) -> list[Entry]:
         """The next entries: those that were handed back or lost, a suspect alone, or new ones."""
         count, idle = self._settings.batch_count, self._settings.reclaim_seconds
-        if time.monotonic() - self._reclaimed_at >= idle / 3:
+        if self._is_reclaim_due():
             self._reclaimed_at = time.monotonic()
             abandoned = self._claimer.abandoned(count, idle)
             # Those that were tried alone least often come first: a bad one must not keep the others waiting.
@@ -136,7 +170,7 @@ class Drain:
             for entry in _without(batch, parsed):
                 counts["held"] += 1
                 del left[entry.id]
-            results = self._store_patiently(parsed, left.values(), ends)
+            results = self._store_patiently(parsed, left.values(), ends, lambda: self._read_ahead(entries, ends))
             if results is None:
                 self._claimer.hand_back(left.values())
                 return False
@@ -158,6 +192,8 @@ class Drain:
             self._claimer.hand_back(rest)
 
     def _read(self, entry: Entry) -> Parsed:
+        if parsed := self._parsed.pop(entry.id, None):
+            return parsed
         if entry.deliveries > SUSPECT + ALONE:
             detail = f"{entry.deliveries - 1} workers took it and none could finish, the last {ALONE} with nothing else"
             log.error("set aside", entry=entry.id, source=entry.source, why=detail)
@@ -189,22 +225,31 @@ class Drain:
             self._claimer.acknowledge(settled)
             counts.update(it.outcome for it in settled)
 
-    def _store_patiently(self, parsed: Sequence[Parsed], claimed: Iterable[Entry], ends: float) -> list[Stored] | None:
+    def _store_patiently(
+        self,
+        parsed: Sequence[Parsed],
+        claimed: Iterable[Entry],
+        ends: float,
+        meanwhile: Callable[[], None] = nothing,
+    ) -> list[Stored] | None:
         """The results of a batch; None when PostgreSQL was away until the drain had to end."""
 
+        def renew() -> None:
+            self._claimer.renew([*claimed, *self._ahead])
+
         def may_go_on() -> bool:
-            self._claimer.renew(claimed)
+            renew()
             return time.monotonic() < ends
 
         for pause in _pauses():
             try:
-                return self._store.store(parsed, may_go_on)
+                return self._store.store(parsed, may_go_on, meanwhile)
             except Unavailable as trouble:
                 log.warning("waiting to store", why=str(trouble), entries=len(parsed), pause_seconds=pause)
             if self._stopping() or time.monotonic() + pause >= ends:
                 return None
             self._sleep(pause)
-            self._claimer.renew(claimed)
+            renew()
         return None
 
 
@@ -228,6 +273,10 @@ def _pauses() -> Iterator[float]:
     yield from PAUSES_SECONDS
     while True:
         yield PAUSES_SECONDS[-1]
+
+
+def _size(entries: Iterable[Entry]) -> int:
+    return sum(len(entry.packed) for entry in entries)
 
 
 def _by_bytes(entries: Sequence[Entry], limit_bytes: int) -> Iterator[list[Entry]]:

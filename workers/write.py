@@ -1,6 +1,7 @@
 """Rows: one statement for a whole batch (sql/store.sql), within the caller's transaction."""
 
-from collections.abc import Mapping, Sequence
+import select
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -30,14 +31,24 @@ class TooMuch(Exception):
     """The batch is too large to be stored at once."""
 
 
-def write(connection: Connection, batch: Sequence[Parsed]) -> list[Result]:
-    """Stores the batch in the caller's transaction. Raises psycopg.Error, or UnicodeError for text that is none."""
+def nothing() -> None:
+    """What is done meanwhile, unless there is something."""
+
+
+def write(connection: Connection, batch: Sequence[Parsed], meanwhile: Callable[[], None] = nothing) -> list[Result]:
+    """Stores the batch in the caller's transaction, and does something else while PostgreSQL works on it. Raises
+    psycopg.Error, UnicodeError for text that is none, and what `meanwhile` raises."""
     parameters = _parameters(batch)
     size = sum(map(len, parameters.values()))
     if size > STATEMENT_CHARS:
         error = f"its rows take {size} characters, of at most {STATEMENT_CHARS}"
         raise TooMuch(error) if len(batch) > 1 else errors.ProgramLimitExceeded(error)
-    rows = connection.execute(_STORE, parameters).fetchall()
+    with connection.pipeline():  # so that the statement is sent, but not waited for
+        cursor = connection.execute(_STORE, parameters)
+        while connection.pgconn.flush():
+            select.select([], [connection.fileno()], [])
+        meanwhile()
+        rows = cursor.fetchall()
     results = [Result(outcome, repeat, conflict) for _, outcome, repeat, conflict, _ in rows]
     raced = [n for n, *_, raced in rows if raced]
     if raced:

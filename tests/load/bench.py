@@ -22,7 +22,7 @@ from tests.load.rig import POLL_SECONDS, SIGCONT, SIGSTOP, Callbox, Rig, cpu_sec
 CONNECTIONS = 64
 CROWD = 1000  # connections of an overload: a provider opens more when answers are late
 PATIENCE_SECONDS = 1.0  # of that provider, for a free one
-GROUP = 500  # callbacks in one append
+GROUP = 500  # callbacks in one append, and in one transaction of COPY, as in one of Callbox's
 COPIED = ("callbacks", "inbound_messages", "delivery_reports", "deliveries")
 
 
@@ -122,7 +122,9 @@ class Bench:
         rig, count = self._rig, self._sizes.drain
         self._note("drain: usual", self._usual_drain())
         self._note("drain: callbox", self._drained(rig.one, self._plain, count))
-        self._note("drain: COPY", self._copied(count))
+        self._note("drain: COPY", self._copied(count, GROUP))
+        self._note("drain: COPY at once", self._copied(count, count))
+        rig.one.forget()
         for name, system, sources in (
             ("three providers", rig.one, self._mixed),
             ("many sources", rig.one, self._small),
@@ -167,8 +169,9 @@ class Bench:
             system.fill(payloads.groups(sources, count, GROUP))
             yield worker
 
-    def _copied(self, count: int) -> float:
-        """The rows that Callbox has just stored, by COPY, into tables without an index."""
+    def _copied(self, count: int, group: int) -> float:
+        """The rows that Callbox has just stored, by COPY, into tables without an index; so many callbacks in each
+        transaction."""
         with self._rig.awake(), psycopg.connect(self._rig.one.database_url, autocommit=True) as connection:
             connection.adapters.register_loader("jsonb", TextLoader)  # no JSON is made or read on the way
             connection.execute("CREATE SCHEMA IF NOT EXISTS bare")
@@ -177,16 +180,17 @@ class Bench:
                 connection.execute(f"DROP TABLE IF EXISTS bare.{table}".encode())
                 connection.execute(f"CREATE TABLE bare.{table} (LIKE {table})".encode())
                 rows[table] = connection.execute(f"SELECT * FROM {table}".encode()).fetchall()
-            share = count / len(rows["callbacks"])  # those that warmed the worker are there too
+            share = len(rows["callbacks"]) / count  # those that warmed the worker are there too
+            groups = round(count * share / group) or 1
             began = time.monotonic()
-            with connection.transaction(), connection.cursor() as cursor:
-                for table, its in rows.items():
-                    with cursor.copy(f"COPY bare.{table} FROM STDIN".encode()) as copy:
-                        for row in its:
-                            copy.write_row(row)
+            for number in range(groups):
+                with connection.transaction(), connection.cursor() as cursor:
+                    for table, its in rows.items():
+                        with cursor.copy(f"COPY bare.{table} FROM STDIN".encode()) as copy:
+                            for row in its[number::groups]:
+                                copy.write_row(row)
             took = time.monotonic() - began
-        self._rig.one.forget()
-        return count / (took * share)
+        return count * share / took
 
     # Everything at once, on the same cores.
 

@@ -191,6 +191,12 @@ def test_the_access_log_of_uvicorn_is_silent_whatever_it_was_set_to(lines: Lines
     assert not access.hasHandlers(), "uvicorn makes a line for each request where there is one"
 
 
+def test_the_driver_of_postgresql_is_silent(lines: Lines) -> None:
+    logs.configure("debug")
+    logging.getLogger("psycopg").warning("error ignored terminating: %s", "Key (recipient)=(+4915112345678)")
+    assert lines() == []
+
+
 def test_uvicorn_has_no_handler_of_its_own_beside_ours(lines: Lines) -> None:
     for name in ("uvicorn", "uvicorn.error"):
         logging.getLogger(name).addHandler(logging.StreamHandler())

@@ -111,9 +111,9 @@ def test_no_outage_however_long_makes_a_dead_letter(
 class Overtaxed(Flaky):
     """PostgreSQL cannot do one of the callbacks, however often it is tried."""
 
-    def store(self, batch: Any, may_go_on: Any) -> list[Stored]:
+    def store(self, batch: Any, *how: Any) -> list[Stored]:
         bad = [DEADLY in it.callback.body and not any(letter.stage == "drain" for letter in it.letters) for it in batch]
-        results = iter(self._store.store([it for it, its in zip(batch, bad, strict=True) if not its], may_go_on))
+        results = iter(self._store.store([it for it, its in zip(batch, bad, strict=True) if not its], *how))
         refused = Refused(Letter(WHOLE, "store", "too much", "too much"), certain=False)
         return [refused if its else next(results) for its in bad]
 

@@ -45,11 +45,11 @@ class Flaky:
         self._trouble = iter(trouble)
         self._after = after
 
-    def store(self, batch: list[Parsed], may_go_on: Callable[[], bool]) -> list[Stored]:
+    def store(self, batch: list[Parsed], *how: Callable[[], Any]) -> list[Stored]:
         trouble = next(self._trouble, None)
         if trouble and not self._after:
             raise trouble
-        results = self._store.store(batch, may_go_on)
+        results = self._store.store(batch, *how)
         if trouble:
             raise trouble
         return results
@@ -108,9 +108,9 @@ def test_few_callbacks_are_gathered_before_the_next_transaction(client: redis.Re
     pauses: list[float] = []
 
     class Counting(Flaky):
-        def store(self, batch: list[Parsed], may_go_on: Callable[[], bool]) -> list[Stored]:
+        def store(self, batch: list[Parsed], *how: Callable[[], Any]) -> list[Stored]:
             batches.append(len(batch))
-            return super().store(batch, may_go_on)
+            return super().store(batch, *how)
 
     def sleep(seconds: float) -> None:
         if not pauses:
@@ -193,9 +193,9 @@ def test_a_batch_is_cut_by_bytes(client: redis.Redis, store: Store, put: Any) ->
     sizes: list[int] = []
 
     class Counting(Flaky):
-        def store(self, batch: list[Parsed], may_go_on: Callable[[], bool]) -> list[Stored]:
+        def store(self, batch: list[Parsed], *how: Callable[[], Any]) -> list[Stored]:
             sizes.append(len(batch))
-            return super().store(batch, may_go_on)
+            return super().store(batch, *how)
 
     assert drain(client, Counting(store), settings={"batch_bytes": 500}).run() == {"claimed": 10, "stored": 10}
     assert sum(sizes) == 10

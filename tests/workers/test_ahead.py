@@ -1,0 +1,173 @@
+"""While PostgreSQL works on one batch, the next is claimed and parsed, and nobody loses anything by that."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from shared import inbox
+from shared.errors import Unavailable
+from shared.inbox import Abandoned, Claimer, Entry
+from tests.conftest import wait_until
+from tests.workers.conftest import Rows, message, parsed
+from tests.workers.test_tasks import Flaky, drain, ledger
+from workers import parse
+from workers.parse import Parsed
+from workers.store import Store, Stored
+from workers.tasks import SUSPECT
+from workers.write import write
+
+BATCH = 10
+
+
+class Watched(Flaky):
+    """Notes how many entries are claimed while PostgreSQL has a batch; `first` and `then` happen around that."""
+
+    def __init__(
+        self,
+        store: Store,
+        client: redis.Redis,
+        then: Callable[[], None] = lambda: None,
+        first: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(store)
+        self.claimed: list[int] = []
+        self._client, self._then, self._first = client, then, first
+
+    def store(self, batch: list[Parsed], *how: Callable[[], Any]) -> list[Stored]:
+        may_go_on, meanwhile = how
+
+        def watched() -> None:
+            self._first()
+            meanwhile()
+            pending: Any = self._client.xpending(inbox.INBOX, inbox.GROUP)
+            self.claimed.append(pending["pending"])
+            self._then()
+
+        return self._store.store(batch, may_go_on, watched)
+
+
+def deliveries(client: redis.Redis) -> set[int]:
+    found: Any = client.xpending_range(inbox.INBOX, inbox.GROUP, "-", "+", 1000)
+    return {it["times_delivered"] for it in found}
+
+
+def test_the_next_batch_is_claimed_and_parsed_while_one_is_stored(
+    client: redis.Redis, store: Store, put: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    before: list[int] = []
+
+    def noting(entry: Entry, *rest: Any) -> Parsed:
+        read.append(entry.id)
+        return original(entry, *rest)
+
+    original = parse.read
+    monkeypatch.setattr(parse, "read", noting)
+    put(25)
+    watched = Watched(store, client, lambda: before.append(len(read)))
+    assert drain(client, watched).run() == {"claimed": 25, "stored": 25}
+    assert watched.claimed == [20, 15, 5]
+    assert before == [20, 25, 25]
+    assert len(set(read)) == len(read) == 25, "each was parsed once"
+    assert ledger(client)["stored"] == 25
+
+
+def test_the_statement_is_with_postgresql_before_anything_else_is_done(
+    store: Store, database_url: str, rows: Rows
+) -> None:
+    """Whole, though larger than any socket's buffer: it waits for another writer, whom only `meanwhile` ends."""
+    with psycopg.connect(database_url) as other:
+        write(other, [parsed(message("7"))])
+
+        def meanwhile() -> None:
+            wait_until(lambda: bool(rows("SELECT FROM pg_locks WHERE NOT granted")), "the statement waits")
+            other.rollback()
+
+        batch = [parsed(message(str(number), text="long " * 10_000)) for number in range(200)]
+        assert {it.outcome for it in store.store(batch, meanwhile=meanwhile)} == {"stored"}  # type: ignore[union-attr]
+
+
+def test_a_worker_that_is_to_stop_hands_back_what_it_claimed_ahead(client: redis.Redis, store: Store, put: Any) -> None:
+    put(25)
+    told: list[bool] = []
+    watched = Watched(store, client, lambda: told.append(True))
+    assert drain(client, watched, stopping=lambda: bool(told)).run() == {"claimed": 10, "stored": 10}
+    assert watched.claimed == [20]
+    assert deliveries(client) == {0}
+    assert drain(client, store, "other").run() == {"claimed": 15, "stored": 15}
+
+
+def test_a_drain_whose_time_is_up_stores_what_it_claimed_ahead_and_no_more(
+    client: redis.Redis, store: Store, put: Any
+) -> None:
+    put(35)
+    watched = Watched(store, client, lambda: time.sleep(0.2))
+    assert drain(client, watched, settings={"drain_seconds": 0.15}).run() == {"claimed": 20, "stored": 20}
+    assert watched.claimed == [20, 10]
+    assert deliveries(client) == set()
+
+
+def test_while_postgresql_is_away_both_batches_stay_claimed_and_in_the_end_are_handed_back(
+    client: redis.Redis, store: Store, put: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise Unavailable("away")
+
+    def renew(self: Claimer, entries: Any) -> None:
+        its = list(entries)
+        renewed.append(len(its))
+        original(self, its)
+
+    renewed: list[int] = []
+    original = Claimer.renew
+    monkeypatch.setattr(Claimer, "renew", renew)
+    put(25)
+    away = Watched(store, client, fail)
+    assert drain(client, away, settings={"drain_seconds": 0.3}, sleep=lambda _: None).run() == {"claimed": 10}
+    assert set(away.claimed) == set(renewed) == {20}, "and claimed ahead once only"
+    assert deliveries(client) == {0}
+    assert drain(client, store, "other").run() == {"claimed": 25, "stored": 25}
+
+
+def test_a_redis_that_goes_away_meanwhile_loses_and_doubles_nothing(
+    client: redis.Redis, store: Store, rows: Rows, put: Any
+) -> None:
+    def fail() -> None:
+        raise redis.ConnectionError("away")
+
+    put(25)
+    with pytest.raises(Unavailable, match="Redis is away"):
+        drain(client, Watched(store, client, fail)).run()
+    assert rows("SELECT FROM callbacks") == []
+    assert drain(client, store, "other", settings={"reclaim_seconds": 0}).run() == {"claimed": 25, "stored": 25}
+    assert len(rows("SELECT FROM callbacks")) == 25
+
+
+def test_nothing_is_claimed_behind_a_suspect(client: redis.Redis, store: Store, put: Any) -> None:
+    """It may be what ended its workers, and shall take nothing else along."""
+    put(2)
+    (entry,) = Claimer(client, "gone").claim(1, 0.01)
+    Claimer(client, "gone too").take([Abandoned(entry.id, SUSPECT - 1)], 0)
+    time.sleep(0.4)
+    watched = Watched(store, client)
+    settings = {"batch_count": 1, "reclaim_seconds": 0.3}
+    assert drain(client, watched, settings=settings).run() == {"claimed": 2, "stored": 2}
+    assert watched.claimed == [1, 1]
+
+
+def test_nothing_is_claimed_behind_a_batch_that_is_not_full(client: redis.Redis, store: Store, put: Any) -> None:
+    put(7)
+    watched = Watched(store, client, first=lambda: put(2) if not watched.claimed else None)
+    assert drain(client, watched).run() == {"claimed": 9, "stored": 9}
+    assert watched.claimed == [7, 2]
+
+
+def test_large_callbacks_are_not_gathered_in_memory(client: redis.Redis, store: Store, put: Any) -> None:
+    put(20)
+    watched = Watched(store, client)
+    assert drain(client, watched, settings={"batch_bytes": 500}).run() == {"claimed": 20, "stored": 20}
+    assert max(watched.claimed) == BATCH
