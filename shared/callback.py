@@ -79,6 +79,8 @@ def token_in(query: str) -> str | None:
 
 
 def _without_token(query: str) -> str:
+    if "token" not in query:
+        return query
     return "&".join(part for part in query.split("&") if part.partition("=")[0] != "token")
 
 

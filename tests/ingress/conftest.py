@@ -179,5 +179,17 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 @asynccontextmanager
 async def running(app: Any) -> AsyncIterator[Any]:
     """The application between its start and its stop, as a server does it."""
-    async with app.lifespan_context(app):
+    asked: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+    told: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+    life = asyncio.create_task(app({"type": "lifespan", "state": {}}, asked.get, told.put))
+
+    async def do(step: str) -> None:
+        await asked.put({"type": f"lifespan.{step}"})
+        assert await told.get() == {"type": f"lifespan.{step}.complete"}
+
+    await do("startup")
+    try:
         yield app
+    finally:
+        await do("shutdown")
+        await life

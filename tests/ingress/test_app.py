@@ -16,6 +16,8 @@ from uuid import UUID
 import pytest
 from fakeredis import FakeAsyncRedis, FakeServer
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 import ingress.app
 from deploy.supervise import die_with_parent
@@ -216,7 +218,9 @@ def test_when_redis_hangs_the_provider_is_asked_to_send_again(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("path", "method"),
     [
+        ("", "GET"),  # of a proxy's request, "GET http://host HTTP/1.1"
         ("/", "GET"),
+        ("//callbacks/fleet", "POST"),
         ("/callbacks", "POST"),
         ("/callbacks/", "POST"),
         ("/callbacks/fleet/token/more", "POST"),
@@ -236,6 +240,16 @@ def test_any_other_address_is_not_found_in_one_line_of_json(path: str, method: s
         assert answer.error
         assert answer.header("location") is None
         assert await client.keys() == []
+
+    serve(check)
+
+
+def test_it_works_as_a_part_of_another_application() -> None:
+    async def check(app: Any, client: FakeAsyncRedis) -> None:
+        whole = Starlette(routes=[Mount("/sms", app)])
+        assert (await ask(whole, f"/sms/callbacks/otp/{TOKEN}", body=b"messageid=1")).status == 200
+        assert (await ask(whole, "/sms/healthz", "GET")).status == 200
+        assert (await ask(whole, f"/sms/sms/callbacks/otp/{TOKEN}", body=b"messageid=1")).status == 404
 
     serve(check)
 
