@@ -5,16 +5,21 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.load.bench import FULL, TINY, Bench, Found, Sizes
+from tests.load.alone import Growth, Loads
+from tests.load.measure import FULL, TINY, Found, Sizes
 from tests.load.report import document, picture, targets
 from tests.load.rig import Rig
+from tests.load.rounds import Rounds
 
 DOCS = Path(__file__).parents[2] / "docs"
 
 
 def measure(folder: Path, sizes: Sizes) -> Found:
+    found = Found()
     with Rig(folder) as rig:
-        return Bench(rig, sizes, lambda line: print(line, flush=True)).run()
+        for them in (Growth, Rounds, Loads):
+            them(rig, sizes, found, lambda line: print(line, flush=True)).run()
+    return found
 
 
 def write(found: Found, sizes: Sizes, docs: Path) -> None:
