@@ -260,7 +260,8 @@ def test_looking_for_the_callback_at_fault_stops_when_the_time_is_up(store: Stor
     assert rows("SELECT FROM callbacks") == []
 
 
-def test_a_postgresql_that_says_nothing_is_cut_off(database_url: str) -> None:
+@pytest.mark.parametrize("kilobytes", [1, 20_000], ids=["while it should answer", "while it should read"])
+def test_a_postgresql_that_says_nothing_is_cut_off(database_url: str, kilobytes: int) -> None:
     """A relay that stops forwarding, as a frozen server or a host that is gone."""
     address = urlsplit(database_url)
     flows = threading.Event()
@@ -291,7 +292,7 @@ def test_a_postgresql_that_says_nothing_is_cut_off(database_url: str) -> None:
             assert outcomes(store.store([parsed(message("1"))])) == ["stored"]
             flows.clear()
             with pytest.raises(Unavailable, match="away"):
-                store.store([parsed(message("2"))])
+                store.store([parsed(message("2", text="k" * 1000 * kilobytes))])
             flows.set()
             assert outcomes(store.store([parsed(message("2"))])) in (["stored"], ["duplicate"])
         finally:
