@@ -2,9 +2,6 @@
 
 One drain empties the inbox for as long as there is anything in it and its time is not up. Many may run at once, on
 any number of hosts; each entry is claimed by one of them, and what a worker that is gone had claimed is reclaimed.
-While PostgreSQL works on a full batch, the next one is claimed and parsed.
-An entry whose workers vanish again and again is suspect: it is tried alone, while PostgreSQL answers, and in the end
-set aside as a dead letter (promise P5).
 """
 
 import time
@@ -18,17 +15,15 @@ from redis import RedisError
 from shared import logs
 from shared.config import Settings, Source
 from shared.errors import Unavailable
-from shared.inbox import Abandoned, Claimer, Entry, Settled, audit
-from workers import parse
+from shared.inbox import Claimer, Entry, Settled, audit
 from workers.breaker import Breaker, this_release, verdict
-from workers.parse import WHOLE, Letter, Parsed
+from workers.intake import Intake
+from workers.parse import Parsed
 from workers.store import Result, Store, Stored
 from workers.write import nothing
 
 CONFLICT = "conflict"  # the oddity of a callback that repeats the key of an event with another content
 PAUSES_SECONDS = (0.1, 0.2, 0.5, 1.0, 2.0)  # while PostgreSQL is away; the last one repeats
-SUSPECT = 2  # an entry that vanished with so many workers is tried alone from then on
-ALONE = 3  # times; then it is a dead letter
 FEW_SHARE = 0.05  # of a batch: with fewer it pays to let some more arrive before the next transaction
 GATHER_SECONDS = 0.02
 AUDIT_SECONDS = 15  # between two looks for entries that nobody would ever take
@@ -52,17 +47,13 @@ class Drain:
     ) -> None:
         self._claimer = claimer
         self._store = store
-        self._sources = sources
         self._settings = settings
         self._stopping = stopping
         self._now = now
         self._sleep = sleep
+        self._intake = Intake(claimer, sources, settings, stopping, store.answers)
         self._breaker = Breaker(claimer, settings.inbox_limit, release or this_release())
-        self._reclaimed_at = float("-inf")
         self._audited_at = float("-inf")
-        self._suspects: list[Abandoned] = []
-        self._ahead: list[Entry] = []  # claimed while PostgreSQL worked on the batch before
-        self._parsed: dict[str, Parsed] = {}  # those of them that are parsed, by id
 
     def run(self) -> dict[str, int]:
         """Drains until the inbox stays empty or the time is up; counts what it did (shown by Flower).
@@ -76,12 +67,12 @@ class Drain:
             self._audit()
             for source, entries in self._breaker.trials():
                 self._try(source, entries, counts, ends)
-            while entries := self._next():
+            while entries := self._intake.next():
                 if not counts["claimed"] and len(entries) >= self._settings.batch_count:
                     self._claimer.ring(self._now())  # a standing backlog: other children may join
                 counts["claimed"] += len(entries)
                 stored = self._take(entries, counts, ends)
-                if not stored or self._stopping() or (time.monotonic() >= ends and not self._ahead):
+                if not stored or self._stopping() or (time.monotonic() >= ends and not self._intake.is_ahead):
                     self._claimer.ring(self._now())
                     break
                 if len(entries) < self._settings.batch_count * FEW_SHARE:
@@ -89,7 +80,7 @@ class Drain:
         except RedisError as error:
             raise Unavailable(f"Redis is away ({type(error).__name__})") from None
         finally:
-            self._drop_ahead()
+            self._intake.let_go()
         if counts["claimed"]:
             log.info("drained", seconds=round(time.monotonic() - started, 3), **counts)
         return dict(counts)
@@ -106,71 +97,19 @@ class Drain:
             if mended := audit(self._claimer.client, AUDIT_SECONDS):
                 log.error("mended", entries=mended, why="they were neither pending nor unread")
 
-    def _next(self) -> list[Entry]:
-        """What was claimed ahead, or is claimed now; empty when the inbox stays empty."""
-        ahead, self._ahead = self._ahead, []
-        return ahead or self._claim()
-
-    def _read_ahead(self, behind: Sequence[Entry], ends: float) -> None:
-        """Claims and parses the next batch while the one before is stored, unless something else comes first.
-
-        Only behind a full batch of new entries: none of them is suspected of ending its worker, which would then be
-        blamed on the next ones too.
-        """
-        limit = self._settings.batch_bytes
-        steady = len(behind) >= self._settings.batch_count and all(entry.deliveries == 1 for entry in behind)
-        other = self._ahead or self._suspects or self._is_reclaim_due() or self._stopping() or time.monotonic() >= ends
-        if steady and not other and _size(behind) <= limit:
-            self._ahead = self._claimer.claim(self._settings.batch_count, 0)
-            if _size(self._ahead) <= limit:
-                self._parsed = {entry.id: self._read(entry) for entry in self._ahead}
-
-    def _drop_ahead(self) -> None:
-        """Hands back what was claimed ahead and is not to be stored now."""
-        ahead, self._ahead, self._parsed = self._ahead, [], {}
-        with suppress(RedisError):
-            self._claimer.hand_back(ahead)
-
-    def _is_reclaim_due(self) -> bool:
-        return time.monotonic() - self._reclaimed_at >= self._settings.reclaim_seconds / 3
-
-    def _claim(self) -> list[Entry]:
-        """The next entries: those that were handed back or lost, a suspect alone, or new ones."""
-        count, idle = self._settings.batch_count, self._settings.reclaim_seconds
-        if self._is_reclaim_due():
-            self._reclaimed_at = time.monotonic()
-            abandoned = self._claimer.abandoned(count, idle)
-            # Those that were tried alone least often come first: a bad one must not keep the others waiting.
-            self._suspects = sorted((it for it in abandoned if it.deliveries >= SUSPECT), key=lambda it: -it.deliveries)
-            if entries := self._claimer.take([it for it in abandoned if it.deliveries < SUSPECT], idle):
-                if len(entries) == count:
-                    self._reclaimed_at = float("-inf")  # there are more: a hold that ended, or a long outage
-                log.warning("reclaimed", entries=len(entries), why="their claim was handed back, or not renewed")
-                return entries
-        while self._suspects:
-            if entries := self._take_suspect(self._suspects.pop(), idle):
-                return entries
-        return self._claimer.claim(count, self._settings.linger_seconds)
-
-    def _take_suspect(self, suspect: Abandoned, idle: float) -> list[Entry]:
-        """Claims it, while PostgreSQL answers: an outage must not count against it."""
-        if not self._store.answers():
-            self._suspects.clear()
-            return []
-        entries = self._claimer.take([suspect], idle)
-        if entries:
-            log.warning("trying an entry alone", entry=suspect.id, workers_lost=suspect.deliveries)
-        return entries
-
     def _take(self, entries: Sequence[Entry], counts: "Counter[str]", ends: float) -> bool:
         """Stores and acknowledges the entries. False when PostgreSQL stayed away: then they are handed back."""
+
+        def meanwhile() -> None:
+            self._intake.read_ahead(entries, ends)
+
         left = {entry.id: entry for entry in entries}
         for batch in _by_bytes(entries, self._settings.batch_bytes):
-            parsed = self._breaker.sift([self._read(entry) for entry in batch])
+            parsed = self._breaker.sift([self._intake.read(entry) for entry in batch])
             for entry in _without(batch, parsed):
                 counts["held"] += 1
                 del left[entry.id]
-            results = self._store_patiently(parsed, left.values(), ends, lambda: self._read_ahead(entries, ends))
+            results = self._store_patiently(parsed, left.values(), ends, meanwhile)
             if results is None:
                 self._claimer.hand_back(left.values())
                 return False
@@ -181,7 +120,7 @@ class Drain:
 
     def _try(self, source: str, entries: Sequence[Entry], counts: "Counter[str]", ends: float) -> None:
         """The trial of a held source: what can be stored is stored, and if that is most of it the hold ends."""
-        good = [it for it in map(self._read, entries) if verdict(it).kind == "good"]
+        good = [it for it in map(self._intake.read, entries) if verdict(it).kind == "good"]
         results = self._store_patiently(good, entries, ends) or []
         stored = [(it, result) for it, result in zip(good, results, strict=False) if isinstance(result, Result)]
         self._acknowledge([_settle(*pair) for pair in stored], counts)
@@ -190,15 +129,6 @@ class Drain:
             self._breaker.resume(source)
         if not self._claimer.hold(source, rest):
             self._claimer.hand_back(rest)
-
-    def _read(self, entry: Entry) -> Parsed:
-        if parsed := self._parsed.pop(entry.id, None):
-            return parsed
-        if entry.deliveries > SUSPECT + ALONE:
-            detail = f"{entry.deliveries - 1} workers took it and none could finish, the last {ALONE} with nothing else"
-            log.error("set aside", entry=entry.id, source=entry.source, why=detail)
-            return parse.bury(entry, self._sources, Letter(WHOLE, "drain", "it ends its workers", detail))
-        return parse.read(entry, self._sources)
 
     def _finish(self, parsed: Sequence[Parsed], results: Sequence[Stored], counts: "Counter[str]") -> None:
         """Acknowledges what was stored. What PostgreSQL refused is held, or becomes a dead letter."""
@@ -234,11 +164,8 @@ class Drain:
     ) -> list[Stored] | None:
         """The results of a batch; None when PostgreSQL was away until the drain had to end."""
 
-        def renew() -> None:
-            self._claimer.renew([*claimed, *self._ahead])
-
         def may_go_on() -> bool:
-            renew()
+            self._intake.renew(claimed)
             return time.monotonic() < ends
 
         for pause in _pauses():
@@ -249,7 +176,7 @@ class Drain:
             if self._stopping() or time.monotonic() + pause >= ends:
                 return None
             self._sleep(pause)
-            renew()
+            self._intake.renew(claimed)
         return None
 
 
@@ -273,10 +200,6 @@ def _pauses() -> Iterator[float]:
     yield from PAUSES_SECONDS
     while True:
         yield PAUSES_SECONDS[-1]
-
-
-def _size(entries: Iterable[Entry]) -> int:
-    return sum(len(entry.packed) for entry in entries)
 
 
 def _by_bytes(entries: Sequence[Entry], limit_bytes: int) -> Iterator[list[Entry]]:

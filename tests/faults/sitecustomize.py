@@ -31,10 +31,10 @@ if _worker and os.environ.get("BREAK") == "entries acknowledged before COMMIT":
 
     _store_patiently = Drain._store_patiently
 
-    def _acknowledge_and_store(self, parsed, claimed, ends):
+    def _acknowledge_and_store(self, parsed, *how):
         self._claimer.acknowledge([Settled(it.entry, "stored") for it in parsed])
         time.sleep(0.1)
-        return _store_patiently(self, parsed, claimed, ends)
+        return _store_patiently(self, parsed, *how)
 
     Drain._store_patiently = _acknowledge_and_store
 

@@ -15,9 +15,9 @@ from tests.conftest import wait_until
 from tests.workers.conftest import Rows, message, parsed
 from tests.workers.test_tasks import Flaky, drain, ledger
 from workers import parse
+from workers.intake import SUSPECT
 from workers.parse import Parsed
 from workers.store import Store, Stored
-from workers.tasks import SUSPECT
 from workers.write import write
 
 BATCH = 10

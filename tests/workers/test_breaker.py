@@ -75,8 +75,7 @@ def test_a_held_source_stops_nobody_else(client: redis.Redis, store: Store, put:
     for _, fields in client.xrange(inbox.INBOX):
         client.xadd(inbox.INBOX, {"s": "other", "c": fields[b"c"].replace(b"\xa5fleet", b"\xa5other")}, id="*")
     sources = {**SOURCES, "other": Source("other", "emnify", unsigned=True)}
-    its = drain(client, store)
-    its._sources = sources
+    its = drain(client, store, sources=sources)
     assert its.run()["claimed"] == waiting
     assert list(held(client)) == ["fleet"]
     assert client.xlen(inbox.INBOX) == waiting
@@ -132,8 +131,7 @@ def test_rows_that_postgresql_refuses_hold_their_source(
 def test_a_source_taken_out_of_the_configuration_is_buried(client: redis.Redis, store: Store, put: Any) -> None:
     client.hset(inbox.LEDGER, "other:appended", 1000)
     put(MANY)
-    its = drain(client, store)
-    its._sources = {"other": Source("other", "emnify", unsigned=True)}
+    its = drain(client, store, sources={"other": Source("other", "emnify", unsigned=True)})
     assert its.run() == {"claimed": MANY, "dead": MANY}
 
 
@@ -144,8 +142,7 @@ def test_a_configuration_that_lacks_most_of_all_callbacks_holds_them(
 ) -> None:
     client.hset(inbox.LEDGER, "other:appended", 10)
     put(MANY)
-    its = drain(client, store)
-    its._sources = {"other": Source("other", "emnify", unsigned=True)}
+    its = drain(client, store, sources={"other": Source("other", "emnify", unsigned=True)})
     assert its.run()["held"] >= MANY - breaker.LEAST
 
 
@@ -172,7 +169,6 @@ def test_a_configuration_without_any_of_several_sources_holds_every_one(
             client.xadd(inbox.INBOX, {"s": other, "c": fields[b"c"].replace(b"\xa5fleet", b"\xa5" + other.encode())})
     for source in ("fleet", "other", "third"):
         client.hset(inbox.LEDGER, f"{source}:appended", MANY)
-    its = drain(client, store, settings={"batch_count": 3 * MANY})
-    its._sources = {}
+    its = drain(client, store, settings={"batch_count": 3 * MANY}, sources={})
     assert its.run() == {"claimed": 3 * MANY, "held": 3 * MANY}
     assert set(held(client)) == {"fleet", "other", "third"}

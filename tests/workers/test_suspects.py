@@ -11,9 +11,9 @@ from shared.errors import Unavailable
 from tests.workers.conftest import Rows
 from tests.workers.test_tasks import Flaky, Killed, drain, ledger
 from workers import parse
+from workers.intake import ALONE, SUSPECT
 from workers.parse import WHOLE, Letter, Parsed
 from workers.store import Refused, Store, Stored
-from workers.tasks import ALONE, SUSPECT
 
 AT_ONCE = {"reclaim_seconds": 0.001}
 DEADLY = b"deadly"

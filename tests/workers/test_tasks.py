@@ -29,7 +29,7 @@ def drain(client: redis.Redis, store: Any, consumer: str = "one", **given: Any) 
     return Drain(
         inbox.Claimer(client, consumer),
         store,
-        SOURCES,
+        given.pop("sources", SOURCES),
         settings,
         stopping=given.pop("stopping", lambda: False),
         now=lambda: datetime.now(UTC),
