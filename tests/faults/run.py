@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.faults import EVERYTHING, Fault, Faults, mount, unmount
-from tests.faults.system import DEADLINES, System, until
+from tests.faults.system import SETTINGS, System, until
 from tests.faults.traffic import Stored, Traffic, judge
 from tests.load.client import Answer, Client
 
@@ -96,7 +96,7 @@ class Report:
         """docs/faults.md."""
         heading = ["fault", "callbacks sent", "answered 503", "unanswered", "longest time without a 2XX", "recovery"]
         table = [heading, ["---"] * len(heading), *(it.row() for it in self.faults)]
-        deadlines = ", ".join(f"`{name}={value}`" for name, value in DEADLINES.items())
+        settings = ", ".join(f"`{name}={value}`" for name, value in SETTINGS.items())
         rows = "\n".join("| " + " | ".join(row) + " |" for row in table)
         count, verdict = self.summary().splitlines()[:2]
         machine = f"{platform.machine()}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
@@ -106,7 +106,7 @@ class Report:
             verdict=verdict,
             rows=rows,
             patience=ANSWER_SECONDS,
-            deadlines=deadlines,
+            settings=settings,
             machine=machine,
         )
 
@@ -127,8 +127,10 @@ anything; for a killed worker it is the time until its claims are taken over. Ce
 Redis are in it; they are shortened to 2 s. *Unanswered* are requests whose process was killed, or frozen for longer
 than the {patience:g} s that the client waits: a provider sends those again, and none of them was acknowledged.
 
-Deadlines were short, so that a fault could outlast all of them: {deadlines}. With the defaults the recoveries that wait
-for a deadline take longer in proportion: a lost claim 15 to 20 s, a stalled worker up to 30 s.
+Deadlines were short, so that a fault could outlast all of them, and batches small, so that drains read ahead:
+{settings}.
+With the defaults the recoveries that wait for a deadline take longer in proportion: a lost claim 15 to 20 s, a stalled
+worker up to 30 s.
 
 Machine: {machine}.
 """

@@ -23,14 +23,16 @@ from tests.faults.relay import Relay
 from tests.faults.traffic import Row, Stored
 from tests.pipeline.conftest import Running, family
 
-# Every deadline is short here, so that a fault can outlast all of them in seconds.
-DEADLINES = {
+# Every deadline is short here, so that a fault can outlast all of them in seconds, and so are batches: a drain reads
+# ahead only behind a full one.
+SETTINGS = {
     "CALLBOX_STATEMENT_SECONDS": "1",
     "CALLBOX_RECLAIM_SECONDS": "2",
     "CALLBOX_DRAIN_SECONDS": "3",
     "CALLBOX_STALL_SECONDS": "5",
     "CALLBOX_BEAT_SECONDS": "1",
     "CALLBOX_APPEND_SECONDS": "0.25",
+    "CALLBOX_BATCH_COUNT": "100",
 }
 LONGER_THAN_ALL = 7.0  # seconds: the time limit of a drain is 3 + 3 × 1
 STARTING_SECONDS = 40.0
@@ -104,7 +106,7 @@ class System:
                 self.folder,
                 *("--ingress", "2", "--workers", "2", "--no-flower"),
                 environment={
-                    **DEADLINES,
+                    **SETTINGS,
                     **self._environment,
                     "CALLBOX_REDIS_URL": f"redis://:pw@127.0.0.1:{redis_port}/0",
                     "CALLBOX_DATABASE_URL": f"postgresql://callbox:pw@127.0.0.1:{postgres_port}/postgres",
