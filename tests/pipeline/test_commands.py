@@ -174,6 +174,8 @@ def test_an_interrupted_replay_says_so_and_leaves_whole_callbacks(system: Runnin
         stderr=subprocess.PIPE,
         text=True,
         env=clean_environment(),
+        # Whoever runs the tests in the background may have them ignore Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     tried = f"SELECT FROM dead_letters WHERE attempts = 2 AND callback_id IN ({listed})"
     wait_until(lambda: system.query(tried), "a try", SECONDS)
