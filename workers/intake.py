@@ -24,7 +24,8 @@ log = logs.get(__name__)
 
 
 class Intake:
-    """One for each drain; `answers` tells whether PostgreSQL does. Every method raises redis.RedisError."""
+    """One for each drain; `answers` tells whether PostgreSQL does. What asks Redis raises redis.RedisError, save
+    `let_go`."""
 
     def __init__(
         self,

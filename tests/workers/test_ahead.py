@@ -35,10 +35,12 @@ class Watched(Flaky):
     ) -> None:
         super().__init__(store)
         self.claimed: list[int] = []
+        self.sizes: list[int] = []
         self._client, self._then, self._first = client, then, first
 
     def store(self, batch: list[Parsed], *how: Callable[[], Any]) -> list[Stored]:
         may_go_on, meanwhile = how
+        self.sizes.append(len(batch))
 
         def watched() -> None:
             self._first()
@@ -50,23 +52,29 @@ class Watched(Flaky):
         return self._store.store(batch, may_go_on, watched)
 
 
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The entries that were parsed, as it happens."""
+
+    def noting(entry: Entry, *rest: Any) -> Parsed:
+        its.append(entry.id)
+        return original(entry, *rest)
+
+    its: list[str] = []
+    original = parse.read
+    monkeypatch.setattr(parse, "read", noting)
+    return its
+
+
 def deliveries(client: redis.Redis) -> set[int]:
     found: Any = client.xpending_range(inbox.INBOX, inbox.GROUP, "-", "+", 1000)
     return {it["times_delivered"] for it in found}
 
 
 def test_the_next_batch_is_claimed_and_parsed_while_one_is_stored(
-    client: redis.Redis, store: Store, put: Any, monkeypatch: pytest.MonkeyPatch
+    client: redis.Redis, store: Store, put: Any, read: list[str]
 ) -> None:
-    read: list[str] = []
     before: list[int] = []
-
-    def noting(entry: Entry, *rest: Any) -> Parsed:
-        read.append(entry.id)
-        return original(entry, *rest)
-
-    original = parse.read
-    monkeypatch.setattr(parse, "read", noting)
     put(25)
     watched = Watched(store, client, lambda: before.append(len(read)))
     assert drain(client, watched).run() == {"claimed": 25, "stored": 25}
@@ -99,6 +107,28 @@ def test_a_worker_that_is_to_stop_hands_back_what_it_claimed_ahead(client: redis
     assert watched.claimed == [20]
     assert deliveries(client) == {0}
     assert drain(client, store, "other").run() == {"claimed": 15, "stored": 15}
+
+
+def test_a_worker_that_is_to_stop_claims_nothing_more(client: redis.Redis, store: Store, put: Any) -> None:
+    put(25)
+    watched = Watched(store, client)
+    assert drain(client, watched, stopping=lambda: True).run() == {"claimed": 10, "stored": 10}
+    assert watched.claimed == [10]
+
+
+def test_in_a_backlog_what_others_lost_is_still_looked_for(client: redis.Redis, store: Store, put: Any) -> None:
+    gone = Claimer(client, "gone")
+
+    def lose() -> None:
+        if lost:
+            gone.hand_back([lost.pop()])
+            time.sleep(0.2)  # until a look is due
+
+    put(51)
+    lost = gone.claim(1, 0.01)
+    watched = Watched(store, client, lose)
+    assert drain(client, watched, settings={"reclaim_seconds": 0.45}).run() == {"claimed": 51, "stored": 51}
+    assert watched.sizes[:3] == [10, 10, 1], "before the rest of the backlog"
 
 
 def test_a_drain_whose_time_is_up_stores_what_it_claimed_ahead_and_no_more(
@@ -171,3 +201,15 @@ def test_large_callbacks_are_not_gathered_in_memory(client: redis.Redis, store: 
     watched = Watched(store, client)
     assert drain(client, watched, settings={"batch_bytes": 500}).run() == {"claimed": 20, "stored": 20}
     assert max(watched.claimed) == BATCH
+
+
+def test_large_callbacks_are_claimed_ahead_but_parsed_bit_by_bit(
+    client: redis.Redis, store: Store, put: Any, read: list[str]
+) -> None:
+    before: list[int] = []
+    put(BATCH)
+    put(BATCH, b'{"id": 1, "organisation": {"id": 1}, "payload": "%s"}' % (b"large " * 1000))
+    watched = Watched(store, client, lambda: before.append(len(read)))
+    counts = drain(client, watched, settings={"batch_bytes": 10_000}).run()
+    assert counts["claimed"] == 2 * BATCH
+    assert (watched.claimed[0], before[0]) == (2 * BATCH, BATCH)
