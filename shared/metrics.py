@@ -77,7 +77,8 @@ class InboxCollector(Collector):
         odd = CounterMetricFamily(
             "callbox_oddities",
             "Callbacks in which something was repaired, contradicted itself, was not documented or conflicted with an "
-            "event stored before: rising counts mean that a provider changed its format",
+            "event stored before: rising counts mean that a provider changed its format; other is the sum of the kinds "
+            "beyond the first 100 of a source and the first 20 of a callback",
             labels=["source", "what"],
         )
         for source, its in oddities.items():

@@ -14,9 +14,11 @@ from shared import doorbell
 from shared.callback import new_id
 from shared.inbox.client import text_of
 from shared.inbox.hold import held_field
-from shared.inbox.keys import GROUP, HOLDER, HOLDS, INBOX, LEDGER, ODDITIES, script
+from shared.inbox.keys import GROUP, HOLDER, HOLDS, INBOX, KINDS, LEDGER, ODDITIES, script
 
-ODDITIES_COUNTED = 1000  # kinds of them, over all sources
+ODDITY_KINDS = 100  # of one source, each counted by its phrase; all other kinds are counted together, as OTHER_ODDITIES
+ODDITIES_NAMED = 20  # of one callback, at most; a list may bring 5,000 kinds at once
+OTHER_ODDITIES = "other"
 
 _FREE_MS = 3_600_000  # older than any reclaim limit: free for the next worker
 _ACKNOWLEDGE, _LEAVE, _HOLD = script("acknowledge"), script("leave"), script("hold")
@@ -126,10 +128,11 @@ class Claimer:
 
     def acknowledge(self, settled: Iterable[Settled]) -> int:
         """Takes the entries out and counts what became of them, in one step; how many were still there to take."""
-        arguments: list[Any] = [GROUP, ODDITIES_COUNTED]
+        arguments: list[Any] = [GROUP, ODDITY_KINDS, OTHER_ODDITIES]
         for entry, outcome, oddities in settled:
-            arguments += (entry.id, entry.source, outcome, "\n".join(oddities))
-        taken: int = self._acknowledge(keys=[INBOX, LEDGER, ODDITIES], args=arguments)
+            named, others = oddities[:ODDITIES_NAMED], len(oddities[ODDITIES_NAMED:])
+            arguments += (entry.id, entry.source, outcome, "\n".join(named), others)
+        taken: int = self._acknowledge(keys=[INBOX, LEDGER, ODDITIES, KINDS], args=arguments)
         return taken
 
     def ring(self, now: datetime) -> None:

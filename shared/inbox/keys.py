@@ -5,6 +5,7 @@ from importlib.resources import files
 INBOX = "callbox:inbox"
 LEDGER = "callbox:ledger"
 ODDITIES = "callbox:oddities"
+KINDS = "callbox:oddity_kinds"  # source → how many kinds of its oddities are counted, each under its own name
 SPOOLS = "callbox:spools"
 PROBE = "callbox:probe"
 HOLDS = "callbox:holds"

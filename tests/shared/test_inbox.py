@@ -78,19 +78,6 @@ def test_an_entry_acknowledged_twice_is_counted_once(client: redis.Redis, append
     assert inbox.look(client).ledger["a"]["stored"] == 1
 
 
-def test_oddities_are_counted_per_source_once_and_not_without_end(
-    client: redis.Redis, append: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shared.inbox.claim.ODDITIES_COUNTED", 2)
-    append(("a", b"1"), ("a", b"2"), ("b", b"3"))
-    worker = claimer(client)
-    entries = worker.claim(3, LINGER_SECONDS)
-    odd = [["repaired", "unknown: status"], ["repaired"], ["one too many"]]
-    for settled in [inbox.Settled(entry, "stored", its) for entry, its in zip(entries, odd, strict=True)] * 2:
-        worker.acknowledge([settled])
-    assert inbox.look(client).oddities == {"a": {"repaired": 2, "unknown: status": 1}}
-
-
 def test_what_a_lost_worker_had_claimed_is_reclaimed_and_what_a_living_one_has_is_not(
     client: redis.Redis, append: Any
 ) -> None:
