@@ -14,6 +14,8 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+from shared.visible import visible
+
 T = TypeVar("T")
 
 DEFAULT_PATH = Path("callbox.toml")
@@ -134,7 +136,7 @@ def or_exit(load_it: Callable[[], T]) -> T:
         return load_it()
     except ConfigError as error:
         for mistake in error.mistakes:
-            print(mistake, file=sys.stderr)
+            print(visible(mistake), file=sys.stderr)
         raise SystemExit(2) from None
 
 

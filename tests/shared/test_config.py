@@ -360,13 +360,13 @@ def test_or_exit_gives_what_was_loaded() -> None:
 
 def test_or_exit_prints_each_mistake_on_a_line_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
-        raise ConfigError(["one: first", "two: second"])
+        raise ConfigError(["one: first", "two\n\x1b[2J\u202e: second"])
 
     with pytest.raises(SystemExit) as exit_:
         config.or_exit(fail)
     assert exit_.value.code == 2
     printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", "one: first\ntwo: second\n")
+    assert (printed.out, printed.err) == ("", "one: first\n" r"two\n\x1b[2J\u202e: second" "\n")
 
 
 @pytest.mark.parametrize(
