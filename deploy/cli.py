@@ -20,23 +20,24 @@ from deploy.command import (
     LONG_RUN,
     PORT,
     SINCE,
+    Commands,
     Failed,
     environment,
     load,
-    say,
     say_rows,
     speaks_plainly,
     utc,
 )
 from deploy.letters import dead_letters
 from deploy.local import Plan, Up
+from deploy.output import progress, say
 from deploy.text import as_json, as_text, table
 from shared import config, inbox
 from shared.config import Config
 from workers import breaker, schema
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="callbox", message="callbox %(version)s")
 def main() -> None:
     """Takes the callbacks of SMS providers, answers them at once, and never loses one."""
@@ -84,7 +85,7 @@ def run_demo(folder: Path, port: int) -> None:
     loaded = load(demo.example_config(folder), os.environ)
     run = Up(plan_of(loaded, folder, port, ingresses=1, workers=2, flower=True), say)
     say("starting PostgreSQL, Redis, ingress, workers and Flower…")
-    run.run(when_ready=lambda: demo.show(loaded, run.addresses, say))
+    run.run(when_ready=lambda: demo.show(loaded, run.addresses))
 
 
 @main.command()
@@ -144,9 +145,9 @@ def send(
     requests = play.requests(source, kinds, count, random.Random())  # noqa: S311 - it is play
     with (
         play.Sender(url) as sender,
-        click.progressbar(length=count, label=f"sending to {source_name}", hidden=count < LONG_RUN) as bar,
+        progress(f"sending to {source_name}", count, hidden=count < LONG_RUN) as advance,
     ):
-        answers = sender.send_all(requests, rate, lambda _: bar.update(1))
+        answers = sender.send_all(requests, rate, lambda _: advance())
     accepted = [answer for answer in answers if answer.callback_id]
     for answer in accepted if count < LONG_RUN else ():
         say(f"accepted {answer.callback_id}")
@@ -180,15 +181,15 @@ def status(json_wanted: bool, folder: Path) -> None:
             name: {**account._asdict(), "oddities": seen.oddities.get(name, {})} for name, account in sources.items()
         }
         held = {source: hold.why for source, hold in seen.holds.items()}
-        say(as_json({**total._asdict(), "difference": seen.difference, "held": held, "sources": accounts}))
+        say(*as_json({**total._asdict(), "difference": seen.difference, "held": held, "sources": accounts}))
         return
     rows = [(name, *account) for name, account in sources.items()]
     headings = ["source", *(field.replace("_", " ") for field in look.Account._fields)]
-    say(table(headings, [*rows, ("all", *total)], numbers=frozenset(range(1, len(headings)))))
+    say(*table(headings, [*rows, ("all", *total)], numbers=frozenset(range(1, len(headings)))))
     odd = [(name, what, count) for name, its in sorted(seen.oddities.items()) for what, count in sorted(its.items())]
     if odd:
         say("")
-        say(table(("source", "what was odd", "callbacks"), odd, numbers=frozenset({2})))
+        say(*table(("source", "what was odd", "callbacks"), odd, numbers=frozenset({2})))
     for source, difference in missing.items():
         than = "more" if difference > 0 else "less"
         say(f"the inbox holds {abs(difference)} {than} of {source} than the ledger says")
@@ -226,7 +227,7 @@ def show(callback_id: UUID, json_wanted: bool, folder: Path) -> None:
         found = database.callback(callback_id)
     if found is None:
         raise Failed(f"{callback_id} is not in PostgreSQL: it waits in the inbox (`callbox status`), or never was")
-    say(as_json(found._asdict()) if json_wanted else as_text(found))
+    say(*(as_json(found._asdict()) if json_wanted else as_text(found)))
 
 
 @main.command()

@@ -2,11 +2,12 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
 import psycopg
@@ -14,8 +15,9 @@ import redis
 
 from deploy import check, look
 from deploy.local import addresses_of
+from deploy.output import complain, say
 from deploy.servers import CannotStart
-from deploy.text import as_json, short, table
+from deploy.text import as_json, table
 from shared import config
 from shared.config import Config, ConfigError
 from shared.errors import Unavailable
@@ -60,8 +62,36 @@ JSON = click.option("--json", "json_wanted", is_flag=True, help="For programs; b
 class Failed(click.ClickException):
     """It failed: one line on standard error, exit code 1."""
 
-    def show(self, file: Any = None) -> None:
-        click.echo(f"callbox: {self.format_message()}", err=True)
+
+class Commands(click.Group):
+    """The commands of one program. What goes wrong in any of them is shown by `complain`, also what nobody foresaw."""
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        try:
+            sys.exit(super().main(*args, **{**options, "prog_name": "callbox", "standalone_mode": False}))
+        except click.Abort:
+            complain("Aborted!")
+            sys.exit(1)
+        except click.ClickException as error:
+            complain(*_lines_of(error))
+            sys.exit(error.exit_code)
+        except Exception:
+            complain(*traceback.format_exc().rstrip().split("\n"))
+            sys.exit(1)
+
+
+def _lines_of(error: click.ClickException) -> Iterator[str]:
+    """An error as click itself shows it, except that what it quotes stays on its line."""
+    if isinstance(error, Failed):
+        yield f"callbox: {error.format_message()}"
+    elif isinstance(error, click.exceptions.NoArgsIsHelpError):
+        yield from error.format_message().split("\n")
+    else:
+        if isinstance(error, click.UsageError) and error.ctx:
+            yield from error.ctx.get_usage().split("\n")
+            yield f"Try '{error.ctx.command_path} --help' for help."
+            yield ""
+        yield f"Error: {error.format_message()}"
 
 
 def speaks_plainly(command: Callable[P, R]) -> Callable[P, R]:
@@ -72,8 +102,7 @@ def speaks_plainly(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except ConfigError as error:
-            for mistake in error.mistakes:
-                click.echo(mistake, err=True)
+            complain(*error.mistakes)
             raise SystemExit(2) from None
         except CannotStart as error:
             raise Failed(str(error)) from None
@@ -88,7 +117,7 @@ def speaks_plainly(command: Callable[P, R]) -> Callable[P, R]:
                 f"PostgreSQL does not answer ({check.said(error)}): {NOT_RUNNING} CALLBOX_DATABASE_URL"
             ) from None
         except psycopg.ProgrammingError as error:
-            click.echo(f"CALLBOX_DATABASE_URL: {check.said(error)}", err=True)
+            complain(f"CALLBOX_DATABASE_URL: {check.said(error)}")
             raise SystemExit(2) from None
 
     return wrapped
@@ -111,15 +140,9 @@ def utc(time: datetime | None) -> datetime | None:
 def say_rows(rows: list[look.Row], columns: Sequence[str], json_wanted: bool, nothing: str) -> None:
     """Rows as JSON with all they have, or as a table of these columns."""
     if json_wanted:
-        say(as_json(rows))
+        say(*as_json(rows))
     elif rows:
-        shown = [[short(row[column]) for column in columns] for row in rows]
-        say(table([column.replace("_", " ") for column in columns], shown))
+        shown = [[row[column] for column in columns] for row in rows]
+        say(*table([column.replace("_", " ") for column in columns], shown))
     else:
         say(nothing)
-
-
-def say(line: str) -> None:
-    """One line on standard output, at once."""
-    click.echo(line)
-    sys.stdout.flush()

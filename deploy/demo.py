@@ -3,7 +3,6 @@
 import random
 import secrets
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import msgspec
 import redis
 
 from deploy import look, play
+from deploy.output import say
 from deploy.servers import write_private
 from deploy.text import table
 from shared import inbox
@@ -37,8 +37,6 @@ provider = "messente"
 secrets = ["{}"]
 """
 
-Say = Callable[[str], None]
-
 
 def example_config(folder: Path) -> Path:
     """The configuration of the demonstration, made at its first start."""
@@ -49,20 +47,24 @@ def example_config(folder: Path) -> Path:
     return path
 
 
-def show(config: Config, addresses: dict[str, str], say: Say) -> None:
+def show(config: Config, addresses: dict[str, str]) -> None:
     """Sends a few callbacks of every kind through the real port, shows what arrived, and says how to go on."""
-    say(f"\ncallbox runs at {addresses['CALLBOX_URL']}. Sending a few callbacks, signed as their providers sign:\n")
+    url = addresses["CALLBOX_URL"]
+    say("", f"callbox runs at {url}. Sending a few callbacks, signed as their providers sign:", "")
     since = datetime.now(UTC) - timedelta(seconds=1)
-    with play.Sender(addresses["CALLBOX_URL"]) as sender:
+    with play.Sender(url) as sender:
         answers = [sender.send(request) for request in _samples(config)]
     _wait_for_drain(addresses["CALLBOX_REDIS_URL"])
     with look.Database(addresses["CALLBOX_DATABASE_URL"]) as database:
         rows = database.recent(since, limit=50)
     columns = ("source", "provider", "outcome", "kind", "sender", "recipient", "said", "traffic")
-    say(table(columns, [[row[column] for column in columns] for row in rows]))
+    say(*table(columns, [[row[column] for column in columns] for row in rows]))
     accepted = sum(answer.callback_id is not None for answer in answers)
-    say(f"\n{accepted} of {len(answers)} were accepted, each with its X-Callbox-Id; the table is read from PostgreSQL.")
-    _say_addresses(config, addresses, say)
+    say(
+        "",
+        f"{accepted} of {len(answers)} were accepted, each with its X-Callbox-Id; the table is read from PostgreSQL.",
+    )
+    _say_addresses(config, addresses)
 
 
 def _samples(config: Config) -> list[Request]:
@@ -100,17 +102,21 @@ def _wait_for_drain(redis_url: str) -> None:
             time.sleep(0.05)
 
 
-def _say_addresses(config: Config, addresses: dict[str, str], say: Say) -> None:
+def _say_addresses(config: Config, addresses: dict[str, str]) -> None:
     url = addresses["CALLBOX_URL"]
     now, dice = datetime.now(UTC), random.Random()  # noqa: S311 - it is play
-    say("\nTry it yourself (a line sent twice gives one event, and a callback with the outcome `duplicate`):")
+    say("", "Try it yourself (a line sent twice gives one event, and a callback with the outcome `duplicate`):")
     for name, kind in (("fleet", "mo"), ("otp", "dr"), ("support", "mo")):
         source = config.sources[name]
         happened = play.event("mo" if kind == "mo" else "dr", now, dice)
-        say(f"\n# {source.provider}\n{play.curl(url, play.request(source, happened))}")
-    say("\nIn a second terminal:  .venv/bin/callbox status | send fleet --count 1000 | show ID | dead-letters list\n")
+        say("", f"# {source.provider}", play.curl(url, play.request(source, happened)))
+    say(
+        "",
+        "In a second terminal:  .venv/bin/callbox status | send fleet --count 1000 | show ID | dead-letters list",
+        "",
+    )
     say(f"callbacks  {url}/callbacks/SOURCE   (sources: {', '.join(config.sources)}; from {config.path})")
     if "FLOWER_URL" in addresses:
         say(f"Flower     {addresses['FLOWER_URL']}/tasks   (every drain with its counts)")
     say(f"metrics    {url}/metrics")
-    say("\nServing until Ctrl-C.")
+    say("", "Serving until Ctrl-C.")

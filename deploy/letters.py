@@ -24,11 +24,11 @@ from deploy.command import (
     Failed,
     environment,
     load,
-    say,
     say_rows,
     speaks_plainly,
     utc,
 )
+from deploy.output import progress, say
 from deploy.text import as_json, as_text, table
 from shared import config, inbox
 from shared.config import Settings
@@ -129,7 +129,7 @@ def show_letter(letter_id: int, json_wanted: bool, folder: Path) -> None:
         found = database.callback(letters[0]["callback_id"]) if letters else None
     if found is None:
         raise Failed(f"there is no dead letter {letter_id}: see `callbox dead-letters list --state all`")
-    say(as_json(found._asdict()) if json_wanted else as_text(found))
+    say(*(as_json(found._asdict()) if json_wanted else as_text(found)))
 
 
 @dead_letters.command()
@@ -164,13 +164,13 @@ def replay(wanted: Wanted, dry: bool, rate: float, json_wanted: bool, config_pat
         closed = _closed(store, wanted)
         count = letters.count_callbacks(store, wanted)
         hidden = json_wanted or count < LONG_RUN
-        with click.progressbar(length=count, label="replaying", hidden=hidden) as bar:
+        with progress("replaying", count, hidden) as advance:
 
             def tell(its: Sequence[Change]) -> None:
                 nonlocal callbacks
                 callbacks += bool(its)
                 changes.update(its)
-                bar.update(1)
+                advance()
 
             try:
                 Replayer(store, inbox.Mover(client), loaded.sources, rate, dry).run(wanted, tell)
@@ -180,7 +180,7 @@ def replay(wanted: Wanted, dry: bool, rate: float, json_wanted: bool, config_pat
     rows = [(number, *change) for change, number in sorted(changes.items())]
     if json_wanted:
         its = [{"reason": reason, "became": became, "letters": number} for number, reason, became in rows]
-        say(as_json({"dry": dry, "callbacks": callbacks, "letters": its, "closed": closed}))
+        say(*as_json({"dry": dry, "callbacks": callbacks, "letters": its, "closed": closed}))
     else:
         _report(("dead letters", "reason", "became"), rows, closed, None if trouble else _replayed(callbacks, dry))
     if isinstance(trouble, KeyboardInterrupt):
@@ -231,7 +231,7 @@ def _report(
     for id, state in sorted(closed.items()):
         say(f"{id} is {state} already")
     if rows:
-        say(table(headings, rows, numbers=frozenset({0})))
+        say(*table(headings, rows, numbers=frozenset({0})))
     if done:
         say(done if rows else "no open dead letters match")
 
