@@ -1,8 +1,9 @@
-"""The ingress as an ASGI application: `uvicorn ingress.app:app`."""
+"""The ingress as an ASGI application: `python -m ingress`, or `uvicorn ingress.app:app`."""
 
 import asyncio
 import gc
 import os
+import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -17,10 +18,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ingress import admin, durable
+from ingress.address import Proxies
 from ingress.commit import Committer
-from ingress.durable import Durable, Limits
+from ingress.durable import Durable
+from ingress.gate import Gate, Limits
 from ingress.probes import Probes
-from ingress.receive import Receiver
+from ingress.receive import Receiver, place_in
 from shared import config, logs
 from shared.config import Config
 from shared.inbox import Appender, connect
@@ -31,94 +35,98 @@ GARBAGE_THRESHOLD = 50_000  # objects, more made than let go; CPython's own is 7
 log = logs.get(__name__)
 
 
-class _Application:
-    """Takes callbacks straight to their endpoint, and everything else to Starlette.
+class Ingress:
+    """Takes callbacks straight to their receiver, and everything else to Starlette.
 
-    A callback meets no middleware on its way, for its endpoint lets no exception through; and a router's search among
+    A callback meets no middleware on its way, for the receiver lets no exception through; and a router's search among
     addresses of one form would cost a fifteenth of the ingress's time.
     """
 
-    def __init__(self, receiver: ASGIApp, others: ASGIApp) -> None:
-        self._receiver = receiver
-        self._others = others
+    def __init__(self, gate: Gate, receiver: Receiver | None, others: ASGIApp) -> None:
+        self.gate = gate
+        self.receiver = receiver
+        self.others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        named = _named_in(scope["path"], scope.get("root_path", "")) if scope["type"] == "http" else None
-        if named:
-            scope["path_params"] = named
-            await self._receiver(scope, receive, send)
+        place = None
+        if scope["type"] == "http" and self.receiver is not None:
+            place = place_in(scope["raw_path"].decode("latin-1").removeprefix(scope.get("root_path", "")))
+        if place is None or self.receiver is None:
+            await self.others(scope, receive, send)
         else:
-            await self._others(scope, receive, send)
+            scope["path_params"] = place._asdict()
+            await self.receiver(scope, receive, send)
 
 
 def create_app(
     configuration: Config,
     client: "redis.asyncio.Redis | None" = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> ASGIApp:
-    """The application for one configuration; client and clock may be given by tests."""
+    admin_listener: socket.socket | None = None,
+) -> Ingress:
+    """The application for one configuration; tests may give client and clock, and who starts it a listening socket for
+    the admin paths, in the place of the address in `CALLBOX_ADMIN_BIND`."""
     settings = configuration.settings
     inbox = Appender(
         client or connect(redis.asyncio.Redis, settings.redis_url, settings.append_seconds), settings.inbox_limit
     )
-    limits = Limits(
+    limits = durable.Limits(
         settings.append_seconds,
         settings.group_count,
         settings.group_bytes,
         Path(settings.spool_dir),
         settings.spool_bytes,
     )
-    durable = Durable(inbox, limits, now)
-    committer = Committer(durable.keep, settings.group_count, settings.group_bytes)
+    keeper = Durable(inbox, limits, now)
+    committer = Committer(keeper.keep, settings.group_count, settings.group_bytes)
+    proxies = Proxies(settings.proxy_networks)
     receiver = Receiver(configuration.sources, PROVIDERS, committer, settings, now)
-    probes = Probes(inbox, durable, settings.retry_after_seconds)
+    probes = Probes(inbox, keeper, settings.retry_after_seconds)
+    admin_paths = [
+        Route("/healthz", probes.healthz),
+        Route("/readyz", probes.readyz),
+        Route("/metrics", probes.metrics),
+    ]
+    has_admin = admin_listener is not None or settings.admin_address is not None
+    admin_app = Ingress(Gate(Limits.of(settings), proxies), None, _starlette(admin_paths))
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         log.info("ingress started", sources=sorted(configuration.sources))
-        mover = asyncio.create_task(durable.run())
-        yield
+        mover = asyncio.create_task(keeper.run())
+        if has_admin:
+            async with admin.serving(admin_app, admin_listener or admin.listen(settings)):
+                yield
+        else:
+            yield
         mover.cancel()
         with suppress(asyncio.CancelledError):
             await mover
-        await durable.close()
+        await keeper.close()
         await inbox.close()
         log.info("ingress stopped")
 
-    others = Starlette(
-        routes=[
-            Route("/healthz", probes.healthz),
-            Route("/readyz", probes.readyz),
-            Route("/metrics", probes.metrics),
-        ],
-        exception_handlers={HTTPException: _say},
-        lifespan=lifespan,
-    )
-    others.router.redirect_slashes = False  # a provider follows none
-    return _Application(receiver, others)
+    others = _starlette([] if has_admin else admin_paths, lifespan)
+    return Ingress(Gate(Limits.of(settings), proxies), receiver, others)
 
 
-def _named_in(path: str, root_path: str) -> dict[str, str]:
-    """The source, and the token if there is one, of a callback's address; empty for any other address."""
-    match path.removeprefix(root_path).split("/"):
-        case ["", "callbacks", source] if source:
-            return {"source": source}
-        case ["", "callbacks", source, token] if source and token:
-            return {"source": source, "token": token}
-    return {}
+def _starlette(routes: list[Route], lifespan: Any = None) -> Starlette:
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _as_json}, lifespan=lifespan)
+    app.router.redirect_slashes = False  # a provider follows none
+    return app
 
 
-def _look_less_for_garbage() -> None:
+async def _as_json(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class only
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+def look_less_for_garbage() -> None:
     """A request leaves no cycles behind: looking for them every few requests, through all that was imported, would cost
     a twentieth of the ingress's time."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_THRESHOLD)
-
-
-async def _say(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - it is registered for this class only
-    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
 
 
 def __getattr__(name: str) -> Any:
@@ -128,5 +136,5 @@ def __getattr__(name: str) -> Any:
     configuration = config.or_exit(lambda: config.load(None, os.environ, PROVIDERS))
     logs.configure(configuration.settings.log_level)
     application = create_app(configuration)
-    _look_less_for_garbage()
+    look_less_for_garbage()
     return application

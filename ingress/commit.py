@@ -15,7 +15,7 @@ from shared.callback import Callback, pack
 from shared.errors import Unavailable
 from shared.metrics import GROUP_SIZE
 
-WAITING_GROUPS = 20  # more than so many full groups ahead of a request: refused at once rather than late
+WAITING_GROUPS = 20  # more full groups than these, by count or bytes, ahead of a request: refused rather than late
 
 log = logs.get(__name__)
 
@@ -34,17 +34,22 @@ class Committer:
         self._group_count = group_count
         self._group_bytes = group_bytes
         self._waiting: deque[_Waiting] = deque()
+        self._waiting_bytes = 0
         self._flusher: asyncio.Task[None] | None = None
 
-    async def commit(self, callback: Callback) -> None:
-        """Returns once the callback is on disk. Raises Unavailable when it could not be brought there."""
-        if len(self._waiting) >= WAITING_GROUPS * self._group_count:
-            raise Unavailable("too many callbacks wait for the disk")
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(callback.source, pack(callback), done))
+    def commit(self, callback: Callback) -> "asyncio.Future[None]":
+        """Is done once the callback is on disk, with Unavailable when it could not be brought there."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        packed = pack(callback)
+        too_many = len(self._waiting) >= WAITING_GROUPS * self._group_count
+        if too_many or self._waiting_bytes >= WAITING_GROUPS * self._group_bytes:
+            done.set_exception(Unavailable("too many callbacks wait for the disk"))
+            return done
+        self._waiting.append(_Waiting(callback.source, packed, done))
+        self._waiting_bytes += len(packed)
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush())
-        await done
+        return done
 
     async def _flush(self) -> None:
         """Runs while anything waits. A request that was cancelled does not cancel its group: the others need it."""
@@ -57,6 +62,7 @@ class Committer:
                     # Those that came meanwhile would wait for the same trouble: they share its end.
                     self._refuse([*group, *self._waiting], error)
                     self._waiting.clear()
+                    self._waiting_bytes = 0
                 else:
                     GROUP_SIZE.observe(len(group))
                     for it in group:
@@ -73,6 +79,7 @@ class Committer:
             if size > self._group_bytes:
                 break
             group.append(self._waiting.popleft())
+        self._waiting_bytes -= sum(len(it.packed) for it in group)
         return group
 
     def _refuse(self, group: list[_Waiting], error: Exception) -> None:

@@ -1,25 +1,30 @@
-"""The little of HTTP that the endpoint needs on raw ASGI: reading a body within limits, answering, refusing."""
+"""HTTP's answers: the refusals with their status and sentence, and an answer on the wire or through ASGI."""
 
 import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from json import dumps
+from typing import NamedTuple
+from urllib.parse import unquote
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Send
 
 from shared.providers import Reply
 
-_CLOSE = (b"connection", b"close")  # after an answer given before the whole body was read
+Headers = tuple[tuple[bytes, bytes], ...]
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_WITHOUT_PHRASE = b"HTTP/1.1 %d \r\n"
 
 
 class Refusal(Exception):
     """Ends a request with an error: its status, the word for the metric, and the sentence for the caller."""
 
-    def __init__(self, status: HTTPStatus, outcome: str, say: str, *headers: tuple[bytes, bytes]) -> None:
-        super().__init__(say)
+    def __init__(self, status: HTTPStatus, outcome: str, message: str, *headers: tuple[bytes, bytes]) -> None:
+        super().__init__(message)
         self.status = status
         self.outcome = outcome
-        self.say = say
+        self.message = message
         self.headers = headers
 
 
@@ -27,25 +32,12 @@ class Gone(Exception):
     """The caller hung up before its body was complete: there is nobody to answer."""
 
 
-class _Deadline:
-    """Cancels the task that made it after so many seconds: asyncio.timeout at half its price, for every request."""
+class Answer(NamedTuple):
+    """What a caller gets; `content-length`, `date` and `connection` are added where it is written."""
 
-    def __init__(self, seconds: float) -> None:
-        self._task = asyncio.current_task()
-        self._expired = False
-        self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
-
-    def is_over(self) -> bool:
-        """Whether this, and nobody else, cancelled the task: then it may go on."""
-        return self._expired and self._task is not None and not self._task.uncancel()
-
-    def cancel(self) -> None:
-        self._timer.cancel()
-
-    def _expire(self) -> None:
-        self._expired = True
-        if self._task is not None:
-            self._task.cancel()
+    status: int
+    headers: Headers
+    body: bytes
 
 
 def not_found() -> Refusal:
@@ -63,75 +55,102 @@ def not_proven() -> Refusal:
 
 def unavailable(retry_after_seconds: int) -> Refusal:
     wait = (b"retry-after", str(retry_after_seconds).encode())
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "cannot keep it now, send it again", wait)
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", "temporarily unavailable, send it again", wait)
 
 
-def headers_of(scope: Scope) -> dict[str, str]:
-    """The headers with lower-case names; one that is repeated is joined, so that two signatures make a wrong one."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    return headers
+def too_large(limit_bytes: int) -> Refusal:
+    message = f"the body may have up to {limit_bytes} bytes"
+    return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", message)
+
+
+def body_too_slow(deadline_seconds: float) -> Refusal:
+    return Refusal(HTTPStatus.REQUEST_TIMEOUT, "timeout", f"the body took over {deadline_seconds:g} s")
+
+
+def encoded() -> Refusal:
+    message = "send the body without content encoding"
+    return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "encoding", message)
+
+
+def head_too_large(message: str) -> Refusal:
+    return Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "head_too_large", message)
+
+
+def bad_request(message: str) -> Refusal:
+    return Refusal(HTTPStatus.BAD_REQUEST, "bad_request", message)
+
+
+def in_words_of(reply: Reply | None, refusal: Refusal) -> Answer:
+    """The provider's own error body, or one line of JSON where it has none."""
+    if reply is not None and reply.error is not None:
+        body, content_type = reply.error, reply.content_type
+    else:
+        body, content_type = dumps({"error": refusal.message}).encode() + b"\n", "application/json"
+    headers: Headers = refusal.headers
+    if content_type:
+        headers += ((b"content-type", content_type.encode()),)
+    return Answer(refusal.status, headers, body)
+
+
+def check_head(headers: Mapping[str, str], limit_bytes: int) -> None:
+    """Refuses a body that would not do before it is read. Raises Refusal (415, 413)."""
+    if headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
+        raise encoded()
+    if announced_bytes(headers) > limit_bytes:
+        raise too_large(limit_bytes)
+
+
+def announced_bytes(headers: Mapping[str, str]) -> int:
+    """What `content-length` says; 0 without one."""
+    announced = headers.get("content-length", "")
+    return int(announced[:20]) if announced.isascii() and announced.isdecimal() else 0
+
+
+def on_the_wire(answer: Answer, date: bytes, close: bool, is_head: bool) -> bytes:
+    """The answer as HTTP/1.1, in one piece; `date` is the value of that header (RFC 9110, 6.6.1)."""
+    parts = [_STATUS_LINES.get(answer.status) or _WITHOUT_PHRASE % answer.status, b"date: ", date, b"\r\n"]
+    for name, value in answer.headers:
+        parts += (name, b": ", value, b"\r\n")
+    if close:
+        parts.append(b"connection: close\r\n")
+    parts.append(b"content-length: %d\r\n\r\n" % len(answer.body))
+    if not is_head:
+        parts.append(answer.body)
+    return b"".join(parts)
+
+
+def decoded(path: bytes) -> str:
+    """The path without its percent-encoding, as ASGI has it."""
+    return unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1")
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: int, deadline_seconds: float) -> bytes:
-    """The whole body. Raises Refusal (413, 415, 408, 400) or Gone.
-
-    uvicorn itself sets no deadline for a body and never decompresses one.
-    """
-    if headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
-        status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
-        raise Refusal(status, "encoding", "send the body without content encoding", _CLOSE)
-    announced = headers.get("content-length", "")
-    announced_too_much = announced.isdecimal() and int(announced[:20]) > limit_bytes
+    """The whole body, through ASGI. Raises Refusal (413, 408, 400) or Gone."""
     body = bytearray()
-    deadline = _Deadline(deadline_seconds)
     try:
-        while len(body) <= limit_bytes and not announced_too_much:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise Gone
-            body += message.get("body", b"")
-            if not message.get("more_body", False) and len(body) <= limit_bytes:
-                _check_whole(headers, len(body))
-                return bytes(body)
-    except asyncio.CancelledError:
-        if not deadline.is_over():
-            raise
-        status = HTTPStatus.REQUEST_TIMEOUT
-        raise Refusal(status, "timeout", f"the body took over {deadline_seconds:g} s", _CLOSE) from None
-    finally:
-        deadline.cancel()
-    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
-    raise Refusal(status, "too_large", f"the body may have up to {limit_bytes} bytes", _CLOSE)
+        async with asyncio.timeout(deadline_seconds):
+            more = True
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise Gone
+                body += message.get("body", b"")
+                if len(body) > limit_bytes:
+                    raise too_large(limit_bytes)
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise body_too_slow(deadline_seconds) from None
+    is_unknown = "upgrade" in headers and "transfer-encoding" in headers
+    if is_unknown or (headers.get("content-length", "").isdecimal() and announced_bytes(headers) != len(body)):
+        # A server may lose a body, as uvicorn's own protocol does behind `Upgrade`: it must not be acknowledged.
+        raise Refusal(HTTPStatus.BAD_REQUEST, "incomplete", "the body did not arrive whole; send no Upgrade")
+    return bytes(body)
 
 
-def _check_whole(headers: Mapping[str, str], length: int) -> None:
-    """Refuses a body that a server lost, as uvicorn's does behind `Upgrade`: an empty one must not be acknowledged."""
-    announced = headers.get("content-length", "")
-    unknown = "upgrade" in headers and "transfer-encoding" in headers
-    if unknown or (announced.isdecimal() and int(announced[:20]) != length):
-        raise Refusal(HTTPStatus.BAD_REQUEST, "incomplete", "the body did not arrive whole; send no Upgrade", _CLOSE)
-
-
-async def answer(send: Send, status: int, body: bytes, content_type: str | None, *extra: tuple[bytes, bytes]) -> None:
-    headers = [(b"content-length", str(len(body)).encode()), *extra]
-    if content_type:
-        headers.append((b"content-type", content_type.encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def acknowledge(send: Send, reply: Reply, callback_id: str) -> None:
-    """Answers in the provider's words, and says under which id the callback is kept."""
-    await answer(send, reply.status, reply.body, reply.content_type, (b"x-callbox-id", callback_id.encode()))
-
-
-async def refuse(send: Send, refusal: Refusal, reply: Reply | None) -> None:
-    """Answers with the provider's own error body, or one line of JSON where it has none."""
-    if reply is not None and reply.error is not None:
-        await answer(send, refusal.status, reply.error, reply.content_type, *refusal.headers)
-    else:
-        body = dumps({"error": refusal.say}).encode() + b"\n"
-        await answer(send, refusal.status, body, "application/json", *refusal.headers)
+async def send_answer(send: Send, answer: Answer, close: bool) -> None:
+    """The answer through ASGI; `close` after one that was given before the whole body was read."""
+    headers = [(b"content-length", str(len(answer.body)).encode()), *answer.headers]
+    if close:
+        headers.append((b"connection", b"close"))
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": answer.body})

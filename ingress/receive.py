@@ -1,20 +1,25 @@
-"""One request to /callbacks/: find its source, read it, verify it, commit it, answer in its provider's words.
+"""One request to a callback address: admit its head, take its body, answer in its provider's words.
 
-A raw ASGI endpoint: Starlette's request and response objects would be made only to be taken apart again.
+Both servers of the ingress come here, its own protocol (`ingress/protocol.py`) and, through ASGI, any other. Nothing
+here waits: what is taken is done once it is on disk.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from functools import cache, lru_cache
-from ipaddress import ip_address
+from functools import cache
 from time import perf_counter
+from typing import NamedTuple
+from urllib.parse import unquote
 
 from starlette.types import Receive, Scope, Send
 
 from ingress import http
+from ingress.address import Proxies, check_address
 from ingress.commit import Committer
+from ingress.http import Answer, Gone, Refusal
 from shared import logs
-from shared.callback import Callback, new_id, token_in
+from shared.callback import COMMON_HEADERS, Callback, new_id, token_in
 from shared.config import Settings, Source
 from shared.errors import Rejected, Unavailable
 from shared.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
@@ -25,7 +30,39 @@ from shared.signing import same_token
 _requests, _proofs = cache(REQUESTS.labels), cache(PROOFS.labels)
 _acknowledge_seconds = cache(ACKNOWLEDGE_SECONDS.labels)
 
+_OWN_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding", "upgrade", "x-forwarded-for"})
+
 log = logs.get(__name__)
+
+
+class Place(NamedTuple):
+    """A callback address: /callbacks/{source} or /callbacks/{source}/{token}."""
+
+    source: str
+    token: str | None
+
+
+class Admitted(NamedTuple):
+    """A request whose head is in order: what is asked of its body, and what it will be when that is there."""
+
+    source: Source
+    provider: Provider
+    method: str
+    target: str  # path and query as requested
+    headers: Mapping[str, str]
+    remote_ip: str | None
+    body_limit_bytes: int
+
+
+class Taken(NamedTuple):
+    """A proven callback on its way to the disk."""
+
+    source: str
+    provider: Provider
+    id: str
+    proof: str
+    began: float
+    done: "asyncio.Future[None]"
 
 
 class Receiver:
@@ -40,96 +77,139 @@ class Receiver:
         now: Callable[[], datetime],
     ) -> None:
         self._sources = {name: (source, providers[source.provider]) for name, source in sources.items()}
+        self._headers = {
+            name: _OWN_HEADERS | COMMON_HEADERS | provider.HEADERS | provider.PROOF_HEADERS
+            for name, (_, provider) in self._sources.items()
+        }
         self._committer = committer
         self._settings = settings
+        self._proxies = Proxies(settings.proxy_networks)
         self._now = now
+        self._log = logs.Limited(log)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        source, provider = self._sources.get(scope["path_params"]["source"], (None, None))
-        name, reply = (source.name if source else ""), (provider.REPLY if provider else None)
-        try:
-            if source is None or provider is None:
-                raise http.not_found()
-            callback, proof = await self._receive(scope, receive, source, provider)
-            started = perf_counter()
-            await self._commit(callback.kept(provider.HEADERS))
-        except http.Gone:
-            _requests(name, "gone").inc()
-        except http.Refusal as refusal:
-            _requests(name, refusal.outcome).inc()
-            await http.refuse(send, refusal, reply)
-        except Exception as error:
-            # A fault of ours must not look like one of the provider's (promise P6).
-            log.error("request failed", source=name, exc_info=error)
-            _requests(name, "unavailable").inc()
-            await http.refuse(send, http.unavailable(self._settings.retry_after_seconds), reply)
-        else:
-            _acknowledge_seconds(name).observe(perf_counter() - started)
-            _requests(name, "accepted").inc()
-            _proofs(name, proof).inc()
-            await http.acknowledge(send, provider.REPLY, str(callback.id))
+    def admit(
+        self, place: Place, method: str, target: str, headers: Iterable[tuple[bytes, bytes]], peer: str | None
+    ) -> Admitted:
+        """Judges the head of a request: all that can be judged before its body. Raises Refusal.
 
-    async def _receive(
-        self, scope: Scope, receive: Receive, source: Source, provider: Provider
-    ) -> tuple[Callback, str]:
-        """The callback and what proved it. Raises Refusal or Gone."""
-        query: str = scope["query_string"].decode("latin-1")
-        if not _has_token(source, scope["path_params"].get("token"), query):
+        `headers` have lower-case names; `peer` is the address of who is connected.
+        """
+        source, provider = self._sources.get(place.source, (None, None))
+        if source is None or provider is None or not _has_token(source, place.token, target):
             raise http.not_found()
-        if scope["method"] not in provider.METHODS:
+        if method not in provider.METHODS:
             raise http.wrong_method(provider.METHODS)
-        headers = http.headers_of(scope)
-        body = await http.read_body(receive, headers, self._settings.body_limit_bytes, self._settings.body_seconds)
-        now, client = self._now(), scope.get("client")
-        callback = Callback(
+        wanted = _joined(headers, self._headers[source.name])
+        address = self._proxies.client(peer, wanted.get("x-forwarded-for"))
+        try:
+            check_address(source, address)
+        except Rejected as rejected:
+            raise self._rejected(source, rejected.reason, address) from None
+        limit = min(self._settings.body_limit_bytes, provider.BODY_LIMIT_BYTES)
+        http.check_head(wanted, limit)
+        return Admitted(source, provider, method, target, wanted, address, limit)
+
+    def take(self, admitted: Admitted, body: bytes) -> Taken:
+        """Verifies the callback and sends it to the disk. Raises Refusal, or what a fault of ours raises."""
+        source, provider, method, target, headers, remote_ip, _ = admitted
+        now = self._now()
+        callback = Callback.arrived(
             id=new_id(now),
             source=source.name,
             provider=source.provider,
             received_at=now,
-            method=scope["method"],
-            path=scope["raw_path"].decode("latin-1"),
-            query=query,
+            method=method,
+            target=target,
             headers=headers,
             body=body,
-            remote_ip=_address(client[0]) if client else None,
+            remote_ip=remote_ip,
         )
         try:
-            _check_ip(source, callback.remote_ip)
-            return callback, provider.verify(callback, source)
+            proof = provider.verify(callback, source)
         except Rejected as rejected:
-            REFUSALS.labels(source.name, rejected.reason).inc()
-            log.warning("rejected", source=source.name, reason=rejected.reason)
-            raise http.not_proven() from None
+            raise self._rejected(source, rejected.reason, remote_ip) from None
+        began = perf_counter()
+        done = self._committer.commit(callback.kept(provider.HEADERS))
+        return Taken(source.name, provider, str(callback.id), proof, began, done)
 
-    async def _commit(self, callback: Callback) -> None:
+    def acknowledge(self, taken: Taken) -> Answer:
+        """What a provider gets whose callback is on disk, in its own words, with the id under which it is kept."""
+        _acknowledge_seconds(taken.source).observe(perf_counter() - taken.began)
+        _requests(taken.source, "accepted").inc()
+        _proofs(taken.source, taken.proof).inc()
+        reply = taken.provider.REPLY
+        headers: http.Headers = ((b"x-callbox-id", taken.id.encode()),)
+        if reply.content_type:
+            headers += ((b"content-type", reply.content_type.encode()),)
+        return Answer(reply.status, headers, reply.body)
+
+    def refuse(self, source_name: str, error: BaseException) -> Answer:
+        """What a caller gets instead. Anything but a Refusal is our own failure, and never looks like one of the
+        provider's (promise P6)."""
+        source, provider = self._sources.get(source_name, (None, None))
+        name, reply = (source.name if source else ""), (provider.REPLY if provider else None)
+        if not isinstance(error, Refusal):
+            if not isinstance(error, Unavailable):
+                self._log.error("request failed", {"source": name, "error": type(error).__name__}, exc_info=error)
+            error = http.unavailable(self._settings.retry_after_seconds)
+        _requests(name, error.outcome).inc()
+        return http.in_words_of(reply, error)
+
+    def gone(self, source_name: str) -> None:
+        """Counts a caller that hung up before its body was complete."""
+        _requests(source_name if source_name in self._sources else "", "gone").inc()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same through ASGI. `scope["path_params"]` names the place."""
+        place = Place(scope["path_params"]["source"], scope["path_params"].get("token"))
+        query = scope["query_string"]
+        target = (scope["raw_path"] + (b"?" + query if query else b"")).decode("latin-1")
+        peer = scope["client"][0] if scope.get("client") else None
+        is_read = False
         try:
-            await self._committer.commit(callback)
-        except Unavailable:
-            raise http.unavailable(self._settings.retry_after_seconds) from None
+            admitted = self.admit(place, scope["method"], target, scope["headers"], peer)
+            body = await http.read_body(
+                receive, admitted.headers, admitted.body_limit_bytes, self._settings.body_seconds
+            )
+            is_read = True
+            taken = self.take(admitted, body)
+            await taken.done
+        except Gone:
+            self.gone(place.source)
+        except Exception as error:
+            await http.send_answer(send, self.refuse(place.source, error), close=not is_read)
+        else:
+            await http.send_answer(send, self.acknowledge(taken), close=False)
+
+    def _rejected(self, source: Source, reason: str, address: str | None) -> Refusal:
+        REFUSALS.labels(source.name, reason).inc()
+        self._log.warning("rejected", {"source": source.name, "reason": reason}, address=address)
+        return http.not_proven()
 
 
-def _has_token(source: Source, in_path: str | None, query: str) -> bool:
+def place_in(path: str) -> Place | None:
+    """The callback address in a path that is still percent-encoded, with or without a slash at its end."""
+    match path.removesuffix("/").split("/"):
+        case ["", "callbacks", source] if source:
+            return Place(unquote(source), None)
+        case ["", "callbacks", source, token] if source and token:
+            return Place(unquote(source), unquote(token))
+    return None
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]], wanted: frozenset[str]) -> dict[str, str]:
+    """Those headers that are wanted; one that is repeated is joined, so that two signatures make a wrong one."""
+    found: dict[str, str] = {}
+    for raw_name, raw_value in headers:
+        name = raw_name.decode("latin-1")
+        if name in wanted:
+            value = raw_value.decode("latin-1")
+            found[name] = f"{found[name]}, {value}" if name in found else value
+    return found
+
+
+def _has_token(source: Source, in_path: str | None, target: str) -> bool:
     """Whether the request carries the source's token, in its path or its query. A source without one takes none."""
     if source.token is None:
         return in_path is None
-    return same_token(source.token, in_path if in_path is not None else token_in(query))
-
-
-def _check_ip(source: Source, remote_ip: str | None) -> None:
-    if not source.allow_ips:
-        return
-    if remote_ip is None:
-        raise Rejected("address_unknown")
-    address = ip_address(remote_ip)
-    if not any(address in network for network in source.allow_ips):
-        raise Rejected("address_not_allowed")
-
-
-@lru_cache(maxsize=1024)  # a provider calls from a few
-def _address(told: str) -> str | None:
-    """The caller's address as the server tells it, without a zone; None where it is none (a Unix socket)."""
-    try:
-        address = ip_address(told.partition("%")[0])
-    except ValueError:
-        return None
-    return str(getattr(address, "ipv4_mapped", None) or address)
+    return same_token(source.token, in_path if in_path is not None else token_in(target.partition("?")[2]))

@@ -45,6 +45,11 @@ class Callback(Request, frozen=True, kw_only=True):
     received_at: datetime
     remote_ip: str | None = None
 
+    @classmethod
+    def arrived(cls, *, target: str, **keys: Any) -> "Callback":
+        path, _, query = target.partition("?")
+        return cls(path=path, query=query, **keys)
+
     def kept(self, headers: Container[str]) -> "Callback":
         """This callback as it may be stored: of its headers only the common and the given ones, no path and no
         `token` parameter (either may hold the source's token), no NUL, which PostgreSQL's text cannot take."""

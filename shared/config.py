@@ -83,6 +83,17 @@ class Settings:
     database_url: str = _setting("postgresql://127.0.0.1:5432/callbox", "PostgreSQL, as libpq reads it")
     body_limit_bytes: int = _setting(256 * 1024, "largest body of a callback")
     body_seconds: float = _setting(10.0, "time for a provider to send its body")
+    head_limit_bytes: int = _setting(64 * 1024, "largest head of a request, and largest framing of a chunked body")
+    header_limit: int = _setting(100, "headers of a request, at most")
+    head_seconds: float = _setting(10.0, "time for a caller to send the head of a request, from its first byte")
+    answer_seconds: float = _setting(10.0, "time for a caller to read an answer; then its connection is ended")
+    idle_seconds: float = _setting(75.0, "time between two requests of a connection; longer than a proxy's")
+    connections: int = _setting(4096, "open connections of one ingress, below its limit of descriptors in any case")
+    connections_per_address: int = _setting(512, "of those from one address (IPv6: one /64), trusted proxies aside")
+    unproven_bytes: int = _setting(32 * 1024 * 1024, "memory of one ingress for requests that are not there in whole")
+    stop_seconds: float = _setting(15.0, "time in which an ingress that is asked to stop has ended")
+    trusted_proxies: str = _setting("", "networks (CIDR) of the proxies whose X-Forwarded-For is believed")
+    admin_bind: str = _setting("", "HOST:PORT for /healthz, /readyz and /metrics alone; else with the callbacks")
     append_seconds: float = _setting(0.25, "longest wait for Redis to take a group of callbacks; then the spool does")
     spool_dir: str = _setting("spool", "folder of the spool, of all ingresses of one host")
     spool_bytes: int = _setting(1024 * 1024 * 1024, "largest spool file of one ingress")
@@ -99,6 +110,21 @@ class Settings:
     statement_seconds: float = _setting(10.0, "longest statement in PostgreSQL")
     stall_seconds: float = _setting(20.0, "a worker that stands still for so long while callbacks wait is restarted")
     log_level: str = _setting("info", "debug, info, warning or error")
+
+    @property
+    def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of `trusted_proxies`. Raises ValueError."""
+        return tuple(ip_network(word) for word in self.trusted_proxies.replace(",", " ").split())
+
+    @property
+    def admin_address(self) -> tuple[str, int] | None:
+        """Host and port of `admin_bind`; None without one. Raises ValueError."""
+        if not self.admin_bind:
+            return None
+        host, _, port = self.admin_bind.rpartition(":")
+        if not host or not port.isdecimal() or int(port) > 65535:
+            raise ValueError("must be HOST:PORT, for example 127.0.0.1:8001")
+        return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +196,11 @@ def _read_settings(environ: Mapping[str, str], mistakes: list[str]) -> Settings:
         mistakes.append("CALLBOX_REDIS_URL: must begin with redis:// or rediss://")
     if not settings.database_url.startswith(("postgresql://", "postgres://")):
         mistakes.append("CALLBOX_DATABASE_URL: must begin with postgresql://")
+    for name, value in (("TRUSTED_PROXIES", "proxy_networks"), ("ADMIN_BIND", "admin_address")):
+        try:
+            getattr(settings, value)
+        except ValueError as error:
+            mistakes.append(f"CALLBOX_{name}: {error}")
     if settings.log_level not in ("debug", "info", "warning", "error"):
         mistakes.append(f"CALLBOX_LOG_LEVEL: {settings.log_level!r} is none of debug, info, warning, error")
     return settings

@@ -4,10 +4,11 @@ What may be said is up to the caller; this file sees to it that nothing slips in
 only its type and our own code's lines are written, since a driver's message may hold a row.
 """
 
+import asyncio
 import logging
 import sys
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -75,6 +76,42 @@ def _tells_no_url(record: logging.LogRecord) -> bool:
 def get(name: str) -> Any:
     """The logger of one module."""
     return structlog.stdlib.get_logger(name)
+
+
+class Limited:
+    """Logs that a stranger can cause: the first of each kind at once, the others as a count after a minute.
+
+    For the event loop of one process.
+    """
+
+    def __init__(self, log: Any, seconds: float = 60.0) -> None:
+        self._log = log
+        self._seconds = seconds
+        self._more: dict[tuple[str, str, tuple[tuple[str, str], ...]], int] = {}
+
+    def warning(self, event: str, kind: Mapping[str, str], **detail: Any) -> None:
+        """`kind` has few values, a stranger must not make up new ones; `detail` is that of the first one only."""
+        self._note("warning", event, kind, detail)
+
+    def error(self, event: str, kind: Mapping[str, str], **detail: Any) -> None:
+        self._note("error", event, kind, detail)
+
+    def flush(self) -> None:
+        """Logs what was only counted."""
+        more, self._more = self._more, {}
+        for (level, event, kind), count in more.items():
+            if count:
+                getattr(self._log, level)(event, **dict(kind), more=count, seconds=self._seconds)
+
+    def _note(self, level: str, event: str, kind: Mapping[str, str], detail: Mapping[str, Any]) -> None:
+        key = (level, event, tuple(kind.items()))
+        if key in self._more:
+            self._more[key] += 1
+            return
+        if not self._more:
+            asyncio.get_running_loop().call_later(self._seconds, self.flush)
+        self._more[key] = 0
+        getattr(self._log, level)(event, **kind, **detail)
 
 
 def _say_exception(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -7,7 +7,7 @@ what stands in Redis (the ledger) is the same from wherever it is read.
 import os
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -19,7 +19,8 @@ _OWN = CollectorRegistry()
 REQUESTS = Counter(
     "callbox_requests_total",
     "Requests to /callbacks/, by their end: accepted, rejected, not_found, wrong_method, too_large, encoding, "
-    "incomplete, timeout, gone (the caller hung up) or unavailable; source is empty where no source is known",
+    "incomplete, timeout, head_too_large, bad_request (not HTTP/1.1), gone (the caller hung up) or unavailable; source "
+    "is empty where no source is known",
     ["source", "outcome"],
     registry=_OWN,
 )
@@ -43,6 +44,22 @@ GROUP_SIZE = Histogram(
     "callbox_group_callbacks",
     "Callbacks that shared one append and one fsync",
     buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+    registry=_OWN,
+)
+CONNECTIONS = Gauge(
+    "callbox_connections", "Open connections of the callers", registry=_OWN, multiprocess_mode="livesum"
+)
+CONNECTIONS_REFUSED = Counter(
+    "callbox_connections_refused_total",
+    "Connections closed as soon as they came, by the limit that was reached: all or address",
+    ["limit"],
+    registry=_OWN,
+)
+CONNECTIONS_ENDED = Counter(
+    "callbox_connections_ended_total",
+    "Connections ended by us, by what took too long or too much: head, body, idle, answer (it was not read), memory "
+    "(of unfinished requests) or stop",
+    ["why"],
     registry=_OWN,
 )
 

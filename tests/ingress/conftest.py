@@ -144,8 +144,11 @@ class Kept:
         self._trouble = trouble
         self._gate = gate
 
-    async def commit(self, callback: Callback) -> None:
+    def commit(self, callback: Callback) -> "asyncio.Future[None]":
         self.asked.set()
+        return asyncio.ensure_future(self._commit(callback))
+
+    async def _commit(self, callback: Callback) -> None:
         if self._gate is not None:
             await self._gate.wait()
         if self._trouble is not None:

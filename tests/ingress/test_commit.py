@@ -31,15 +31,15 @@ def numbered(numbers: range) -> list[bytes]:
     return [b"%d" % number for number in numbers]
 
 
-async def begin(committer: Committer, inbox: Inbox, begun: list[bytes]) -> list[asyncio.Task[None]]:
+async def begin(committer: Committer, inbox: Inbox, begun: list[bytes]) -> list[asyncio.Future[None]]:
     """Commits so many, and returns once all wait and the first append is under way."""
-    tasks = [asyncio.create_task(committer.commit(a_callback(body))) for body in begun]
+    tasks = [committer.commit(a_callback(body)) for body in begun]
     await inbox.asked.acquire()
     await settle()
     return tasks
 
 
-async def ends(tasks: list[asyncio.Task[None]]) -> list[str]:
+async def ends(tasks: list[asyncio.Future[None]]) -> list[str]:
     """How each ended: `kept`, or the trouble it was told."""
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(it is None or isinstance(it, Unavailable | asyncio.CancelledError) for it in results)
@@ -66,7 +66,7 @@ def test_nobody_of_the_next_group_is_told_when_the_one_before_is_durable() -> No
         inbox = Inbox(held=True)
         committer = a_committer(inbox)
         first = await begin(committer, inbox, [b"first"])
-        second = [asyncio.create_task(committer.commit(a_callback(b"second")))]
+        second = [committer.commit(a_callback(b"second"))]
         await settle()
         inbox.let_pass(1)
         assert await ends(first) == ["kept"]
@@ -97,7 +97,7 @@ def test_what_comes_while_a_group_is_on_its_way_makes_the_next() -> None:
         inbox = Inbox(held=True)
         committer = a_committer(inbox)
         tasks = await begin(committer, inbox, numbered(range(1)))
-        tasks += [asyncio.create_task(committer.commit(a_callback(body))) for body in numbered(range(1, 100))]
+        tasks += [committer.commit(a_callback(body)) for body in numbered(range(1, 100))]
         await settle()
         inbox.let_pass()
         assert await ends(tasks) == ["kept"] * 100
@@ -125,11 +125,14 @@ def test_every_callback_is_appended_once_in_order_and_no_group_is_larger_than_it
         inbox = Inbox()
         committer = a_committer(inbox, count, size)
         its = [bytes([number]) + bytes(length) for number, length in enumerate(sizes)]
-        ended = await asyncio.gather(
-            *(committer.commit(a_callback(body)) for body in its[: WAITING_GROUPS * count]), return_exceptions=True
-        )
-        assert ended == [None] * len(ended)
-        assert [body for group in bodies(inbox) for body in group] == its[: WAITING_GROUPS * count]
+        ended = await asyncio.gather(*(committer.commit(a_callback(body)) for body in its), return_exceptions=True)
+        kept = [body for body, end in zip(its, ended, strict=True) if end is None]
+        assert kept
+        assert [body for group in bodies(inbox) for body in group] == kept
+        refused = [str(end) for end in ended if end is not None]
+        assert refused == ["too many callbacks wait for the disk"] * len(refused)
+        waiting = sum(len(pack(a_callback(body))) for body in kept)
+        assert not refused or len(kept) >= WAITING_GROUPS * count or waiting >= WAITING_GROUPS * size
         for group, following in zip(inbox.appended, [*inbox.appended[1:], None], strict=True):
             held = sum(len(packed) for _, packed in group)
             assert len(group) <= count
@@ -162,7 +165,7 @@ def test_a_request_that_is_cancelled_does_not_take_its_group_along() -> None:
         inbox = Inbox(held=True)
         committer = a_committer(inbox)
         on_its_way = await begin(committer, inbox, numbered(range(3)))
-        waiting = [asyncio.create_task(committer.commit(a_callback(body))) for body in numbered(range(3, 6))]
+        waiting = [committer.commit(a_callback(body)) for body in numbered(range(3, 6))]
         await settle()
         on_its_way[0].cancel()  # the one whose commit began the append
         waiting[1].cancel()
@@ -196,7 +199,7 @@ def test_a_group_that_fails_fails_all_who_wait_and_not_the_next(
         inbox = Inbox(trouble, held=True)
         committer = a_committer(inbox)
         tasks = await begin(committer, inbox, numbered(range(2)))
-        tasks += [asyncio.create_task(committer.commit(a_callback(b"behind")))]
+        tasks += [committer.commit(a_callback(b"behind"))]
         await settle()
         inbox.let_pass()
         assert await ends(tasks) == [said] * 3
@@ -226,13 +229,28 @@ def test_behind_too_many_full_groups_a_request_is_refused_at_once() -> None:
         inbox = Inbox(held=True)
         committer = a_committer(inbox, count=2)
         tasks = await begin(committer, inbox, numbered(range(2)))  # under way: these wait no more
-        tasks += [asyncio.create_task(committer.commit(a_callback())) for _ in range(2 * WAITING_GROUPS)]
+        tasks += [committer.commit(a_callback()) for _ in range(2 * WAITING_GROUPS)]
         await settle()
         with pytest.raises(Unavailable, match="too many callbacks wait"):
             await committer.commit(a_callback(b"one too many"))
         inbox.let_pass()
         assert await ends(tasks) == ["kept"] * len(tasks)
         assert b"one too many" not in {body for group in bodies(inbox) for body in group}
+        await committer.commit(a_callback(b"later"))
+
+    asyncio.run(check())
+
+
+def test_behind_too_many_bytes_a_request_is_refused_at_once() -> None:
+    async def check() -> None:
+        inbox = Inbox(held=True)
+        committer = a_committer(inbox, size=SIZE + 1000)
+        tasks = await begin(committer, inbox, [bytes(1000)])
+        tasks += [committer.commit(a_callback(bytes(1000))) for _ in range(WAITING_GROUPS)]
+        with pytest.raises(Unavailable, match="too many callbacks wait"):
+            await committer.commit(a_callback())
+        inbox.let_pass()
+        assert await ends(tasks) == ["kept"] * len(tasks)
         await committer.commit(a_callback(b"later"))
 
     asyncio.run(check())

@@ -2,7 +2,6 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -58,34 +57,34 @@ def test_a_body_that_a_server_lost_is_refused(headers: dict[str, str], body: byt
 
 
 @pytest.mark.parametrize("announced", ["11", "00011", "9" * 30])
-def test_a_body_announced_too_large_is_refused_before_it_is_read(announced: str) -> None:
-    caller = Caller(body=b"x")
-    refusal = refused(caller, {"content-length": announced})
-    assert (refusal.status, refusal.outcome) == (413, "too_large")
-    assert refusal.say == "the body may have up to 10 bytes"
-    assert refusal.headers == ((b"connection", b"close"),)
-    assert caller.read == 0
+def test_a_body_announced_too_large_is_refused_by_its_head(announced: str) -> None:
+    with pytest.raises(http.Refusal, match="the body may have up to 10 bytes") as refusal:
+        http.check_head({"content-length": announced}, LIMIT)
+    assert (refusal.value.status, refusal.value.outcome) == (413, "too_large")
+
+
+@pytest.mark.parametrize("announced", ["10", "0", "", "x", "-1", "10, 10", "٣٣"])
+def test_a_body_that_may_come_is_not_refused_by_its_head(announced: str) -> None:
+    http.check_head({"content-length": announced}, LIMIT)
 
 
 def test_a_body_that_grows_too_large_is_refused_without_reading_the_rest() -> None:
     caller = Caller(body=[b"0123456789", b"0", *[b"rest"] * 100])
-    refusal = refused(caller, {"content-length": "5"})
+    refusal = refused(caller)
     assert (refusal.status, refusal.outcome) == (413, "too_large")
     assert caller.read == 2
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, identity", "identity, gzip", "chunked", "x"])
-def test_an_encoded_body_is_refused_before_it_is_read(encoding: str) -> None:
-    caller = Caller(body=b"x")
-    refusal = refused(caller, {"content-encoding": encoding})
-    assert (refusal.status, refusal.outcome) == (415, "encoding")
-    assert refusal.headers == ((b"connection", b"close"),)
-    assert caller.read == 0
+def test_an_encoded_body_is_refused_by_its_head(encoding: str) -> None:
+    with pytest.raises(http.Refusal) as refusal:
+        http.check_head({"content-encoding": encoding}, LIMIT)
+    assert (refusal.value.status, refusal.value.outcome) == (415, "encoding")
 
 
 @pytest.mark.parametrize("encoding", ["identity", "Identity", " identity ", ""])
-def test_a_body_that_says_it_is_not_encoded_is_read(encoding: str) -> None:
-    assert read(Caller(body=b"x"), {"content-encoding": encoding}) == b"x"
+def test_a_body_that_says_it_is_not_encoded_may_come(encoding: str) -> None:
+    http.check_head({"content-encoding": encoding}, LIMIT)
 
 
 @pytest.mark.parametrize("parts", [[], [b"begun"]], ids=["nothing", "some"])
@@ -94,8 +93,7 @@ def test_a_body_that_does_not_come_in_time_is_refused(parts: list[bytes]) -> Non
     del caller.messages[-1]
     refusal = refused(caller, seconds=0.01)
     assert (refusal.status, refusal.outcome) == (408, "timeout")
-    assert refusal.say == "the body took over 0.01 s"
-    assert refusal.headers == ((b"connection", b"close"),)
+    assert refusal.message == "the body took over 0.01 s"
 
 
 @pytest.mark.parametrize("parts", [[None], [b"begun", None]], ids=["at once", "later"])
@@ -104,43 +102,51 @@ def test_a_caller_that_hangs_up_is_gone(parts: list[bytes | None]) -> None:
         read(Caller(body=parts))
 
 
-# Headers
-
-
-def test_headers_are_read_and_a_repeated_one_is_joined() -> None:
-    headers = [("x-sign", "one"), ("accept", "a"), ("x-sign", "two"), ("x-odd", "\xe4\xff"), ("x-sign", "")]
-    read = http.headers_of(Caller(headers=headers).scope)
-    assert read == {"x-sign": "one, two, ", "accept": "a", "x-odd": "\xe4\xff"}
-
-
 # Answering
 
 
-def answer_of(say: Any) -> Answer:
+def answer_of(answer: http.Answer, close: bool = False) -> Answer:
     caller = Caller()
-    asyncio.run(say(caller.send))
+    asyncio.run(http.send_answer(caller.send, answer, close))
     return caller.answer()
 
 
-@pytest.mark.parametrize(
-    ("reply", "headers"),
-    [
-        (Reply(), [("content-length", "0"), ("x-callbox-id", "an-id")]),
-        (Reply(b"success", "text/plain", b"error"), [("content-length", "7"), ("content-type", "text/plain")]),
-        (Reply(b"OK", None, None, 202), [("content-length", "2")]),
-    ],
-)
-def test_a_callback_is_acknowledged_in_the_words_of_its_provider(reply: Reply, headers: list[tuple[str, str]]) -> None:
-    answer = answer_of(lambda send: http.acknowledge(send, reply, "an-id"))
-    assert (answer.status, answer.body) == (reply.status, reply.body)
-    assert sorted(answer.headers) == sorted({*headers, ("x-callbox-id", "an-id")})
+def on_the_wire(answer: http.Answer, close: bool = False, is_head: bool = False) -> tuple[list[str], bytes]:
+    head, _, body = http.on_the_wire(answer, b"now", close, is_head).partition(b"\r\n\r\n")
+    return head.decode("latin-1").split("\r\n"), body
+
+
+def test_an_answer_is_the_same_on_the_wire_and_through_asgi() -> None:
+    answer = http.Answer(202, ((b"x-callbox-id", b"an-id"), (b"content-type", b"text/plain")), b"success")
+    through = answer_of(answer)
+    assert (through.status, through.body) == (202, b"success")
+    (status, *lines), body = on_the_wire(answer)
+    assert (status, body) == ("HTTP/1.1 202 Accepted", b"success")
+    assert sorted(lines) == sorted([*(f"{name}: {value}" for name, value in through.headers), "date: now"])
+
+
+def test_an_answer_before_the_end_of_a_request_closes_the_connection() -> None:
+    answer = http.Answer(404, (), b"")
+    assert answer_of(answer, close=True).header("connection") == "close"
+    assert "connection: close" in on_the_wire(answer, close=True)[0]
+    assert not any("connection" in line for line in on_the_wire(answer)[0])
+
+
+def test_the_answer_to_head_has_no_body_but_its_length() -> None:
+    head, body = on_the_wire(http.Answer(405, (), b"{}"), is_head=True)
+    assert "content-length: 2" in head
+    assert body == b""
+
+
+def test_a_status_that_http_does_not_know_goes_without_a_phrase() -> None:
+    assert on_the_wire(http.Answer(299, (), b""))[0][0] == "HTTP/1.1 299 "
 
 
 REFUSALS = [
     (http.not_found(), 404, "no such callback address", {}),
     (http.wrong_method(("POST", "GET")), 405, "use POST or GET", {"allow": "POST, GET"}),
     (http.not_proven(), 401, "not proven", {}),
-    (http.unavailable(7), 503, "cannot keep it now, send it again", {"retry-after": "7"}),
+    (http.unavailable(7), 503, "temporarily unavailable, send it again", {"retry-after": "7"}),
 ]
 
 
@@ -149,7 +155,7 @@ REFUSALS = [
 def test_a_provider_without_an_error_body_is_refused_in_one_line_of_json(
     refusal: http.Refusal, status: int, said: str, headers: dict[str, str], reply: Reply | None
 ) -> None:
-    answer = answer_of(lambda send: http.refuse(send, refusal, reply))
+    answer = answer_of(http.in_words_of(reply, refusal))
     assert (answer.status, answer.error) == (status, said)
     assert answer.body.endswith(b"}\n")
     assert dict(answer.headers) == headers | {
@@ -162,6 +168,6 @@ def test_a_provider_without_an_error_body_is_refused_in_one_line_of_json(
 def test_a_provider_with_an_error_body_is_refused_with_it(
     refusal: http.Refusal, status: int, said: str, headers: dict[str, str]
 ) -> None:
-    answer = answer_of(lambda send: http.refuse(send, refusal, Reply(b"success", "text/plain", b"error")))
+    answer = answer_of(http.in_words_of(Reply(b"success", "text/plain", b"error"), refusal))
     assert (answer.status, answer.body) == (status, b"error")
     assert dict(answer.headers) == headers | {"content-type": "text/plain", "content-length": "5"}
