@@ -122,7 +122,7 @@ class Bounded(asyncio.Protocol):
         self._transport.set_write_buffer_limits(UNREAD_BYTES)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server_state.connections.discard(self)  # type: ignore[arg-type]
+        self._server_state.connections.discard(self)
         if self._phase == BODY and self._place is not None and self._served.receiver is not None:
             self._served.receiver.gone(self._place.source)
         if self._cycle is not None:

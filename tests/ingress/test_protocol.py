@@ -1,8 +1,12 @@
 """The ingress's own HTTP over real sockets: what it hands on, what it bounds, and how connections end."""
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -163,9 +167,11 @@ def test_requests_behind_each_other_are_taken_in_order_wherever_they_are_cut(
         chunked(*chunks) if is_chunked else post(body)
         for body, (chunks, is_chunked) in zip(bodies, requests, strict=True)
     )
-    expected = [b"".join(chunks) if is_chunked else body for body, (chunks, is_chunked) in zip(bodies, requests)]
+    expected = [
+        b"".join(chunks) if is_chunked else body for body, (chunks, is_chunked) in zip(bodies, requests, strict=True)
+    ]
     places = [0, *sorted(cut % len(wire) for cut in cuts), len(wire)]
-    parts = [wire[start:end] for start, end in zip(places, places[1:], strict=False)]
+    parts = [wire[start:end] for start, end in pairwise(places)]
     server, statuses = exchange(*filter(None, parts), answers=len(requests))
     assert (server.bodies, statuses) == (expected, [202] * len(requests))
 
@@ -520,10 +526,8 @@ def test_where_unfinished_requests_hold_too_much_the_oldest_ends_and_the_honest_
             connection.end("stop")  # type: ignore
 
     async def any_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
             await slow(reader, writer)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            pass
 
     server.talk(honest, *[any_end] * 20)
     assert server.gate._held_bytes == 0
@@ -553,9 +557,6 @@ def test_beyond_the_limit_of_connections_new_ones_are_closed_and_the_open_ones_g
 
 
 def test_nothing_of_a_connection_is_left_when_it_ends_without_the_collector() -> None:
-    import gc
-    import weakref
-
     server = Server()
     left: list[Any] = []
 

@@ -1,5 +1,6 @@
 """One JSON line per event, and nothing that slips in from the side."""
 
+import asyncio
 import json
 import logging
 import re
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import structlog
+from structlog.testing import LogCapture
 
 from shared import logs
 from shared.errors import Malformed, Rejected, Unavailable
@@ -220,3 +222,29 @@ def test_configured_twice_says_everything_once(lines: Lines) -> None:
     logs.get("tests.twice").info("once")
     logging.getLogger("redis").info("once more")
     assert [line["event"] for line in lines()] == ["once", "once more"]
+
+
+def test_of_what_a_stranger_can_cause_the_first_is_logged_at_once_and_the_others_are_counted() -> None:
+    capture = LogCapture()
+
+    async def check() -> None:
+        limited = logs.Limited(structlog.wrap_logger(None, processors=[capture]), seconds=0.05)
+        for number in range(1000):
+            limited.warning("rejected", {"source": "fleet", "reason": "unsigned"}, address=f"192.0.2.{number % 9}")
+        limited.warning("rejected", {"source": "otp", "reason": "unsigned"}, address="192.0.2.1")
+        limited.error("request failed", {"source": "fleet"})
+        assert len(capture.entries) == 3
+        await asyncio.sleep(0.1)
+        assert len(capture.entries) == 4
+        limited.warning("rejected", {"source": "fleet", "reason": "unsigned"}, address="192.0.2.1")
+        limited.flush()
+        await asyncio.sleep(0.1)
+
+    asyncio.run(check())
+    kind = {"event": "rejected", "log_level": "warning", "source": "fleet", "reason": "unsigned"}
+    of_fleet = [it for it in capture.entries if it.get("source") == "fleet" and it["event"] == "rejected"]
+    assert of_fleet == [
+        kind | {"address": "192.0.2.0"},
+        kind | {"more": 999, "seconds": 0.05},
+        kind | {"address": "192.0.2.1"},
+    ]
