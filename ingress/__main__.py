@@ -57,7 +57,7 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         return admin.bind(host, port)
     except OSError as error:
-        print(f"cannot listen at {host}:{port}: {error.strerror or error}", file=sys.stderr)
+        print(f"cannot listen at {host}:{port}: {os.strerror(error.errno or 0)}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
@@ -65,7 +65,7 @@ def _inherited(descriptor: int) -> socket.socket:
     try:
         return socket.socket(fileno=descriptor)
     except OSError as error:
-        print(f"cannot use the descriptor {descriptor}: {error.strerror or error}", file=sys.stderr)
+        print(f"cannot use the descriptor {descriptor}: {os.strerror(error.errno or 0)}", file=sys.stderr)
         raise SystemExit(1) from None
 
 

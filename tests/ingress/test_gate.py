@@ -20,6 +20,8 @@ LIMITS = Limits.of(Settings())._replace(
     connections=6, connections_per_address=2, unproven_bytes=100, answer_seconds=0.2
 )
 
+NO_PROXIES = Proxies(())
+
 
 class Connection:
     """One that does nothing by itself, and notes what it is told."""
