@@ -31,11 +31,14 @@ from ingress.gate import Gate
 from ingress.http import Answer, Refusal
 from ingress.receive import Admitted, Place, Receiver, Taken, place_in
 
+WORK_SECONDS = 60.0  # for an answer: longer than any commit takes, so that no failure of ours keeps a connection
 LAST_SECONDS = 1.0  # for a last request, once the server stops
 LINGER_SECONDS = 2.0  # for a caller to see an answer that came before it had sent everything
 LINGER_BYTES = 4 * 1024 * 1024  # of what it may still send then
 UNREAD_BYTES = 16 * 1024  # of answers, from which on the next request waits
-PART_BYTES = 16  # what a part of a body costs beside its bytes
+PART_BYTES = 16  # of framing that a part of a body counts as, however it is framed
+HEADER_BYTES = 200  # of memory that a header takes beside its text
+REQUEST_BYTES = 1000  # and an unfinished request beside its own
 BLOCK_END = b"\r\n\r\n"  # a head, and a chunked body, end so; strict as httptools is, they cannot end otherwise
 
 IDLE, HEAD, BODY, WORK, CLOSING, LINGERING = range(6)
@@ -213,7 +216,7 @@ class Bounded(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase == HEAD:  # else it is a trailer
+        if self._phase == HEAD and len(self._headers) <= self._limits.headers:  # else it is a trailer, or one too many
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
@@ -357,14 +360,15 @@ class Bounded(asyncio.Protocol):
             if not self._body_bytes and self._expects_continue:
                 self._expects_continue = False
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._gate.hold(self, 1 + self._body_bytes + len(self._headers) * PART_BYTES)
+            size = self._body_bytes
         else:
-            self._gate.hold(self, 1 + self._framing_bytes)
+            size = self._framing_bytes
+        self._gate.hold(self, size + len(self._headers) * HEADER_BYTES + REQUEST_BYTES)
 
     def _finish(self) -> None:
         """The request is there in whole."""
         self._phase = WORK
-        self.deadline = float("inf")
+        self.deadline = self._loop.time() + WORK_SECONDS
         if self.held_bytes:
             self._gate.hold(self, 0)
         if self._at < len(self._buffer):

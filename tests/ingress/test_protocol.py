@@ -506,7 +506,7 @@ def test_a_caller_that_never_reads_is_ended_and_its_next_requests_wait_in_the_so
 
 
 def test_where_unfinished_requests_hold_too_much_the_oldest_ends_and_the_honest_go_on() -> None:
-    server = Server(LIMITS._replace(unproven_bytes=20_000))
+    server = Server(LIMITS._replace(unproven_bytes=40_000))
     ended: list[int] = []
 
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -520,8 +520,8 @@ def test_where_unfinished_requests_hold_too_much_the_oldest_ends_and_the_honest_
             writer.write(post(b"x"))
             assert (await answer(reader))[0] == 202
             await asyncio.sleep(0.01)
-        assert server.gate._held_bytes <= 20_000
-        assert len(ended) == 20 - 9
+        assert server.gate._held_bytes <= 40_000
+        assert 20 - 40 // 3 <= len(ended) < 20
         for connection in list(server.state.connections):
             connection.end("stop")  # type: ignore
 
