@@ -2,12 +2,14 @@
 
 import multiprocessing
 import os
+import resource
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing.synchronize import Event
 
 from deploy.supervise import die_with_parent
 
+MEMORY_BYTES = 4 * 1024**3  # of one of these processes: a mistake in a client must not take the machine's
 HONEST_PRIORITY = -10  # where we may: what is measured is how long the server takes, not how long the client waits
 
 _ended: Event | None = None
@@ -29,5 +31,6 @@ def _begin(ended: Event, priority: int) -> None:
     global _ended
     _ended = ended
     die_with_parent()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, priority)

@@ -72,19 +72,23 @@ class Peer(asyncio.Protocol):
         self._transport.write(data)
         await self._writable.wait()
 
+    async def changed(self) -> None:
+        """Returns when something came. Raises Closed when the connection has ended."""
+        if self.ended:
+            raise Closed
+        self._changed.clear()
+        await self._changed.wait()
+
     async def answered(self, count: int = 1) -> None:
         """Returns after so many answers in all. Raises Closed when the connection ends before."""
         while self.answers < count:
-            if self.ended:
-                raise Closed
-            self._changed.clear()
-            await self._changed.wait()
+            await self.changed()
 
     async def closed(self) -> None:
         """Returns when the server has closed the connection."""
-        while not self.ended:
-            self._changed.clear()
-            await self._changed.wait()
+        with suppress(Closed):
+            while True:
+                await self.changed()
 
     def half_close(self) -> None:
         self._transport.write_eof()
