@@ -22,6 +22,7 @@ import psycopg
 import redis
 
 from deploy import servers
+from deploy.environment import environment_of
 from deploy.servers import CannotStart
 from deploy.supervise import Child, Say, Supervisor
 from shared import inbox
@@ -133,17 +134,17 @@ class Up:
 
     def _start_servers(self) -> None:
         """Redis and PostgreSQL, unless the environment names others, and the schema."""
-        password = servers.password_in(self._folder)
         redis_url, database_url = self._plan.redis_url, self._plan.database_url
         if redis_url is None:
-            own_redis = servers.Redis(self._folder / "redis", password)
+            own_redis = servers.Redis(self._folder / "redis", servers.password_in(self._folder / "redis.password"))
             redis_url = own_redis.url
-            self._supervisor.start(Child("redis", own_redis.command()))
+            self._start_child("redis", own_redis.command())
         if database_url is None:
+            password = servers.password_in(self._folder / "postgres.password")
             own_postgres = servers.Postgres(self._folder / "postgres", password)
             database_url = own_postgres.url
             own_postgres.prepare()
-            self._supervisor.start(Child("postgres", own_postgres.command(), stop_signal=signal.SIGINT))
+            self._start_child("postgres", own_postgres.command(), stop_signal=signal.SIGINT)
         with inbox.connect(redis.Redis, redis_url, 2.0) as client:
             self._wait("Redis", lambda: client.ping(), redis.RedisError)
         self._wait("PostgreSQL", lambda: schema.migrate(database_url) or True, psycopg.OperationalError)
@@ -153,25 +154,31 @@ class Up:
             "CALLBOX_CONFIG": str(self._plan.config.path.resolve()),
         }
 
-    def _start_ours(self, listener: socket.socket) -> None:
+    def _start_child(self, name: str, command: list[str], **how: Any) -> None:
+        role = name.partition("-")[0]
         spool = os.environ.get("CALLBOX_SPOOL_DIR") or str(self._folder / "spool")
-        self._supervisor.environment = {**os.environ, **self.addresses, "CALLBOX_SPOOL_DIR": spool}
+        environ = {**os.environ, **self.addresses, "CALLBOX_SPOOL_DIR": spool}
+        environment = environment_of(role, environ, self._plan.config.variables)
+        if role == "ingress":
+            environment["PROMETHEUS_MULTIPROC_DIR"] = str(self._folder / "metrics")  # where theirs add up
+        self._supervisor.start(Child(name, command, environment, **how))
+
+    def _start_ours(self, listener: socket.socket) -> None:
         serve = [*_python("uvicorn"), "ingress.app:app", "--fd", str(listener.fileno()), "--timeout-keep-alive", "75"]
         serve += ["--http", "ingress.protocol:Bounded", "--no-access-log", "--no-server-header"]
-        metrics = {"PROMETHEUS_MULTIPROC_DIR": str(self._folder / "metrics")}  # theirs add up there
         for number in range(1, self._plan.ingresses + 1):
-            self._supervisor.start(Child(f"ingress-{number}", serve, metrics, pass_fds=(listener.fileno(),)))
+            self._start_child(f"ingress-{number}", serve, pass_fds=(listener.fileno(),))
         celery = [*_python("celery"), "--quiet", "-A", "workers.app"]
         if self._plan.workers:
             options = ["--concurrency", str(self._plan.workers), "--without-gossip", "--without-mingle"]
-            self._supervisor.start(Child("worker-1", [*celery, "worker", *options, "--loglevel", "INFO"]))
-        self._supervisor.start(Child("beat", [*celery, "beat", "--pidfile="]))
+            self._start_child("worker-1", [*celery, "worker", *options, "--loglevel", "INFO"])
+        self._start_child("beat", [*celery, "beat", "--pidfile="])
         if self._plan.flower:
             port = servers.free_port(5555)
             self.addresses["FLOWER_URL"] = f"http://127.0.0.1:{port}"
             options = ["--address=127.0.0.1", f"--port={port}"]
             options += ["--tasks-columns=name,state,result,received,runtime,worker"]
-            self._supervisor.start(Child("flower", [*celery, "flower", *options]))
+            self._start_child("flower", [*celery, "flower", *options])
         env = "".join(f"{name}={value}\n" for name, value in self.addresses.items())
         servers.write_private(self._folder / "env", env)
 

@@ -13,6 +13,8 @@ from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 
+from deploy.environment import environment_of
+
 _USER = "callbox"
 
 
@@ -83,7 +85,7 @@ class Postgres:
         new = self._folder.with_name(f"{self._folder.name}.new")
         shutil.rmtree(new, ignore_errors=True)  # what an interrupted first start left
         new.mkdir(parents=True, mode=0o700)
-        password_file = new.with_name("postgres.password")
+        password_file = new.with_name("postgres.pwfile")
         write_private(password_file, self._password)
         if self._prefix:
             nobody = pwd.getpwnam("nobody")
@@ -95,6 +97,7 @@ class Postgres:
                 check=True,
                 capture_output=True,
                 text=True,
+                env=environment_of("postgres", os.environ),
                 cwd="/",
                 start_new_session=True,  # a Ctrl-C is for us alone
             )
@@ -114,9 +117,8 @@ class Postgres:
         return [*self._prefix, binary, "-D", str(self._folder), "-h", "127.0.0.1", "-p", str(self.port), *settings]
 
 
-def password_in(folder: Path) -> str:
-    """The password of the servers under this folder, made at the first start and kept there."""
-    file = folder / "password"
+def password_in(file: Path) -> str:
+    """The password kept in this file, made at the first start."""
     if not file.exists():
         write_private(file, secrets.token_hex(16))
     return file.read_text().strip()

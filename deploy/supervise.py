@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.servers import write_private
@@ -31,7 +31,7 @@ class Child:
 
     name: str
     command: list[str]
-    environment: Mapping[str, str] = field(default_factory=dict)  # on top of that of all
+    environment: Mapping[str, str]  # all of it
     stop_signal: int = signal.SIGTERM
     pass_fds: tuple[int, ...] = ()
     process: "subprocess.Popen[bytes] | None" = None
@@ -50,7 +50,6 @@ class Supervisor:
         self._folder = folder
         self._say = say
         self._children: list[Child] = []
-        self.environment: Mapping[str, str] = os.environ
 
     def start(self, child: Child) -> None:
         """Starts a child, which is tended from now on."""
@@ -100,7 +99,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**self.environment, **child.environment},
+                env=child.environment,
                 cwd=self._folder,
                 pass_fds=child.pass_fds,
                 start_new_session=True,  # Ctrl-C is for us alone: we stop the others, in order

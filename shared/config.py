@@ -134,6 +134,7 @@ class Config:
     path: Path
     settings: Settings
     sources: Mapping[str, Source]
+    variables: frozenset[str] = frozenset()  # of the environment, that the file reads with ${NAME}
 
 
 def load(path: Path | None, environ: Mapping[str, str], providers: Mapping[str, Configurable]) -> Config:
@@ -141,10 +142,11 @@ def load(path: Path | None, environ: Mapping[str, str], providers: Mapping[str, 
     path = path or Path(environ.get("CALLBOX_CONFIG") or DEFAULT_PATH)
     mistakes: list[str] = []
     settings = _read_settings(environ, mistakes)
-    sources = _read_sources(path, environ, providers, mistakes)
+    variables: set[str] = set()
+    sources = _read_sources(path, environ, providers, mistakes, variables)
     if mistakes:
         raise ConfigError(mistakes)
-    return Config(path, settings, sources)
+    return Config(path, settings, sources, frozenset(variables))
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -207,7 +209,11 @@ def _read_settings(environ: Mapping[str, str], mistakes: list[str]) -> Settings:
 
 
 def _read_sources(
-    path: Path, environ: Mapping[str, str], providers: Mapping[str, Configurable], mistakes: list[str]
+    path: Path,
+    environ: Mapping[str, str],
+    providers: Mapping[str, Configurable],
+    mistakes: list[str],
+    variables: set[str],
 ) -> dict[str, Source]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -234,6 +240,7 @@ def _read_sources(
         reader = _TableReader(f"{path}: sources.{name}", table, environ)
         source = _read_source(name, reader, providers)
         mistakes.extend(reader.mistakes)
+        variables |= reader.variables
         if source is not None:
             sources[name] = source
     return sources
@@ -274,11 +281,12 @@ def _no_proof(provider: Configurable) -> str:
 
 
 class _TableReader:
-    """Takes typed values out of one table and remembers what was wrong with them."""
+    """Takes typed values out of one table and remembers what was wrong with them, and which variables they name."""
 
     def __init__(self, place: str, table: object, environ: Mapping[str, str]) -> None:
         self.place = place
         self.mistakes: list[str] = []
+        self.variables: set[str] = set()
         self._environ = environ
         self._left: dict[str, Any] = dict(table) if isinstance(table, dict) else {}
         self._has_secrets = bool(self._left.get("secrets"))
@@ -344,7 +352,9 @@ class _TableReader:
 
     def _resolve(self, key: str, text: str) -> str | None:
         """The text with each ${NAME} read from the environment; None, and a mistake, without a value."""
-        unset = [name for name in _REFERENCE.findall(text) if not self._environ.get(name)]
+        names = _REFERENCE.findall(text)
+        self.variables.update(names)
+        unset = [name for name in names if not self._environ.get(name)]
         for name in unset:
             self.say(key, f"the environment variable {name} is not set")
         broken = "${" in _REFERENCE.sub("", text)

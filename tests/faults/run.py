@@ -142,7 +142,7 @@ async def run(
     """Starts everything, does the faults (all and then some together, or only those of these names), counts, and stops
     everything. `broken` is a promise to be broken on purpose."""
     dice = random.Random(seed)
-    system = System(folder, {"CALLBOX_SPOOL_BYTES": "12000000", "BREAK": broken})
+    system = System(folder, {"CALLBOX_SPOOL_BYTES": "12000000"}, broken)
     mounted = mount(system)
     try:
         await system.start()

@@ -1,7 +1,7 @@
 """Read by every Python that has this folder on its path: what no test can wait for, and what no test may overlook.
 
-In a worker a poisoned callback ends the process, as a parser or a library that crashes on one callback would. And
-`BREAK` names a promise to be broken on purpose, to see that the count tells.
+In a worker a poisoned callback ends the process, as a parser or a library that crashes on one callback would. And the
+file `broken` beside callbox.toml names a promise to be broken on purpose, to see that the count tells.
 """
 
 import asyncio
@@ -9,9 +9,14 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 _worker = "workers.app" in sys.orig_argv and "worker" in sys.orig_argv
 _ingress = "ingress.app:app" in sys.orig_argv
+_broken = ""
+
+if _worker or _ingress:
+    _broken = Path(os.environ["CALLBOX_CONFIG"]).with_name("broken").read_text()
 
 if _worker:
     from workers import parse
@@ -25,7 +30,7 @@ if _worker:
 
     parse.read = _read_or_die
 
-if _worker and os.environ.get("BREAK") == "entries acknowledged before COMMIT":
+if _worker and _broken == "entries acknowledged before COMMIT":
     from shared.inbox import Settled
     from workers.tasks import Drain
 
@@ -38,7 +43,7 @@ if _worker and os.environ.get("BREAK") == "entries acknowledged before COMMIT":
 
     Drain._store_patiently = _acknowledge_and_store
 
-if _ingress and os.environ.get("BREAK") == "callbacks answered before the commit":
+if _ingress and _broken == "callbacks answered before the commit":
     from ingress.commit import Committer
 
     _commit = Committer.commit

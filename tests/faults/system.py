@@ -83,8 +83,9 @@ class Server:
 class System:
     """All of it, in one folder."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], broken: str) -> None:
         self.folder = folder
+        (folder / "broken").write_text(broken)  # read by sitecustomize.py, which stands on PYTHONPATH
         self.spool = folder / "spool"
         self.spool.mkdir()
         self._environment = environment

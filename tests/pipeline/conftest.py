@@ -58,6 +58,7 @@ class Running:
     ) -> None:
         self.folder = folder
         self.data = folder / "var"
+        self.environment = {**clean_environment(), **PATIENT, **(environment or {})}
         (folder / "callbox.toml").write_text(sources)
         with (folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
@@ -65,7 +66,7 @@ class Running:
                 cwd=folder,
                 stdout=output,
                 stderr=output,
-                env={**clean_environment(), **PATIENT, **(environment or {})},
+                env=self.environment,
                 preexec_fn=die_with_parent,  # a test run that is killed leaves nothing behind
             )
 
@@ -74,7 +75,7 @@ class Running:
         assert self.process.poll() is None, self.output
         self.addresses = dict(addresses_of(self.data))
         self.url = self.addresses["CALLBOX_URL"]
-        self.sources = config.load(self.folder / "callbox.toml", {}, PROVIDERS).sources
+        self.sources = config.load(self.folder / "callbox.toml", self.environment, PROVIDERS).sources
         return self
 
     @property
@@ -199,8 +200,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts systems of a test's own, in one folder, and stops what the test left running."""
     started: list[Running] = []
 
-    def start(*options: str, **environment: str) -> Running:
-        started.append(Running(tmp_path, *options, environment=environment))
+    def start(*options: str, sources: str = SOURCES, **environment: str) -> Running:
+        started.append(Running(tmp_path, *options, environment=environment, sources=sources))
         return started[-1].wait_ready()
 
     yield start

@@ -5,6 +5,8 @@ import os
 import signal
 import socket
 from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -31,8 +33,48 @@ def test_it_writes_where_everything_is(system: Running) -> None:
     assert system.output.strip().splitlines()[-1] == f"ready {system.url}"
     assert set(system.pids) == {*NAMES, "ingress-2"}
     assert all(map(alive, system.pids.values()))
-    for name in ("env", "pids.json", "password"):
+    for name in ("env", "pids.json", "redis.password", "postgres.password"):
         assert (system.data / name).stat().st_mode & 0o077 == 0, f"others may read {name}"
+
+
+def test_a_process_finds_in_its_environment_what_it_needs_and_no_secret_beside(start: Start) -> None:
+    sources = '[sources.open]\nprovider = "emnify"\nsecrets = ["${CALLBOX_SECRET}"]\n'
+    up = start(
+        sources=sources,
+        CALLBOX_SECRET="secret-of-a-source",
+        CALLBOX_LOG_LEVEL="debug",
+        FOREIGN="secret-of-a-stranger",
+        PGPASSFILE="/nonexistent",
+        PYTHONHASHSEED="1",
+        FLOWER_BASIC_AUTH="operator:secret-of-flower",
+    )
+    redis_password = urlsplit(up.addresses["CALLBOX_REDIS_URL"]).password
+    postgres_password = urlsplit(up.addresses["CALLBOX_DATABASE_URL"]).password
+    assert redis_password != postgres_password
+    traces = {
+        "source": "secret-of-a-source",
+        "stranger": "secret-of-a-stranger",
+        "redis": redis_password,
+        "database": postgres_password,
+        "libpq": "/nonexistent",
+        "flower": "secret-of-flower",
+        "ours": "CALLBOX_LOG_LEVEL=debug",
+        "python": "PYTHONHASHSEED=1",
+    }
+    ours = {"redis", "ours", "python"}
+    for name, expected in {
+        "ingress-1": {*ours, "source"},
+        "worker-1": {*ours, "source", "database", "libpq"},
+        "beat": ours,
+        "flower": {*ours, "flower"},
+        "redis": set(),
+        "postgres": set(),
+    }.items():
+        for pid in family(up.pids[name]):
+            environ = Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+            assert {what for what, trace in traces.items() if str(trace) in environ} == expected, (name, pid)
+    everything = family(up.process.pid) - {up.process.pid}
+    assert everything == set().union(*(family(pid) for pid in up.pids.values())), "some were not looked at"
 
 
 def test_whatever_dies_is_started_again_and_nothing_acknowledged_is_lost(start: Start) -> None:

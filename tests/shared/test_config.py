@@ -99,6 +99,13 @@ def test_every_key_of_a_source_is_read(load: Load) -> None:
     )
 
 
+def test_the_variables_that_the_file_reads_are_named_and_no_others(load: Load) -> None:
+    document = source('secrets = ["${NEW}", "a-${NEW}-${OLD}"]\ntimezone = "UTC"') + source(
+        'token = "${TOKEN}"', "silent", name="second"
+    )
+    assert load(document, NEW="n", OLD="o", TOKEN="t", OTHER="x").variables == {"NEW", "OLD", "TOKEN"}
+
+
 @pytest.mark.parametrize(
     ("keys", "provider"),
     [
