@@ -140,6 +140,8 @@ class Up:
             redis_url = own_redis.url
             self._start_child("redis", own_redis.command())
         if database_url is None:
+            if os.geteuid() == 0:  # PostgreSQL then runs as `nobody`, who passes through, but cannot list what is here
+                self._folder.chmod(self._folder.stat().st_mode | 0o011)
             password = servers.password_in(self._folder / "postgres.password")
             own_postgres = servers.Postgres(self._folder / "postgres", password)
             database_url = own_postgres.url

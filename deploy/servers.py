@@ -9,13 +9,19 @@ import secrets
 import shutil
 import socket
 import subprocess
+from functools import cached_property
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import mkdtemp
 
 from deploy.environment import environment_of
 
-_USER = "callbox"
+_USER = "callbox"  # the role, and the database that it owns
+_SUPERUSER = "postgres"
+_HBA = f"host all {_USER} 127.0.0.1/32 scram-sha-256\n"  # all who may log in
+# An error message quotes the value it is about, and a value may be a phone number: none of them is logged.
+_SILENT = ("-c", "log_statement=none", "-c", "log_min_messages=fatal", "-c", "log_min_error_statement=panic")
 
 
 class CannotStart(Exception):
@@ -67,54 +73,70 @@ class Redis:
 class Postgres:
     """A PostgreSQL server whose data is kept in `folder`.
 
-    PostgreSQL refuses to run as root. There it runs as `nobody`, with the one capability it then needs to reach its
-    files in a folder of root's; without root it runs as the user it is.
+    Its role `callbox` owns a database of that name and may do nothing else: no superuser, so that whoever has the URL
+    neither reads files nor runs programs. The superuser cannot log in.
+
+    PostgreSQL refuses to run as root. There it runs as `nobody`, without any capability where `nobody` reaches the
+    programs and the folder by ordinary permissions. Where a folder above them is closed to others it keeps
+    CAP_DAC_READ_SEARCH and no other: it must pass through that folder, and need not write anywhere but in its own.
+    Without root it runs as the user it is.
     """
 
     def __init__(self, folder: Path, password: str, port: int | None = None) -> None:
         self.port = port or free_port()
-        self.url = f"postgresql://{_USER}:{password}@127.0.0.1:{self.port}/postgres"
+        self.url = f"postgresql://{_USER}:{password}@127.0.0.1:{self.port}/{_USER}"
         self._folder = folder
         self._password = password
-        self._prefix = _not_as_root()
 
-    def prepare(self) -> None:
-        """Makes the database cluster if there is none yet. Raises CannotStart."""
+    def prepare(self, *statements: str) -> None:
+        """Makes the cluster, the role and its database if there are none yet. Raises CannotStart.
+
+        The superuser then runs `statements` too: nobody can later, while the server runs.
+        """
         if (self._folder / "PG_VERSION").exists():
+            if _HBA not in (self._folder / "pg_hba.conf").read_text():
+                raise CannotStart(
+                    f"{self._folder} was made by a development version of Callbox, whose database role could do "
+                    "anything: give another --data, or remove it (`make clean` removes ./var)"
+                )
             return
-        new = self._folder.with_name(f"{self._folder.name}.new")
-        shutil.rmtree(new, ignore_errors=True)  # what an interrupted first start left
-        new.mkdir(parents=True, mode=0o700)
-        password_file = new.with_name("postgres.pwfile")
-        write_private(password_file, self._password)
-        if self._prefix:
+        above = self._folder.parent
+        above.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for interrupted in above.glob(f"{self._folder.name}.new.*"):
+            shutil.rmtree(interrupted, ignore_errors=True)
+        # Under another name until all is there: a first start may be interrupted anywhere.
+        new = Path(mkdtemp(prefix=f"{self._folder.name}.new.", dir=above))
+        if os.geteuid() == 0:
             nobody = pwd.getpwnam("nobody")
             os.chown(new, nobody.pw_uid, nobody.pw_gid)
-        options = ["-D", str(new), "-U", _USER, "-A", "scram-sha-256", "--pwfile", str(password_file)]
-        try:
-            subprocess.run(
-                [*self._prefix, str(_postgres_bin() / "initdb"), *options, "-E", "UTF8", "--locale=C"],
-                check=True,
-                capture_output=True,
-                text=True,
-                env=environment_of("postgres", os.environ),
-                cwd="/",
-                start_new_session=True,  # a Ctrl-C is for us alone
-            )
-        except subprocess.CalledProcessError as error:
-            last = (error.stderr.strip() or error.stdout.strip()).splitlines()[-1:]
-            raise CannotStart(f"PostgreSQL cannot prepare {self._folder}: {' '.join(last)}") from None
-        finally:
-            password_file.unlink()
+        self._do("initdb", "-D", str(new), "-U", _SUPERUSER, "-A", "reject", "-E", "UTF8", "--locale=C")
+        # `nobody` owns the folder by now: root follows no link in it.
+        with os.fdopen(os.open(new / "pg_hba.conf", os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW), "w") as file:
+            file.write(_HBA)
+        quoted = self._password.replace("'", "''")
+        first = (f"CREATE ROLE {_USER} LOGIN PASSWORD '{quoted}'", f"CREATE DATABASE {_USER} OWNER {_USER}")
+        settings = ["-c", "exit_on_error=on", *_SILENT]
+        sql = "".join(f"{statement};\n\n" for statement in (*first, *statements))  # as -j wants to have them
+        self._do("postgres", "--single", "-j", "-D", str(new), *settings, "postgres", sql=sql)
         new.replace(self._folder)
+        _fsync_folder(above)
 
     def command(self) -> list[str]:
         """Starts the server in the foreground."""
-        settings = ["-c", "unix_socket_directories=", "-c", "max_connections=100", "-c", "log_statement=none"]
-        # An error message quotes the value it is about, and a value may be a phone number: none of them is logged.
-        settings += ["-c", "log_min_messages=fatal", "-c", "log_min_error_statement=panic"]
+        settings = ["-c", "unix_socket_directories=", "-c", "max_connections=100", *_SILENT]
         binary = str(_postgres_bin() / "postgres")
-        return [*self._prefix, binary, "-D", str(self._folder), "-h", "127.0.0.1", "-p", str(self.port), *settings]
+        return [*self._as_user, binary, "-D", str(self._folder), "-h", "127.0.0.1", "-p", str(self.port), *settings]
+
+    @cached_property
+    def _as_user(self) -> list[str]:
+        """What a command begins with, for it to run as the user of the server."""
+        return _as_nobody(self._folder.parent, _postgres_bin() / "postgres") if os.geteuid() == 0 else []
+
+    def _do(self, program: str, *options: str, sql: str = "") -> None:
+        done = _run([*self._as_user, str(_postgres_bin() / program), *options], sql)
+        if done.returncode:
+            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+            raise CannotStart(f"PostgreSQL cannot prepare {self._folder}: {' '.join(last)}")
 
 
 def password_in(file: Path) -> str:
@@ -129,9 +151,8 @@ def _quoted(path: object) -> str:
     return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _not_as_root() -> list[str]:
-    if os.geteuid() != 0:
-        return []
+def _as_nobody(folder: Path, program: Path) -> list[str]:
+    """What starts a command as `nobody`, with as few capabilities as let it reach the folder and the program."""
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         raise CannotStart(
@@ -139,11 +160,38 @@ def _not_as_root() -> list[str]:
             "CALLBOX_DATABASE_URL to a PostgreSQL of yours"
         )
     nobody = pwd.getpwnam("nobody")
-    only = "-all,+dac_override"
-    return [
-        *(setpriv, "--reuid", str(nobody.pw_uid), "--regid", str(nobody.pw_gid), "--clear-groups"),
-        *("--inh-caps", only, "--ambient-caps", only, "--bounding-set", only, "--pdeathsig", "KILL", "--"),
-    ]
+    for only in ("-all", "-all,+dac_read_search"):
+        words = [setpriv, "--reuid", str(nobody.pw_uid), "--regid", str(nobody.pw_gid), "--clear-groups"]
+        words += ["--inh-caps", only, "--ambient-caps", only, "--bounding-set", only]
+        words += ["--no-new-privs", "--pdeathsig", "KILL", "--"]
+        attempt = [*words, "sh", "-c", 'cd "$1" && exec "$2" --version', "sh", str(folder), str(program)]
+        if _run(attempt).returncode == 0:
+            return words
+    raise CannotStart(
+        f"PostgreSQL refuses to run as root, and `nobody` reaches either {folder} or {program} not: run as another "
+        "user, or set CALLBOX_DATABASE_URL to a PostgreSQL of yours"
+    )
+
+
+def _run(command: list[str], text: str = "") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command,
+        input=text,
+        capture_output=True,
+        text=True,
+        env=environment_of("postgres", os.environ),
+        cwd="/",
+        start_new_session=True,  # a Ctrl-C is for us alone
+    )
+
+
+def _fsync_folder(folder: Path) -> None:
+    """So that a name in it survives a power failure."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _redis_binary() -> Path:

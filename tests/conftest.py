@@ -54,7 +54,7 @@ def answers(url: str) -> bool:
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     folder = tmp_path_factory.mktemp("servers")
     its = Servers(servers.Redis(folder / "redis", "pw"), servers.Postgres(folder / "postgres", "pw"))
-    its.postgres.prepare()
+    its.postgres.prepare("ALTER ROLE callbox CREATEDB")  # one for each test
     with (folder / "log").open("wb") as log:
         processes = [
             subprocess.Popen(server.command(), stdout=log, stderr=log, cwd="/", preexec_fn=die_with_parent)

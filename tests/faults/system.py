@@ -110,7 +110,7 @@ class System:
                     **SETTINGS,
                     **self._environment,
                     "CALLBOX_REDIS_URL": f"redis://:pw@127.0.0.1:{redis_port}/0",
-                    "CALLBOX_DATABASE_URL": f"postgresql://callbox:pw@127.0.0.1:{postgres_port}/postgres",
+                    "CALLBOX_DATABASE_URL": f"postgresql://callbox:pw@127.0.0.1:{postgres_port}/callbox",
                     "CALLBOX_SPOOL_DIR": str(self.spool),
                     "PYTHONPATH": str(here),
                 },

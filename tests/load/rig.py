@@ -135,7 +135,8 @@ class Rig:
         self._folder = folder
         self.redis = Server("redis", servers.Redis(folder / "redis", "pw"), folder / "redis.log")
         postgres = servers.Postgres(folder / "postgres", "pw")
-        postgres.prepare()
+        # When a row was committed is told by PostgreSQL itself.
+        postgres.prepare("ALTER ROLE callbox CREATEDB", "ALTER SYSTEM SET track_commit_timestamp = on")
         self.postgres = Server("postgres", postgres, folder / "postgres.log")
 
     def __enter__(self) -> "Rig":
@@ -158,13 +159,8 @@ class Rig:
             self._stops.append(server.stop)
         wait_until(lambda: answers(self.postgres.server.url), "PostgreSQL")
         with psycopg.connect(self.postgres.server.url, autocommit=True) as connection:
-            # When a row was committed is told by PostgreSQL itself.
-            connection.execute("ALTER SYSTEM SET track_commit_timestamp = on")
             for name in ("one", "two", "grown", "usual"):
                 connection.execute(f"CREATE DATABASE {name}".encode())
-        self.postgres.stop()
-        self.postgres.start()
-        wait_until(lambda: answers(self.postgres.server.url), "PostgreSQL")
         self.one = self._callbox("one", 0, 1, 1)
         self.two = self._callbox("two", 1, 2, 2)
         self.grown = self._callbox("grown", 2, 0, 1)
