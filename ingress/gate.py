@@ -5,9 +5,11 @@ here, for each connection and for all of them. One timer looks at all deadlines,
 """
 
 import asyncio
+import ctypes
 import resource
 import time
 from collections import Counter
+from contextlib import suppress
 from email.utils import formatdate
 from ipaddress import ip_network
 from typing import NamedTuple, Protocol
@@ -19,6 +21,7 @@ from shared.metrics import CONNECTIONS, CONNECTIONS_ENDED, CONNECTIONS_REFUSED
 
 TICK_SECONDS = 1.0  # between two looks at the deadlines, at most
 TICKS = 8  # within the shortest deadline, at least
+TRIM_BYTES = 4 * 1024 * 1024  # held at once: from there on it is worth the time to give memory back
 OWN_DESCRIPTORS = 40  # Redis, the spool, metrics, listeners and what the interpreter opens
 
 log = logs.get(__name__)
@@ -81,6 +84,7 @@ class Gate:
         self._addresses: Counter[str] = Counter()
         self._unfinished: dict[Connection, None] = {}  # whose request is not there in whole, the oldest first
         self._held_bytes = 0
+        self._peak_bytes = 0
         self._log = logs.Limited(log)
         self._is_ticking = False
         self._stops_at = float("inf")
@@ -122,6 +126,7 @@ class Gate:
         oldest of these requests ends: an honest one arrives at once, and is hardly ever among them."""
         self._held_bytes += size - connection.held_bytes
         connection.held_bytes = size
+        self._peak_bytes = max(self._peak_bytes, self._held_bytes)
         if not size:
             self._unfinished.pop(connection, None)
             return
@@ -152,10 +157,18 @@ class Gate:
         unread = sum(self._look_at(connection, now) for connection in list(self._connections))
         if unread > self.limits.unproven_bytes:
             self._end_unread()
+        self._give_back_memory()
         if self._connections:
             self._tick_soon()
         else:
             self._is_ticking = False
+
+    def _give_back_memory(self) -> None:
+        """After much was held, and is no more: the C library keeps what was freed between smaller things."""
+        if self._peak_bytes > TRIM_BYTES and self._held_bytes < self._peak_bytes // 4:
+            self._peak_bytes = 0
+            with suppress(AttributeError):  # only glibc has it
+                ctypes.CDLL(None).malloc_trim(0)
 
     def _tick_soon(self) -> None:
         limits = self.limits

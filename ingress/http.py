@@ -63,8 +63,9 @@ def too_large(limit_bytes: int) -> Refusal:
     return Refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", message)
 
 
-def body_too_slow(deadline_seconds: float) -> Refusal:
-    return Refusal(HTTPStatus.REQUEST_TIMEOUT, "timeout", f"the body took over {deadline_seconds:g} s")
+def too_slow(message: str) -> Refusal:
+    """A request that did not arrive whole in the time that there was; it may be sent again (RFC 9110, 15.5.9)."""
+    return Refusal(HTTPStatus.REQUEST_TIMEOUT, "timeout", message)
 
 
 def encoded() -> Refusal:
@@ -139,7 +140,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: i
                     raise too_large(limit_bytes)
                 more = message.get("more_body", False)
     except TimeoutError:
-        raise body_too_slow(deadline_seconds) from None
+        raise too_slow(f"the body took over {deadline_seconds:g} s") from None
     is_unknown = "upgrade" in headers and "transfer-encoding" in headers
     if is_unknown or (headers.get("content-length", "").isdecimal() and announced_bytes(headers) != len(body)):
         # A server may lose a body, as uvicorn's own protocol does behind `Upgrade`: it must not be acknowledged.

@@ -95,6 +95,7 @@ class Bounded(asyncio.Protocol):
     def _begin_request(self) -> None:
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
+        self._header_count = 0  # with trailers
         self._method = ""
         self._keep_alive = False
         self._place: Place | None = None
@@ -182,7 +183,7 @@ class Bounded(asyncio.Protocol):
         """The time of this phase is up."""
         self._gate.ended(_WHY[self._phase])
         if self._phase == BODY:
-            self._answer_early(self._refusal(http.body_too_slow(self._limits.body_seconds)))
+            self._answer_early(self._refusal(http.too_slow(f"the body took over {self._limits.body_seconds:g} s")))
         elif self._phase in (IDLE, HEAD):
             self._close()
         else:
@@ -194,7 +195,7 @@ class Bounded(asyncio.Protocol):
             self._keep_alive = False
             self._buffer, self._at = b"", 0
         else:
-            self._answer_early(self._refusal(http.unavailable(self._limits.retry_after_seconds)))
+            self._answer_early(self._refusal(http.too_slow("memory is short")))
 
     def end(self, why: str) -> None:
         """At once, whatever is still to be written."""
@@ -216,7 +217,11 @@ class Bounded(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._phase == HEAD and len(self._headers) <= self._limits.headers:  # else it is a trailer, or one too many
+        self._header_count += 1
+        if self._header_count > self._limits.headers:
+            self._refused = self._refusal(http.head_too_large(f"send up to {self._limits.headers} headers"))
+            raise httptools.HttpParserError  # nothing behind it is worth the time
+        if self._phase == HEAD:  # else it is a trailer
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
@@ -239,8 +244,6 @@ class Bounded(asyncio.Protocol):
         try:
             if version not in ("1.0", "1.1"):
                 raise http.bad_request("use HTTP/1.1")
-            if len(self._headers) > self._limits.headers:
-                raise http.head_too_large(f"send up to {self._limits.headers} headers")
             if self._is_upgrade and (self._is_chunked or self._method == "CONNECT"):
                 raise http.bad_request("send the body with a content length, or without Upgrade")
             self._admit()
@@ -277,7 +280,7 @@ class Bounded(asyncio.Protocol):
                 piece, self._at = view[self._at : end], end
                 self._feed(piece)
         except httptools.HttpParserError:
-            self._answer_early(self._refusal(http.bad_request("not a request of HTTP/1.1")))
+            self._answer_early(self._refused or self._refusal(http.bad_request("not a request of HTTP/1.1")))
         except Refusal as refusal:
             self._answer_early(self._refusal(refusal))
         else:

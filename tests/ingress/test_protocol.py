@@ -512,8 +512,8 @@ def test_where_unfinished_requests_hold_too_much_the_oldest_ends_and_the_honest_
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(post(b"x" * 2000, b"/page")[:-1])
         status, headers, _ = await answer(reader)
+        assert (status, headers["connection"]) == (408, "close")
         ended.append(status)
-        assert headers["retry-after"]
 
     async def honest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         for _ in range(50):
