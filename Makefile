@@ -5,7 +5,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: help setup run test faults bench lint format lock clean
+.PHONY: help setup run test faults hostile bench lint format lock clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ test: .venv/ready ## run the tests, on real embedded servers
 
 faults: .venv/ready ## break everything under load and count what arrived (ARGS="--seed 1"); writes docs/faults.md
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+hostile: .venv/ready ## attack it beside honest traffic and count what arrived (ARGS="--seed 1"); writes docs/hostile.md
+	@$(BIN)/python -m tests.hostile $(ARGS)
 
 bench: .venv/ready ## measure it beside what people would use instead; writes docs/benchmarks.md
 	@$(BIN)/python -m tests.load $(ARGS)

@@ -6,6 +6,7 @@ import resource
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from tests.hostile import clients
 from tests.hostile.client import Client
 from tests.hostile.got import Got
 from tests.hostile.peer import Closed, Peer, connect
+from tests.hostile.system import ATTACKERS
 
 PAUSE_SECONDS = 0.05  # before a connection that was closed is made again
 ENDING_SECONDS = 5.0
@@ -150,8 +152,14 @@ def run(target: Target, names: Sequence[str], seconds: float, seed: int) -> dict
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
     async def all_of_them() -> Iterable[Got]:
-        attacks = [Attack(target, clients.CLIENTS[name], seconds, f"{seed} {name}") for name in names]
+        together = [_apart(clients.CLIENTS[name], number) for number, name in enumerate(names)]
+        attacks = [Attack(target, client, seconds, f"{seed} {client.name}") for client in together]
         async with asyncio.timeout(seconds + ENDING_SECONDS):
             return await asyncio.gather(*(attack.run() for attack in attacks))
 
     return dict(zip(names, uvloop.run(all_of_them()), strict=True))
+
+
+def _apart(client: Client, number: int) -> Client:
+    """The client with an address of its own, unless it needs another one: limits for each address count apart."""
+    return client if client.addresses != ATTACKERS[:1] else replace(client, addresses=[f"127.0.1.{number + 1}"])

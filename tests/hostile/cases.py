@@ -16,6 +16,7 @@ from tests.hostile.mutants import AFTER, BEFORE, Mutant, flipped
 from tests.providers.support import cases, request_in
 
 SIMULATED = 0.4  # of the requests; the others are of the cases
+TRAILERS = (b"x: y\r\n", b"Content-Length: 3\r\n", b"X-Forwarded-For: 192.0.2.7\r\n")
 CUT_MOST = 6  # pieces of a request that is written bit by bit
 OF_ANOTHER = "a secret of somebody else"
 
@@ -153,7 +154,7 @@ def _chunked(request: Request, dice: random.Random) -> bytes:
     extension = dice.choice((b"", b"", b";a=b", b";x"))
     for begins in range(0, len(request.body), size):
         wire += framing.chunk(request.body[begins : begins + size], extension)
-    trailers = dice.choice((b"", b"", b"", b"x: y\r\n", b"Content-Length: 3\r\n", b"X-Forwarded-For: 192.0.2.7\r\n"))
+    trailers = dice.choice((b"", b"", b"", b"", *TRAILERS)) if dice.random() > 0.005 else b"Connection: close\r\n"
     return wire + b"0\r\n" + trailers + b"\r\n"
 
 

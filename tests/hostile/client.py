@@ -58,8 +58,8 @@ def client(
 
 
 def none_accepted(got: Got) -> str:
-    """An expectation: everything was refused, although a signature was right."""
-    return f"{len(got.ids)} accepted" if got.ids else ""
+    """An expectation: everything was refused, although the signature was right."""
+    return f"{len(got.ids)} accepted that had to be refused" if got.ids else ""
 
 
 def all_answered(got: Got) -> str:

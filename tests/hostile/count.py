@@ -1,12 +1,13 @@
 """The count at the end: what was acknowledged is looked up in `callbacks`, and the ledger must add up."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from tests.hostile.framings import SMUGGLED
+from tests.hostile.fuzz import Kept
 from tests.hostile.system import System
 
 
@@ -19,8 +20,8 @@ class Count:
     wrong: list[str] = field(default_factory=list)
 
 
-def count(system: System, ids: Collection[str], more: Sequence[str] = ()) -> Count:
-    """Waits until everything is stored, and counts."""
+def count(system: System, ids: Collection[str], fuzzed: Mapping[str, Kept] | None = None) -> Count:
+    """Waits until everything is stored, and counts; of what the fuzzer had accepted, source, method and body too."""
     system.up.wait_drained()
     stored: set[UUID] = {row["id"] for row in system.up.query("SELECT id FROM callbacks")}
     missing = [id for id in ids if UUID(id) not in stored]
@@ -30,7 +31,21 @@ def count(system: System, ids: Collection[str], more: Sequence[str] = ()) -> Cou
     query = f"SELECT count(*) AS n FROM callbacks WHERE position('{SMUGGLED.decode()}'::bytea IN body) > 0"
     if smuggled := system.up.query(query)[0]["n"]:
         wrong.append(f"{smuggled} smuggled callbacks were accepted")
-    return Count(len(ids), len(stored), [*wrong, *_ledger(system, len(stored)), *more])
+    wrong += _not_as_sent(system, fuzzed or {})
+    return Count(len(ids), len(stored), [*wrong, *_ledger(system, len(stored))])
+
+
+def _not_as_sent(system: System, fuzzed: Mapping[str, Kept]) -> Iterator[str]:
+    """Callbacks that are stored otherwise than they were sent, and messages that had to be signed."""
+    messages = {row["callback_id"] for row in system.up.query("SELECT callback_id FROM inbound_messages")}
+    for row in system.up.query("SELECT id, source, method, sha256(body) AS digest FROM callbacks"):
+        kept = fuzzed.get(str(row["id"]))
+        if kept is None:
+            continue
+        if (row["source"], row["method"], row["digest"]) != (kept.source, kept.method, kept.digest):
+            yield f"{row['id']} (case {kept.number}) is stored otherwise than it was sent"
+        if row["id"] in messages and not kept.signed and system.up.sources[kept.source].secrets:
+            yield f"{row['id']} (case {kept.number}) is a message that had to be signed"
 
 
 def _ledger(system: System, rows: int) -> list[str]:

@@ -3,13 +3,15 @@
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 from deploy import play
 from shared.providers import PROVIDERS
-from tests.hostile import attack, children
+from tests.hostile import attack, children, fuzz
+from tests.hostile.client import Client
 from tests.hostile.clients import CLIENTS
 from tests.hostile.got import Got
 from tests.hostile.honest import Honest
@@ -26,21 +28,31 @@ PROBE_SECONDS = 5.0  # within which a new connection is to be served
 ELSEWHERE = "127.0.0.77"  # the address of the new connection, where the attacker has the honest one
 
 
+FUZZER_PROBE_SECONDS = 0.5
+
+
+async def _nothing(attack: attack.Attack) -> None:
+    """The fuzzer runs by itself."""
+
+
+FUZZER = Client("fuzzer", "Requests of every provider, changed before and after they were signed.", _nothing, True)
+
+
 class Measure:
     """All that measures one system: the honest traffic, the attackers, and the ids of what was accepted."""
 
     def __init__(self, system: System, seed: int) -> None:
         self._system = system
         self._seed = seed
-        self.target = attack.Target(system.port, system.folder / "callbox.toml")
-        self._honest = Honest(system.up.url, self.target.configuration, seed)
-        self.attackers, _ = children.process()
+        self._target = attack.Target(system.port, system.folder / "callbox.toml")
+        self._honest = Honest(system.up.url, self._target.configuration, seed)
+        self._attackers, _ = children.process()
         self.ids: list[str] = []  # of everything that was acknowledged
         self.honest_count = 0
 
     async def warm_up(self) -> None:
         """Has both processes begin, and the system serve a little."""
-        began = asyncio.wrap_future(self.attackers.submit(time.monotonic))
+        began = asyncio.wrap_future(self._attackers.submit(time.monotonic))
         self._honest.start()
         await began
         await asyncio.sleep(LEAD_SECONDS)
@@ -48,12 +60,43 @@ class Measure:
 
     def close(self) -> None:
         self._honest.close()
-        self.attackers.shutdown()
+        self._attackers.shutdown()
 
-    async def row(
+    async def clients(
         self, names: Sequence[str], seconds: float, baseline_seconds: float, after_seconds: float = AFTER_SECONDS
     ) -> Row:
         """Runs the clients of these names together."""
+
+        async def attack_together() -> dict[str, Got]:
+            running = self._attackers.submit(attack.run, self._target, names, seconds, self._seed)
+            return await asyncio.wrap_future(running)
+
+        clients = [CLIENTS[name] for name in names]
+        return await self._row(clients, attack_together, baseline_seconds, seconds / 2, after_seconds)
+
+    async def fuzzer(
+        self, numbers: Sequence[int], baseline_seconds: float, folder: Path, after_seconds: float = AFTER_SECONDS
+    ) -> tuple[Row, fuzz.Found]:
+        """Has the fuzzer send the cases of these numbers."""
+        found: list[fuzz.Found] = []
+
+        async def send() -> dict[str, Got]:
+            running = self._attackers.submit(fuzz.run, self._target, self._seed, numbers, folder)
+            found.append(await asyncio.wrap_future(running))
+            got = Got(0, outcomes=found[0].outcomes, ids=[*found[0].accepted, *found[0].doubtful_ids])
+            return {FUZZER.name: got}
+
+        row = await self._row([FUZZER], send, baseline_seconds, FUZZER_PROBE_SECONDS, after_seconds)
+        return row, found[0]
+
+    async def _row(
+        self,
+        clients: list[Client],
+        attack: Callable[[], Awaitable[dict[str, Got]]],
+        baseline_seconds: float,
+        probe_seconds: float,
+        after_seconds: float,
+    ) -> Row:
         self._honest.start()
         await asyncio.sleep(LEAD_SECONDS)
         began = time.monotonic()
@@ -61,10 +104,9 @@ class Measure:
         watch = Watch(self._system)
         places = self._system.log_places()
         attacked = time.monotonic()
-        probe = asyncio.ensure_future(self._probe(names, seconds / 2))
+        probe = asyncio.ensure_future(self._probe(clients, probe_seconds))
         with watch.sampling():
-            running = self.attackers.submit(attack.run, self.target, names, seconds, self._seed)
-            got = await asyncio.wrap_future(running)
+            got = await attack()
             ended = time.monotonic()
             probed = await probe
             await self._until_back(watch, after_seconds)
@@ -73,8 +115,8 @@ class Measure:
         self._keep(honest, got, probed.ids)
         after = watch.memory()
         return Row(
-            name=", ".join(names),
-            clients=[CLIENTS[name] for name in names],
+            name=", ".join(client.name for client in clients),
+            clients=clients,
             seconds=ended - attacked,
             memory={name: (watch.before[name], highest, after[name]) for name, highest in watch.highest.items()},
             without=Latency.of([it for it in honest if began <= it.sent_at < attacked]),
@@ -95,12 +137,12 @@ class Measure:
         self.ids += [id for it in got.values() for id in it.ids]
         self.ids += probed
 
-    async def _probe(self, names: Sequence[str], wait_seconds: float) -> Got:
+    async def _probe(self, clients: Sequence[Client], wait_seconds: float) -> Got:
         """Opens a connection in the middle of the attack, and sends a callback over it."""
         await asyncio.sleep(wait_seconds)
         source = self._system.up.sources[honest_source(next(iter(PROVIDERS)))]
         wire = encode(play.request(source, play.event("mo", datetime.now(UTC), random.Random())))
-        taken = any(HONEST in CLIENTS[name].addresses for name in names)
+        taken = any(HONEST in client.addresses for client in clients)
         got = Got(len(wire))
         try:
             async with asyncio.timeout(PROBE_SECONDS):

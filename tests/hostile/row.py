@@ -14,7 +14,7 @@ RETURN_BYTES = 10 * MEGABYTE  # memory is back when it is within this of what it
 HIGHEST_BYTES = 64 * MEGABYTE  # memory is never further than this above what it was before
 RATIO = 3.0  # of honest p99 with the attack, to without
 P99_SECONDS = 0.05  # or this
-LOG_BYTES = 100_000  # that one client may cause
+LOG_BYTES = 100_000  # that one client may cause within a minute
 DEADLINE_MARGIN_SECONDS = 2.5  # a connection may stay open so much longer than its deadline
 
 
@@ -70,6 +70,10 @@ class Row:
         """The criteria that it misses, each with its figure; empty when it meets all."""
         return [*self.slow(), *self._memory(), *self._honest(), *self._attackers(), *self._log(), *self.more]
 
+    def keeps(self) -> bool:
+        """Whether the ingresses still hold what they took."""
+        return any(after > before + RETURN_BYTES for before, _, after in self.memory.values())
+
     def slow(self) -> list[str]:
         if self.during.p99 <= max(P99_SECONDS, RATIO * self.without.p99):
             return []
@@ -118,6 +122,6 @@ class Row:
 
     def _log(self) -> list[str]:
         found = [f"logged {count} ×: {line}" for line, count in self.log_errors.most_common(3)]
-        if self.log_bytes > LOG_BYTES * len(self.clients):
+        if self.log_bytes > LOG_BYTES * len(self.clients) * max(1.0, self.seconds / 60):
             found.append(f"{self.log_bytes / 1000:.0f} KB of log")
         return found

@@ -22,6 +22,13 @@ class Sent(NamedTuple):
     target: str
     headers: list[tuple[str, str]]
     body: bytes
+    version: str = "1.1"
+
+    @property
+    def is_last(self) -> bool:
+        """Whether its sender announced that nothing follows on this connection (RFC 9112, 9.3)."""
+        options = {option.strip().lower() for value in self.values("connection") for option in value.split(",")}
+        return "close" in options or (self.version < "1.1" and "keep-alive" not in options)
 
     def values(self, name: str) -> list[str]:
         return [value for its_name, value in self.headers if its_name == name]
@@ -60,7 +67,7 @@ def _read(wire: bytes) -> tuple[Sent, bytes]:
         raise _Stop("ambiguous")
     headers = [_header(line) for line in lines]
     body, rest = _body(headers, rest)
-    return Sent(request[1].decode(), request[2].decode("latin-1"), headers, body), rest
+    return Sent(request[1].decode(), request[2].decode("latin-1"), headers, body, request[3].decode()), rest
 
 
 def _header(line: bytes) -> tuple[str, str]:
