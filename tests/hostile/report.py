@@ -49,10 +49,7 @@ class Report:
         return "\n".join(
             [
                 self._counted(),
-                *(
-                    f"  fuzzer: {number} × {kind}"
-                    for kind, number in (self.fuzzed.kinds if self.fuzzed else {}).items()
-                ),
+                *(f"  fuzzer: {number} × {kind}" for kind, number in kinds.items()),
                 *(f"  fuzzer: {finding}" for finding in findings),
                 *(f"  MISSED {miss}" for miss in misses),
                 f"{len(misses)} criteria missed" if misses else "every criterion met",

@@ -89,7 +89,7 @@ class System:
 
     def __init__(self, folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
         self.folder = folder
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.up = Running(
             folder,
             *(options or ("--ingress", "2", "--workers", "2")),
