@@ -31,7 +31,7 @@ ADDRESS = ATTACKERS[-1]
 ANSWER_SECONDS = 5.0  # for a request that is whole
 DOUBTFUL_SECONDS = 0.3  # for one that is not, or that can be read in two ways
 FINDINGS_OF_A_KIND = 2  # written down, at most
-BODY_BYTES, HEADERS = 64 * 1024, 90  # what every version takes
+BODY_BYTES, HEAD_BYTES, HEADERS = 64 * 1024, 60_000, 90  # what every version takes
 LIMIT_BYTES = 10**12
 OPEN_PATHS = ("/healthz", "/readyz", "/metrics")
 
@@ -56,6 +56,7 @@ class Found:
     done: "Counter[str]" = field(default_factory=Counter)  # how often each thing was done to a request
     accepted_done: "Counter[str]" = field(default_factory=Counter)  # of those, how many were accepted
     accepted: dict[str, Kept] = field(default_factory=dict)
+    not_judged: "Counter[str]" = field(default_factory=Counter)  # acceptances, by provider without a rule
     doubtful_ids: list[str] = field(default_factory=list)  # acknowledged, but which request it was is not certain
     slowest_seconds: float = 0.0
     findings: list[str] = field(default_factory=list)  # a line for each that was written down
@@ -170,15 +171,19 @@ class _Fuzzer:
         digest = hashlib.sha256(sent.body).digest()
         signed = bool(sent.values(signature))
         self.found.accepted[reply.callback_id] = Kept(number, source.name, sent.method, digest, signed)
-        if source.provider in oracle.RULES and not oracle.is_proven(sent, source, ADDRESS, now):
+        if not oracle.can_judge(source):
+            self.found.not_judged[source.provider] += 1
+        elif not oracle.is_proven(sent, source, ADDRESS, now):
             return f"accepted by {source.name} without proof"
         return ""
 
     def _is_due(self, sent: wire.Sent, now: float) -> bool:
         """Whether it must be answered by the rules: it is proven, and within the limits of size."""
         source = oracle.source_of(sent, self._sources)
-        small = len(sent.body) <= BODY_BYTES and len(sent.headers) <= HEADERS
-        return small and source is not None and oracle.is_proven(sent, source, ADDRESS, now)
+        head_bytes = len(sent.target) + sum(len(name) + len(value) + 4 for name, value in sent.headers)
+        fits = len(sent.body) <= BODY_BYTES and head_bytes <= HEAD_BYTES and len(sent.headers) <= HEADERS
+        can_judge = source is not None and oracle.can_judge(source)
+        return fits and can_judge and source is not None and oracle.is_proven(sent, source, ADDRESS, now)
 
     def _write_down(self, case: Case, index: int, problem: str, numbers: Sequence[int]) -> None:
         """Writes the bytes to a file, for the first of each kind."""

@@ -15,7 +15,7 @@ class Got:
     ids: list[str] = field(default_factory=list)  # of callbacks that were acknowledged
     requests: int = 0  # that the attack counted itself, where each is to be answered
     sent_bytes: int = 0
-    trouble: str = ""  # an error of the attack itself
+    error: str = ""  # an error of the attack itself
 
     def note(self, reply: Reply) -> None:
         self.outcomes[str(reply.status) if reply.status else "no HTTP"] += 1

@@ -92,7 +92,7 @@ class Measure:
     async def _row(
         self,
         clients: list[Client],
-        attack: Callable[[], Awaitable[dict[str, Got]]],
+        do: Callable[[], Awaitable[dict[str, Got]]],
         baseline_seconds: float,
         probe_seconds: float,
         after_seconds: float,
@@ -106,7 +106,7 @@ class Measure:
         attacked = time.monotonic()
         probe = asyncio.ensure_future(self._probe(clients, probe_seconds))
         with watch.sampling():
-            got = await attack()
+            got = await do()
             ended = time.monotonic()
             probed = await probe
             await self._until_back(watch, after_seconds)

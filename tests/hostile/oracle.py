@@ -2,7 +2,8 @@
 
 It shares nothing with shared/signing.py and the providers' own `verify`: two readers that agree are a better witness
 than one. Where the rules leave a choice it is the lenient one for the sender's spelling, and the strict one for what
-is covered. A provider without a rule here is not judged; `make hostile` names it.
+is covered. What was accepted with a secret of a provider without a rule here is not
+judged, and docs/hostile.md says so.
 """
 
 import base64
@@ -27,6 +28,11 @@ def source_of(sent: Sent, sources: Mapping[str, Source]) -> Source | None:
     """The source whose address the request has."""
     words = _path(sent).split("/")
     return sources.get(words[2]) if len(words) in (3, 4, 5) and words[:2] == ["", "callbacks"] else None
+
+
+def can_judge(source: Source) -> bool:
+    """Whether there is a rule for what this source must be sent."""
+    return not source.secrets or source.provider in RULES
 
 
 def is_proven(sent: Sent, source: Source, address: str, now: float) -> bool:

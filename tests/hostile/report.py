@@ -102,6 +102,8 @@ class Report:
             + ", ".join(f"{name} {done[name]} ({found.accepted_done[name]})" for name in sorted(done))
             + ".",
         ]
+        if found.not_judged:
+            lines += ["", f"Without a rule, and so not judged: {dict(found.not_judged)}."]
         if found.kinds:
             lines += ["", *(f"- **{number} × {kind}**" for kind, number in found.kinds.most_common())]
         return "\n".join(lines)

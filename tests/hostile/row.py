@@ -105,7 +105,7 @@ class Row:
                 problems.append(f"{len(got.ids)} accepted without proof")
             if wrong := got.of_status(500, 599):
                 problems.append(f"{wrong} × 5XX")
-            problems.append(got.trouble)
+            problems.append(got.error)
             found += [
                 f"{client.name}: {problem}" if len(self.clients) > 1 else problem for problem in problems if problem
             ]
