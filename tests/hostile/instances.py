@@ -27,6 +27,7 @@ STOP_SECONDS = 20.0
 READERS = 6  # clients that never read
 DESCRIPTORS = 256
 CONNECTIONS = 330
+CROWD_SECONDS = 2.0  # for all of them to be taken or closed
 HONEST_CONNECTIONS = 10
 HONEST_SECONDS = 5.0  # for an honest callback to be answered
 AGAIN_SECONDS = 20.0  # for the ingress to serve new connections once the others are gone
@@ -130,7 +131,7 @@ async def few_descriptors(system: System) -> Check:
     got = Got(10**9)
     count = CONNECTIONS * len(system.ingresses())
     crowd = [peer async for peer in _crowd(system, got, count)]
-    await asyncio.sleep(1)
+    await _within(CROWD_SECONDS, lambda: len(system.connections()) + sum(peer.ended for peer in crowd) >= len(crowd))
     accepted = await honest.accepted()
     all_open = accepted == HONEST_CONNECTIONS
     check.expect(all_open, f"{accepted} of {HONEST_CONNECTIONS} open connections served during")

@@ -1,9 +1,9 @@
 """Decides whether a request was proven, by the documented rules, from what was sent and the source's configuration.
 
 It shares nothing with shared/signing.py and the providers' own `verify`: two readers that agree are a better witness
-than one. Where the rules leave a choice it is the lenient one for the sender's spelling, and the strict one for what
-is covered. What was accepted with a secret of a provider without a rule here is not
-judged, and docs/hostile.md says so.
+than one. Where the rules leave a choice it takes the lenient one for the sender's spelling, and the strict one for
+what is covered. What a source with secrets of a provider without a rule here accepts is not judged, and docs/hostile.md
+says so.
 """
 
 import base64
