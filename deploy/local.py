@@ -21,10 +21,10 @@ from urllib.request import urlopen
 import psycopg
 import redis
 
-from deploy import servers
+from deploy import logfile, servers
 from deploy.environment import environment_of
 from deploy.servers import CannotStart
-from deploy.supervise import Child, Say, Supervisor
+from deploy.supervise import Child, Say, Supervisor, allow_many_files
 from shared import inbox
 from shared.config import Config
 from workers import health, schema
@@ -69,6 +69,7 @@ class Up:
     def run(self, when_ready: Callable[[], None]) -> None:
         """Runs until a signal asks it to end. Raises CannotStart, with nothing left running."""
         os.umask(0o077)  # what is kept here are messages and phone numbers
+        allow_many_files()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._ask_to_stop)
         with self._listen() as listener, self._claim_folder():
@@ -127,7 +128,7 @@ class Up:
         for stale in (self._folder / "metrics").glob("*.db"):
             stale.unlink()
         for log in (self._folder / "logs").glob("*.log"):
-            log.replace(log.with_suffix(".log.1"))  # those of the last time, and no older ones
+            logfile.set_aside(log)
         self._start_servers()
         self._start_ours(listener)
         self._wait_until_ready()

@@ -7,6 +7,7 @@ Each is a child of this process and dies with it, also when it is killed: the ke
 import ctypes
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,9 +17,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy import logfile
 from deploy.servers import write_private
 
-STOP_SECONDS = 15.0  # for one process to end by itself, before it is killed
+STOP_SECONDS = 20.0  # for one process to end by itself, before it is killed: the ingress takes up to 15 s
+FILES = 65_536  # open files and connections of one process, if the system lets it have so many
 LONGEST_PAUSE_SECONDS = 5.0  # between two tries to restart what keeps dying
 STEADY_SECONDS = 10.0  # after which a process counts as running, and the pauses begin anew
 
@@ -68,6 +71,7 @@ class Supervisor:
         """One look at every child: starts again what died, after pauses that grow while it keeps dying."""
         now = time.monotonic()
         for child in self._children:
+            logfile.limit(self._log_of(child))
             if child.running():
                 continue
             if child.restart_at is None:
@@ -93,7 +97,7 @@ class Supervisor:
             self._children.remove(child)
 
     def _spawn(self, child: Child) -> None:
-        with (self._folder / "logs" / f"{child.name}.log").open("ab") as log:
+        with self._log_of(child).open("ab") as log:
             child.process = subprocess.Popen(
                 child.command,
                 stdin=subprocess.DEVNULL,
@@ -109,9 +113,21 @@ class Supervisor:
         child.restart_at = None
         self._write_pids()
 
+    def _log_of(self, child: Child) -> Path:
+        return self._folder / "logs" / f"{child.name}.log"
+
     def _write_pids(self) -> None:
         pids = {child.name: child.process.pid for child in self._children if child.process and child.running()}
         write_private(self._folder / "pids.json", json.dumps(pids, indent=2) + "\n")
+
+
+def allow_many_files() -> None:
+    """Raises this process's limit, which its children inherit: every connection is an open file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):  # some systems refuse less than their hard limit
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def die_with_parent() -> None:

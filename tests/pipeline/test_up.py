@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import resource
 import signal
 import socket
 from contextlib import suppress
@@ -12,6 +14,7 @@ import psutil
 import psycopg
 import pytest
 
+from deploy import logfile
 from tests.conftest import wait_until
 from tests.pipeline.conftest import SECONDS, SOURCES, Running, Start, alive, callbox, family, http
 
@@ -80,6 +83,31 @@ def test_a_process_finds_in_its_environment_what_it_needs_and_no_secret_beside(s
                 assert {what for what, trace in traces.items() if str(trace) in environ} == expected, (name, pid)
     children = {child.pid for child in psutil.Process(up.process.pid).children()}
     assert children == set(up.pids.values()), "some were not looked at"
+
+
+def test_its_processes_may_open_as_many_files_as_the_system_lets_them(start: Start) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        up = start("--no-flower")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    most = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    for name, pid in up.pids.items():
+        line = re.search(r"^Max open files +(\d+)", Path(f"/proc/{pid}/limits").read_text(), re.MULTILINE)
+        assert line, name
+        assert int(line[1]) == most, name
+
+
+def test_a_log_does_not_grow_without_bound(start: Start) -> None:
+    up = start("--no-flower", "--workers", "0")
+    with (up.data / "logs" / "ingress-1.log").open("ab") as log:
+        log.write(b"an old line\n" * (logfile.LOG_BYTES // 12 + 1))
+    wait_until(lambda: (up.data / "logs" / "ingress-1.log").stat().st_size == 0, "the log moved aside")
+    assert (up.data / "logs" / "ingress-1.log.1").read_bytes().endswith(b"an old line\n")
+    os.kill(up.pids["ingress-1"], signal.SIGTERM)  # which it says, into the same file
+    wait_until(lambda: b"ingress stopped" in (up.data / "logs" / "ingress-1.log").read_bytes(), "a line after")
+    assert b"\0" not in (up.data / "logs" / "ingress-1.log").read_bytes()
 
 
 def test_whatever_dies_is_started_again_and_nothing_acknowledged_is_lost(start: Start) -> None:
