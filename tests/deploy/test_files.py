@@ -24,6 +24,7 @@ from celery.bin.celery import celery as celery_command
 from flower.options import default_options
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 from uvicorn.main import main as uvicorn_command
 
 from deploy.servers import free_port
@@ -510,6 +511,18 @@ def test_a_lock_has_every_dependency_in_a_version_that_the_project_allows(lock: 
     for requirement in map(Requirement, wanted):
         found = locked[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(found.version), requirement
+
+
+def test_the_edge_has_no_package_that_it_does_not_need() -> None:
+    """What `uvicorn[standard]` brings for WebSockets, for .env files and for restarts after an edit."""
+    assert not {"websockets", "wsproto", "watchfiles", "python-dotenv", "pyyaml"} & set(read_lock(LOCKS["runtime"]))
+
+
+def test_the_server_that_the_ingress_builds_on_stays_within_one_minor_version() -> None:
+    wanted = next(it for it in map(Requirement, PROJECT["dependencies"]) if it.name == "uvicorn")
+    locked = Version(read_lock(LOCKS["runtime"])["uvicorn"].version)
+    assert not wanted.extras
+    assert not wanted.specifier.contains(f"{locked.major}.{locked.minor + 1}.0")
 
 
 def test_what_is_tested_is_what_is_shipped() -> None:
