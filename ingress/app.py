@@ -46,6 +46,7 @@ class Ingress:
         self.gate = gate
         self.receiver = receiver
         self.others = others
+        self._has_warned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         place = None
@@ -54,8 +55,14 @@ class Ingress:
         if place is None or self.receiver is None:
             await self.others(scope, receive, send)
         else:
+            self._warn_once()
             scope["path_params"] = place._asdict()
             await self.receiver(scope, receive, send)
+
+    def _warn_once(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            log.warning("served without the limits of connections and heads", do="start it by `python -m ingress`")
 
 
 def create_app(
