@@ -118,5 +118,5 @@ def _say_addresses(config: Config, addresses: dict[str, str]) -> None:
     say(f"callbacks  {url}/callbacks/SOURCE   (sources: {', '.join(config.sources)}; from {config.path})")
     if "FLOWER_URL" in addresses:
         say(f"Flower     {addresses['FLOWER_URL']}/tasks   (every drain with its counts)")
-    say(f"metrics    {url}/metrics")
+    say(f"metrics    {addresses['CALLBOX_ADMIN_URL']}/metrics")
     say("", "Serving until Ctrl-C.")

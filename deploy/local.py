@@ -72,9 +72,9 @@ class Up:
         allow_many_files()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._ask_to_stop)
-        with self._listen() as listener, self._claim_folder():
+        with self._listen() as listeners, self._claim_folder():
             try:
-                self._start(listener)
+                self._start(*listeners)
                 when_ready()
                 while not self._stopping:
                     self._tend()
@@ -87,24 +87,19 @@ class Up:
         self._stopping = True
 
     @contextmanager
-    def _listen(self) -> Iterator[socket.socket]:
-        """One listening socket for all ingress processes: a request goes to whichever takes it first, so that one
-        that hangs holds up nobody."""
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            # uvicorn takes any inherited socket for a Unix one, and leaves the delay of small packets on: an answer
-            # with a body would come 40 ms late.
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            try:
-                listener.bind(("127.0.0.1", self._plan.port))
-            except OSError as error:
-                raise CannotStart(
-                    f"port {self._plan.port} cannot be used ({error.strerror}): choose another with "
-                    "`callbox up --port N` or `make run PORT=N`"
-                ) from None
-            listener.listen(1024)
-            self.addresses["CALLBOX_URL"] = f"http://127.0.0.1:{listener.getsockname()[1]}"
-            yield listener
+    def _listen(self) -> Iterator[tuple[socket.socket, socket.socket]]:
+        """One listening socket for the callbacks of all ingress processes, and one for their admin paths: a request
+        goes to whichever takes it first, so that one that hangs holds up nobody."""
+        host, port = self._plan.config.settings.admin_address or ("127.0.0.1", 0)
+        other_port = "choose another with `callbox up --port N` or `make run PORT=N`"
+        with (
+            _bound("127.0.0.1", self._plan.port, other_port) as callbacks,
+            _bound(host, port, "set CALLBOX_ADMIN_BIND to another HOST:PORT") as admin,
+        ):
+            self.addresses["CALLBOX_URL"] = f"http://127.0.0.1:{callbacks.getsockname()[1]}"
+            here = "127.0.0.1" if host == "0.0.0.0" else f"[{host}]" if ":" in host else host  # noqa: S104 - a question
+            self.addresses["CALLBOX_ADMIN_URL"] = f"http://{here}:{admin.getsockname()[1]}"
+            yield callbacks, admin
 
     @contextmanager
     def _claim_folder(self) -> Iterator[None]:
@@ -124,13 +119,13 @@ class Up:
                 ) from None
             yield
 
-    def _start(self, listener: socket.socket) -> None:
+    def _start(self, callbacks: socket.socket, admin: socket.socket) -> None:
         for stale in (self._folder / "metrics").glob("*.db"):
             stale.unlink()
         for log in (self._folder / "logs").glob("*.log"):
             logfile.set_aside(log)
         self._start_servers()
-        self._start_ours(listener)
+        self._start_ours(callbacks.fileno(), admin.fileno())
         self._wait_until_ready()
 
     def _start_servers(self) -> None:
@@ -166,11 +161,10 @@ class Up:
             environment["PROMETHEUS_MULTIPROC_DIR"] = str(self._folder / "metrics")  # where theirs add up
         self._supervisor.start(Child(name, command, environment, **how))
 
-    def _start_ours(self, listener: socket.socket) -> None:
-        serve = [*_python("uvicorn"), "ingress.app:app", "--fd", str(listener.fileno()), "--timeout-keep-alive", "75"]
-        serve += ["--http", "ingress.protocol:Bounded", "--no-access-log", "--no-server-header"]
+    def _start_ours(self, callbacks: int, admin: int) -> None:
+        serve = [*_python("ingress"), "--fd", str(callbacks), "--admin-fd", str(admin)]
         for number in range(1, self._plan.ingresses + 1):
-            self._start_child(f"ingress-{number}", serve, pass_fds=(listener.fileno(),))
+            self._start_child(f"ingress-{number}", serve, pass_fds=(callbacks, admin))
         celery = [*_python("celery"), "--quiet", "-A", "workers.app"]
         if self._plan.workers:
             options = ["--concurrency", str(self._plan.workers), "--without-gossip", "--without-mingle"]
@@ -189,7 +183,7 @@ class Up:
         """Returns once a callback would go all the way."""
         began = time.monotonic()
         if self._plan.ingresses:
-            self._wait("the ingress", lambda: _answers(f"{self.addresses['CALLBOX_URL']}/readyz"), URLError)
+            self._wait("the ingress", lambda: _answers(f"{self.addresses['CALLBOX_ADMIN_URL']}/readyz"), URLError)
         if self._plan.workers:
             with inbox.connect(redis.Redis, self.addresses["CALLBOX_REDIS_URL"], 2.0) as client:
                 self._wait("a worker", lambda: _drained_since(client, began), redis.RedisError)
@@ -250,6 +244,17 @@ class Up:
             inbox.Claimer(client, "up").ring(datetime.now(UTC))
             while inbox.look(client).depth.entries and time.monotonic() < ends:
                 time.sleep(LOOK_SECONDS / 2)
+
+
+@contextmanager
+def _bound(host: str, port: int, otherwise: str) -> Iterator[socket.socket]:
+    """A listening socket. Raises CannotStart, which says what to do otherwise."""
+    try:
+        listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise CannotStart(f"port {port} cannot be used ({os.strerror(error.errno or 0)}): {otherwise}") from None
+    with listener:
+        yield listener
 
 
 def _python(module: str) -> list[str]:

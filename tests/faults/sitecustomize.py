@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 _worker = "workers.app" in sys.orig_argv and "worker" in sys.orig_argv
-_ingress = "ingress.app:app" in sys.orig_argv
+_ingress = "ingress" in sys.orig_argv
 _broken = ""
 
 if _worker or _ingress:
@@ -53,9 +53,12 @@ if _ingress and _broken == "callbacks answered before the commit":
         await asyncio.sleep(0.2)
         await _commit(self, callback)
 
-    async def _answer_at_once(self, callback):
+    def _answer_at_once(self, callback):
         task = asyncio.ensure_future(_later(self, callback))
         _running.add(task)
         task.add_done_callback(_running.discard)
+        done = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
 
     Committer.commit = _answer_at_once

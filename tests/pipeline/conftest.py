@@ -75,6 +75,7 @@ class Running:
         assert self.process.poll() is None, self.output
         self.addresses = dict(addresses_of(self.data))
         self.url = self.addresses["CALLBOX_URL"]
+        self.admin_url = self.addresses["CALLBOX_ADMIN_URL"]
         self.sources = config.load(self.folder / "callbox.toml", self.environment, PROVIDERS).sources
         return self
 

@@ -131,7 +131,7 @@ def test_many_at_once_all_arrive_once(system: Running) -> None:
 
 def test_metrics_count_what_both_ingresses_did(system: Running) -> None:
     def accepted() -> float:
-        lines = http(system.url + "/metrics")[1].decode().splitlines()
+        lines = http(system.admin_url + "/metrics")[1].decode().splitlines()
         wanted = 'callbox_requests_total{outcome="accepted",source="open"} '
         return sum(float(line.removeprefix(wanted)) for line in lines if line.startswith(wanted))
 
@@ -140,14 +140,14 @@ def test_metrics_count_what_both_ingresses_did(system: Running) -> None:
         list(pool.map(system.send, [system.request("open", "mo") for _ in range(100)]))
     assert accepted() - before == 100
     system.wait_drained()
-    text = http(system.url + "/metrics")[1].decode()
+    text = http(system.admin_url + "/metrics")[1].decode()
     assert "callbox_inbox_callbacks 0.0" in text
     assert 'callbox_callbacks_total{outcome="stored",source="open"}' in text
 
 
 def test_the_probes_answer(system: Running) -> None:
-    assert http(system.url + "/healthz")[0] == 200
-    assert http(system.url + "/readyz")[0] == 200
+    assert http(system.admin_url + "/healthz")[0] == 200
+    assert http(system.admin_url + "/readyz")[0] == 200
 
 
 def test_flower_shows_the_drains_with_their_counts(system: Running) -> None:

@@ -34,7 +34,7 @@ def assert_nothing_private(up: Running) -> None:
         "the logs": up.logs(),
         "the terminal": up.output,
         "Flower": str(flower_tasks(up)),
-        "the metrics": http(up.url + "/metrics")[1].decode(),
+        "the metrics": http(up.admin_url + "/metrics")[1].decode(),
     }
     for place, text in places.items():
         assert text, f"nothing to look at in {place}"

@@ -33,7 +33,7 @@ def accepts(up: Running) -> bool:
 
 
 def test_it_writes_where_everything_is(system: Running) -> None:
-    assert set(system.addresses) >= {"CALLBOX_URL", "CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL", "FLOWER_URL"}
+    assert set(system.addresses) >= {"CALLBOX_URL", "CALLBOX_ADMIN_URL", "CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL", "FLOWER_URL"}
     assert system.output.strip().splitlines()[-1] == f"ready {system.url}"
     assert set(system.pids) == {*NAMES, "ingress-2"}
     assert all(map(alive, system.pids.values()))
@@ -235,7 +235,7 @@ def test_a_frozen_ingress_holds_up_nobody(start: Start) -> None:
     up = start("--ingress", "2", "--no-flower")
     os.kill(up.pids["ingress-1"], signal.SIGSTOP)
     try:
-        assert all(http(up.url + "/healthz")[0] == 200 for _ in range(20))
+        assert all(http(up.admin_url + "/healthz")[0] == 200 for _ in range(20))
     finally:
         os.kill(up.pids["ingress-1"], signal.SIGCONT)
 
