@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import struct
-import time
 from contextlib import suppress
 from typing import Any
 
@@ -19,26 +18,21 @@ class Closed(ConnectionError):
 
 
 class Peer(asyncio.Protocol):
-    """A connection. Unless it `reads`, the server's answers stay in the sockets."""
+    """A connection."""
 
-    def __init__(self, got: Got, reads: bool) -> None:
+    def __init__(self, got: Got) -> None:
         self._got = got
-        self._reads = reads
         self._replies = Replies()
         self._transport: Any = None
         self._changed = asyncio.Event()  # something was answered, or it ended
         self._writable = asyncio.Event()
         self._writable.set()
         self._left_by_us = False
-        self.opened_at = 0.0
         self.answers = 0
         self.ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self.opened_at = time.monotonic()
-        if not self._reads:
-            self._transport.pause_reading()
 
     def data_received(self, data: bytes) -> None:
         for reply in self._replies.feed(data):
@@ -108,7 +102,8 @@ class Peer(asyncio.Protocol):
 
 
 async def connect(got: Got, port: int, address: str, reads: bool = True, receive_bytes: int = 0) -> Peer:
-    """A connection from `address`, with a receive buffer of so many bytes. Raises OSError."""
+    """A connection from `address`, with a receive buffer of so many bytes. Unless it `reads`, the server's answers stay
+    in the sockets. Raises OSError."""
     loop = asyncio.get_running_loop()
     connection = socket.socket()
     try:
@@ -119,7 +114,9 @@ async def connect(got: Got, port: int, address: str, reads: bool = True, receive
         connection.bind((address, 0))
         async with asyncio.timeout(CONNECT_SECONDS):
             await loop.sock_connect(connection, ("127.0.0.1", port))
-        _, peer = await loop.create_connection(lambda: Peer(got, reads), sock=connection)
+        transport, peer = await loop.create_connection(lambda: Peer(got), sock=connection)
+        if not reads:
+            transport.pause_reading()  # uvloop reads in spite of a pause in `connection_made`
     except BaseException:
         connection.close()
         raise

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.hostile.system import HONEST, Peer, System, rss_bytes
+from tests.hostile.system import Peer, System, rss_bytes
 
 SAMPLE_SECONDS = 0.05  # between two looks at the memory
 CONNECTIONS_SECONDS = 0.5
@@ -17,11 +17,12 @@ class Watch:
     def __init__(self, system: System) -> None:
         self._system = system
         self._pids = system.ingresses()
+        self._honest = set(system.connections())
         self._since: dict[Peer, float] = {}
         self.before = self.memory()
         self.highest = dict(self.before)
         self.most_connections = 0
-        self.longest_seconds = 0.0  # that a connection was open, not from the honest address
+        self.longest_seconds = 0.0  # that a connection of an attacker was open
 
     def memory(self) -> dict[str, int]:
         """Bytes of each ingress process; 0 of one that is gone."""
@@ -51,7 +52,7 @@ class Watch:
     async def _sample_connections(self) -> None:
         while True:
             now = time.monotonic()
-            there = [peer for peer in await asyncio.to_thread(self._system.connections) if peer.address != HONEST]
+            there = set(await asyncio.to_thread(self._system.connections)) - self._honest
             self._since = {peer: self._since.get(peer, now) for peer in there}
             self.most_connections = max(self.most_connections, len(there))
             if self._since:
