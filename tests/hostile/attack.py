@@ -24,6 +24,7 @@ from tests.hostile.peer import Closed, Peer, connect
 from tests.hostile.system import ATTACKERS
 
 PAUSE_SECONDS = 0.05  # before a connection that was closed is made again
+FLOOD_PAUSE_SECONDS = 0.001
 IN_FLIGHT = 1000  # of what is started at a rate
 CONNECTING = 200  # at once
 
@@ -63,14 +64,14 @@ class Attack:
         self._peers.append(peer)
         return peer
 
-    async def each(self, count: int, one: Callable[[], Awaitable[None]]) -> None:
+    async def each(self, count: int, one: Callable[[], Awaitable[None]], pause_seconds: float = PAUSE_SECONDS) -> None:
         """Does it so many times at once, and again whenever it ends, until the time is over."""
 
         async def again() -> None:
             while True:
                 with suppress(OSError):
                     await one()
-                await asyncio.sleep(PAUSE_SECONDS)
+                await asyncio.sleep(pause_seconds)
 
         await asyncio.gather(*(again() for _ in range(count)))
 
@@ -111,7 +112,7 @@ class Attack:
             finally:
                 peer.close()
 
-        await self.each(connections, one)
+        await self.each(connections, one, pause_seconds=FLOOD_PAUSE_SECONDS)
 
     def _due(self, per_second: float | None) -> Callable[[], Awaitable[None]]:
         began, number = time.monotonic(), 0
