@@ -11,6 +11,9 @@ from tests.hostile.fuzz import Kept
 from tests.hostile.system import System
 
 
+LINES = 5  # of one kind, at most
+
+
 @dataclass(frozen=True)
 class Count:
     """What was acknowledged and stored. `wrong` has a line for each thing that should not be."""
@@ -24,15 +27,17 @@ def count(system: System, ids: Collection[str], fuzzed: Mapping[str, Kept] | Non
     """Waits until everything is stored, and counts; of what the fuzzer had accepted, source, method and body too."""
     system.up.wait_drained()
     stored: set[UUID] = {row["id"] for row in system.up.query("SELECT id FROM callbacks")}
-    missing = [id for id in ids if UUID(id) not in stored]
-    wrong = [f"{id} was acknowledged and is not in `callbacks`" for id in missing[:10]]
-    if len(missing) > 10:
-        wrong.append(f"… and {len(missing) - 10} more")
+    missing = (f"{id} was acknowledged and is not in `callbacks`" for id in ids if UUID(id) not in stored)
+    wrong = _some(list(missing))
     query = f"SELECT count(*) AS n FROM callbacks WHERE position('{SMUGGLED.decode()}'::bytea IN body) > 0"
     if smuggled := system.up.query(query)[0]["n"]:
         wrong.append(f"{smuggled} smuggled callbacks were accepted")
-    wrong += _not_as_sent(system, fuzzed or {})
+    wrong += _some(list(_not_as_sent(system, fuzzed or {})))
     return Count(len(ids), len(stored), [*wrong, *_ledger(system, len(stored))])
+
+
+def _some(lines: list[str]) -> list[str]:
+    return [*lines[:LINES], *([f"… and {len(lines) - LINES} more of these"] if len(lines) > LINES else [])]
 
 
 def _not_as_sent(system: System, fuzzed: Mapping[str, Kept]) -> Iterator[str]:
