@@ -10,7 +10,6 @@ from tests.hostile.framings import SMUGGLED
 from tests.hostile.fuzz import Kept
 from tests.hostile.system import System
 
-
 LINES = 5  # of one kind, at most
 
 

@@ -77,11 +77,12 @@ def configuration() -> str:
     return "\n".join(lines) + "\n"
 
 
-class Peer(NamedTuple):
-    """The other end of a connection to the ingress."""
+class Connection(NamedTuple):
+    """A connection to the ingress, as it has it."""
 
-    address: str
+    address: str  # of the other end
     port: int
+    inode: str  # tells two connections apart that come from one port, one after another
 
 
 class System:
@@ -144,10 +145,10 @@ class System:
     def _logs(self) -> Iterator[Path]:
         return (self.up.data / "logs").glob("ingress-*.log")
 
-    def connections(self) -> list[Peer]:
+    def connections(self) -> list[Connection]:
         """Who is connected to the ingresses, apart from what waits in the listening socket's queue."""
         return [
-            Peer(address, port)
+            Connection(address, port, inode)
             for address, port, state, inode in _tcp(self.port)
             if state in (_ESTABLISHED, _CLOSE_WAIT) and inode != "0"
         ]

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.hostile.system import Peer, System, rss_bytes
+from tests.hostile.system import Connection, System, rss_bytes
 
 SAMPLE_SECONDS = 0.05  # between two looks at the memory
 CONNECTIONS_SECONDS = 0.5
@@ -18,7 +18,7 @@ class Watch:
         self._system = system
         self._pids = system.ingresses()
         self._honest = set(system.connections())
-        self._since: dict[Peer, float] = {}
+        self._since: dict[Connection, float] = {}
         self.before = self.memory()
         self.highest = dict(self.before)
         self.most_connections = 0
@@ -53,7 +53,7 @@ class Watch:
         while True:
             now = time.monotonic()
             there = set(await asyncio.to_thread(self._system.connections)) - self._honest
-            self._since = {peer: self._since.get(peer, now) for peer in there}
+            self._since = {connection: self._since.get(connection, now) for connection in there}
             self.most_connections = max(self.most_connections, len(there))
             if self._since:
                 self.longest_seconds = max(self.longest_seconds, now - min(self._since.values()))
