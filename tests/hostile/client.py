@@ -64,5 +64,7 @@ def none_accepted(got: Got) -> str:
 
 def all_answered(got: Got) -> str:
     """An expectation: each request that the client counted was accepted, but for the last ones under way."""
+    if not got.requests:
+        return "no request was answered"
     missing = got.requests - len(got.ids)
     return f"{missing} of {got.requests} requests were not answered by 2XX" if missing > 0 else ""
