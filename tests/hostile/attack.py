@@ -142,7 +142,7 @@ class Attack:
             if not peer.ended:
                 self.got.count("open at the end")
                 peer.reset()
-        await asyncio.sleep(0)
+                await peer.closed()
         return self.got
 
 

@@ -77,9 +77,10 @@ class _Honest:
                 return 1
         return 0
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for peer in self._peers:
             peer.close()
+            await peer.closed()
 
     @property
     def ids(self) -> list[str]:
@@ -111,7 +112,7 @@ async def stop(system: System) -> Check:
     for reader in readers:
         reader.reset()
     await _within(STOP_SECONDS, lambda: not before.items() & system.ingresses().items())
-    honest.close()
+    await honest.close()
     check.ids = honest.ids
     return check
 
@@ -145,8 +146,8 @@ async def few_descriptors(system: System) -> Check:
     check.expect(bool(lines), f"{len(lines)} lines of the log say it")
     risen = [name for name, value in _counts(system.metrics()).items() if value > counted.get(name, 0.0)]
     check.expect(bool(risen), f"counted by {', '.join(risen)}" if risen else "no metric counts it")
-    honest.close()
-    again.close()
+    await honest.close()
+    await again.close()
     check.ids = [*honest.ids, *again.ids]
     return check
 
