@@ -28,6 +28,7 @@ class Report:
 
     seed: int
     seconds: float
+    requests: int
     rows: list[Row]
     fuzzed: Found | None
     checks: list[Check]
@@ -67,6 +68,7 @@ class Report:
         shortened = ", ".join(f"`{name}={value}`" for name, value in settings().items())
         return _DOCUMENT.format(
             seed=self.seed,
+            requests=self.requests,
             verdict=f"{len(misses)} criteria missed" if misses else "every criterion met",
             counted=self._counted(),
             wrong="".join(f"\n- {line}" for line in self.count.wrong) or " Nothing is missing, and the ledger adds up.",
@@ -140,10 +142,10 @@ def _machine() -> str:
 
 _DOCUMENT = """# Hostile clients
 
-Written by `make hostile ARGS="--seed {seed} --seconds {seconds}"` in {took} minutes; a seed repeats a run's choices,
-not its timing. Two ingress processes of `callbox up` serve honest traffic: signed callbacks of every provider, {rate}/s
-over open connections, in an open loop, so that latency counts from when a callback was due. Beside it each hostile
-client attacks for {seconds} s from other addresses of this machine.
+Written by `make hostile ARGS="--seed {seed} --seconds {seconds} --requests {requests}"` in {took} minutes; a seed
+repeats a run's choices, not its timing. Two ingress processes of `callbox up` serve honest traffic: signed callbacks of
+every provider, {rate}/s over open connections, in an open loop, so that latency counts from when a callback was due.
+Beside it each hostile client attacks for {seconds} s from other addresses of this machine.
 
 *Without* is measured in the seconds right before. *Memory* is the resident memory of the ingress that grew most: before
 the attack, at its highest (a look every {sample} ms), and 5 s after its end, or when it was back, up to 10 s.

@@ -41,7 +41,7 @@ async def run(folder: Path, wanted: Wanted, say: Say = print) -> Report:
     began = time.monotonic()
     rows, found, counted = await _beside_honest_traffic(folder / "clients", wanted, say)
     checks = await _of_their_own(folder / "own", wanted, say)
-    return Report(wanted.seed, wanted.seconds, rows, found, checks, counted, time.monotonic() - began)
+    return Report(wanted.seed, wanted.seconds, wanted.requests, rows, found, checks, counted, time.monotonic() - began)
 
 
 async def _beside_honest_traffic(folder: Path, wanted: Wanted, say: Say) -> tuple[list[Row], Found | None, count.Count]:
