@@ -265,6 +265,8 @@ class Bounded(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._is_whole = not (self._is_upgrade and self._body_left)
+        if self._is_chunked and self._parser is not None and not self._parser.should_keep_alive():
+            self._keep_alive = False  # httptools obeys a trailer `Connection: close`, and would read nothing more
 
     # One request
 

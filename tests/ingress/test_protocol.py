@@ -338,6 +338,15 @@ def test_trailers_are_no_headers() -> None:
     assert exchange(chunked(b"x", path=b"/callbacks/near", trailers=trailers))[1] == [401]
 
 
+def test_behind_a_trailer_that_closes_the_connection_ends_with_the_answer() -> None:
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(chunked(b"x", trailers=b"Connection: close\r\n") + post(b"swallowed"))
+        status, headers, _ = await answer(reader)
+        assert (status, headers["connection"], await reader.read()) == (202, "close", b"")
+
+    assert Server().talk(client).bodies == [b"x"]
+
+
 @pytest.mark.parametrize("path", [b"/callbacks/fleet", b"/callbacks/nobody", b"/page"])
 @pytest.mark.parametrize("line", [b"a:\r\n", b"a: " + b"b" * 100_000, b"a: b\r\n" * 1000])
 def test_trailers_without_end_are_refused(path: bytes, line: bytes) -> None:
