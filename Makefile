@@ -5,7 +5,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: help setup run test faults hostile bench lint format lock clean
+.PHONY: help setup run test faults hostile bench lint format audit lock clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,11 +36,15 @@ format: .venv/ready ## put the sources in order
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-lock: .venv/ready ## lock the newest versions that pyproject.toml allows (needs uv)
+audit: .venv/ready ## look for known vulnerabilities of the locked versions (needs a network)
+	@$(BIN)/python deploy/locks/audit.py deploy/locks/runtime.txt deploy/locks/dev.txt
+
+lock: .venv/ready ## lock the newest versions that pyproject.toml allows (needs uv), and images by digest (needs docker)
 	@uv pip compile -q --universal --upgrade --generate-hashes --no-annotate --no-header --no-emit-index-url \
 		--python-version 3.11 pyproject.toml -o deploy/locks/runtime.txt
 	@uv pip compile -q --universal --upgrade --generate-hashes --no-annotate --no-header --no-emit-index-url \
 		--python-version 3.11 --all-extras -c deploy/locks/runtime.txt pyproject.toml -o deploy/locks/dev.txt
+	@$(BIN)/python deploy/locks/pin.py deploy/Dockerfile deploy/compose.yaml
 
 clean: ## forget .venv, and what `make run` kept in var
 	@rm -rf .venv var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
