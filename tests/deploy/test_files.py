@@ -25,10 +25,11 @@ from flower.options import default_options
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-from uvicorn.main import main as uvicorn_command
 
+from deploy import servers
 from deploy.servers import free_port
 from deploy.supervise import die_with_parent
+from ingress.__main__ import FLUSH_SECONDS
 from shared import config
 from shared.config import Settings
 from shared.providers import PROVIDERS
@@ -38,6 +39,7 @@ ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+NETWORKS: dict[str, Any] = COMPOSE["networks"]
 OURS = {"migrate", "ingress", "worker", "beat", "flower"}
 SERVERS = {"redis", "postgres"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -142,14 +144,19 @@ def test_the_build_context_holds_nothing_but_what_is_named_and_no_secret() -> No
 
 def test_the_image_runs_the_ingress_unless_told_otherwise() -> None:
     command = json.loads(steps(FINAL, "CMD")[-1])  # the exec form is JSON
-    assert command[:2] == ["uvicorn", "ingress.app:app"]
-    assert {"--no-access-log", "--no-server-header"} <= set(command)
-    assert steps(FINAL, "EXPOSE") == [option_of(command, "--port")]
+    assert command == ["python", "-m", "ingress", "--host", "0.0.0.0", "--port", "8000"]
+    done = subprocess.run([sys.executable, *command[1:3], "--help"], capture_output=True, text=True, cwd=ROOT)
+    assert set(options_in(command[3:])) <= set(re.findall(r"--[a-z-]+", done.stdout))
 
 
-def test_every_option_of_the_ingress_is_one_of_uvicorn() -> None:
-    known = {option for parameter in uvicorn_command.params for option in (*parameter.opts, *parameter.secondary_opts)}
-    assert set(options_in(json.loads(steps(FINAL, "CMD")[-1]))) <= known
+def test_the_image_answers_admin_paths_at_a_port_of_their_own() -> None:
+    assert image_environment()["CALLBOX_ADMIN_BIND"] == "0.0.0.0:8001"
+    assert config.load_settings(image_environment()).admin_address == ("0.0.0.0", 8001)
+    assert steps(FINAL, "EXPOSE") == ["8000 8001"]
+
+
+def image_environment() -> dict[str, str]:
+    return dict(pair.split("=", 1) for step in steps(FINAL, "ENV") for pair in step.split())
 
 
 # compose.yaml
@@ -175,9 +182,10 @@ def option_of(command: list[str], name: str) -> str:
 
 def with_values(text: str, values: dict[str, str]) -> str:
     """The text as Compose would read it, with these values for the required variables."""
-    return VARIABLE.sub(
+    text = VARIABLE.sub(
         lambda found: values[found[1]] if found[2].startswith(":?") else found[2].removeprefix(":-"), text
     )
+    return text.replace("$$", "$")
 
 
 def test_there_is_a_service_for_every_part() -> None:
@@ -217,12 +225,48 @@ def test_a_server_is_of_a_supported_version_and_keeps_its_data(name: str) -> Non
     assert name in COMPOSE["volumes"]
 
 
-def test_only_ingress_and_flower_can_be_reached_and_flower_only_from_its_host() -> None:
+def test_only_ingress_and_flower_can_be_reached_and_only_from_their_host() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert set(published) == {"ingress", "flower"}
-    assert [with_values(port, {}) for port in published["ingress"]] == ["0.0.0.0:8000:8000"]
+    assert [with_values(port, {}) for port in published["ingress"]] == ["127.0.0.1:8000:8000"]
     assert published["flower"] == ["127.0.0.1:5555:5555"]
     assert not [name for name, service in SERVICES.items() if "network_mode" in service]
+
+
+def test_a_service_stands_only_in_the_networks_that_it_needs() -> None:
+    members = {network: {name for name, it in SERVICES.items() if network in it["networks"]} for network in NETWORKS}
+    assert members == {
+        "front": {"ingress"},
+        "pages": {"flower"},
+        "inbox": {"redis", "ingress", "worker", "beat", "flower"},
+        "database": {"postgres", "migrate", "worker"},
+    }
+    internal = {name for name, it in NETWORKS.items() if it and it["internal"] is True}
+    assert internal == {"inbox", "database"}, "what publishes a port needs one that is not"
+
+
+@pytest.mark.parametrize(("network", "role"), [("inbox", "CALLBOX_REDIS_URL"), ("database", "CALLBOX_DATABASE_URL")])
+def test_who_has_the_address_of_a_server_can_reach_it(network: str, role: str) -> None:
+    for name in OURS:
+        assert (network in SERVICES[name]["networks"]) == (role in SERVICES[name]["environment"]), name
+
+
+@pytest.mark.parametrize("name", sorted(SERVICES))
+def test_a_service_has_a_bound_on_its_memory_and_processes(name: str) -> None:
+    service = SERVICES[name]
+    assert re.fullmatch(r"[1-9]\d*[mg]b", with_values(service["mem_limit"], {}))
+    assert 0 < service["pids_limit"] <= 256
+    assert service["ulimits"]["nofile"] == 65536
+
+
+def test_redis_has_room_to_rewrite_its_file() -> None:
+    """The copy that writes it may need as much again as the data."""
+    command = with_values(SERVICES["redis"]["command"][2], {})
+    data = re.search(r"--maxmemory (\d+)gb", command)
+    limit = re.fullmatch(r"(\d+)gb", with_values(SERVICES["redis"]["mem_limit"], {}))
+    assert data
+    assert limit
+    assert int(limit[1]) > 2 * int(data[1])
 
 
 def test_every_dependency_is_a_service_and_can_reach_its_condition() -> None:
@@ -246,8 +290,8 @@ def test_every_variable_is_required_or_has_a_default() -> None:
     found = [variable for text in texts(COMPOSE) for variable in VARIABLE.findall(text)]
     assert found
     for name, rest in found:
-        assert re.match(r":\?.|:-.", rest), name
-    assert not [text for text in texts(COMPOSE) if re.search(r"\$[A-Za-z_]", text)]
+        assert re.match(r":\?.|:-", rest), name
+    assert not [text for text in texts(COMPOSE) if re.search(r"(?<!\$)\$[A-Za-z_]", text)]
 
 
 def test_what_is_secret_is_required_and_named_in_the_example() -> None:
@@ -287,7 +331,7 @@ def test_every_callbox_variable_is_a_setting() -> None:
     ("name", "needed"),
     [
         ("migrate", {"CALLBOX_DATABASE_URL"}),
-        ("ingress", {"CALLBOX_REDIS_URL", "CALLBOX_CONFIG", "CALLBOX_SPOOL_DIR"}),
+        ("ingress", {"CALLBOX_REDIS_URL", "CALLBOX_CONFIG", "CALLBOX_SPOOL_DIR", "CALLBOX_TRUSTED_PROXIES"}),
         ("worker", {"CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL", "CALLBOX_CONFIG"}),
         ("beat", {"CALLBOX_REDIS_URL"}),
         ("flower", {"CALLBOX_REDIS_URL"}),
@@ -313,7 +357,7 @@ def test_who_reads_the_sources_has_the_file_and_every_name_in_it(name: str) -> N
     assert volume["read_only"] is True
     assert volume["bind"] == {"create_host_path": False}
     names = set(re.findall(r"\$\{(\w+)\}", (DEPLOY / "callbox.example.toml").read_text())) - {"NAME"}
-    given = {key for key in service["environment"] if not key.startswith(("CALLBOX_", "FORWARDED_"))}
+    given = {key for key in service["environment"] if not key.startswith("CALLBOX_")}
     assert given == names
 
 
@@ -335,15 +379,47 @@ def test_every_command_is_one_that_the_image_has(name: str) -> None:
     assert set(options_in(rest[2:])) <= known
 
 
-def test_the_server_takes_the_settings_of_the_promises_and_a_bound_on_its_memory() -> None:
+def test_the_server_takes_the_settings_of_the_promises_a_bound_on_its_memory_and_a_password(tmp_path: Path) -> None:
+    """With the program of this machine, as the container starts it."""
     service = SERVICES["redis"]
-    command = service["command"]
     assert "./redis.conf:/etc/callbox/redis.conf:ro" in service["volumes"]
-    assert command[:2] == ["valkey-server", "/etc/callbox/redis.conf"]
-    assert with_values(option_of(command, "--maxmemory"), {}) == "1gb"
-    assert with_values(option_of(command, "--requirepass"), {"REDIS_PASSWORD": "abc"}) == "abc"
-    assert not {"--appendonly", "--appendfsync", "--maxmemory-policy", "--save"} & set(command)
-    assert service["environment"]["REDISCLI_AUTH"] == option_of(command, "--requirepass")
+    shell, option, script = (with_values(word, {}) for word in service["command"])
+    environment = {name: with_values(text, {"REDIS_PASSWORD": "abc"}) for name, text in service["environment"].items()}
+    port = free_port()
+    (tmp_path / "redis.conf").write_text(
+        f'include "{DEPLOY / "redis.conf"}"\nbind 127.0.0.1\nport {port}\ndir "{tmp_path}"\n'
+    )
+    binary = Path(servers.Redis(tmp_path / "unused", "pw").command()[0])
+    process = subprocess.Popen(
+        [shell, option, script.replace("/etc/callbox/redis.conf", str(tmp_path / "redis.conf"))],
+        env={**environment, "PATH": f"{binary.parent}:/usr/bin:/bin"},
+        stdout=subprocess.DEVNULL,
+        preexec_fn=die_with_parent,
+    )
+    try:
+        with redis.Redis(port=port, password="abc", decode_responses=True) as client:
+            wait_until(lambda: pings(client), "Redis")
+            running: Any = client.config_get("maxmemory", *PROMISED)
+        assert running == {**PROMISED, "maxmemory": str(1024**3)}
+        with redis.Redis(port=port) as anybody, pytest.raises(redis.AuthenticationError):
+            anybody.ping()
+        assert Path(f"/proc/{process.pid}/exe").samefile(binary), "the signal of a stop would not reach it"
+        assert b"abc" not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def pings(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def test_no_password_stands_in_a_command() -> None:
+    for name, service in SERVICES.items():
+        assert not [text for text in texts(service.get("command", [])) if ":?" in text], name
 
 
 @pytest.mark.parametrize(
@@ -351,7 +427,7 @@ def test_the_server_takes_the_settings_of_the_promises_and_a_bound_on_its_memory
     [
         ("redis", "valkey-cli -e ping"),
         ("postgres", "pg_isready --quiet --host=127.0.0.1 --username=callbox --dbname=callbox"),
-        ("ingress", "http://127.0.0.1:8000/readyz"),
+        ("ingress", "http://127.0.0.1:8001/readyz"),
         ("flower", "http://127.0.0.1:5555/healthcheck"),
     ],
 )
@@ -366,7 +442,7 @@ def test_a_health_check_asks_the_service_itself(name: str, asks: str) -> None:
 @pytest.mark.parametrize(
     ("name", "longest"),
     [
-        ("ingress", Settings().body_seconds + Settings().append_seconds),
+        ("ingress", Settings().stop_seconds + FLUSH_SECONDS),
         ("worker", Settings().drain_seconds + 3 * Settings().statement_seconds),  # its time limit
         ("redis", 30),
         ("postgres", 60),
