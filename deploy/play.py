@@ -77,7 +77,7 @@ def curl(base_url: str, it: Request) -> str:
         words += ["-H", f"{name}: {value}"]
     if it.body:
         words += ["--data-raw", it.body.decode()]
-    return shlex.join([*words, base_url + _target(it)])
+    return shlex.join([*words, base_url + it.target])
 
 
 class Sender:
@@ -120,7 +120,7 @@ class Sender:
         began = time.monotonic()
         connection = self._connection()
         try:
-            connection.request(it.method, _target(it), it.body, it.headers)
+            connection.request(it.method, it.target, it.body, it.headers)
             response = connection.getresponse()
             response.read()
         except (OSError, HTTPException) as error:
@@ -141,7 +141,3 @@ def requests(source: Source, kinds: list[Kind], count: int, dice: random.Random)
     """`count` requests, the kinds in turn."""
     for number in range(count):
         yield request(source, event(kinds[number % len(kinds)], datetime.now(UTC), dice))
-
-
-def _target(it: Request) -> str:
-    return it.path + (f"?{it.query}" if it.query else "")

@@ -5,6 +5,7 @@ version that an ingress of the release before may have written.
 """
 
 import os
+import re
 from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,10 +25,14 @@ _MICROSECOND = timedelta(microseconds=1)
 # ever stored, so that a credential cannot slip in.
 COMMON_HEADERS = frozenset({"content-type", "user-agent"})
 
+TOKEN_LIMIT_CHARS = 1024  # of a token in a query, as it is spelled there
+TOKENS_LIMIT = 1000  # `token` parameters of one query
+_TOKEN = re.compile(r"&token(?:=([^&]*))?(?=&|\Z)")  # of a query with an `&` before it
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """One HTTP request of a provider. Header names are lower case; `path` and `query` are as they were sent, still
-    percent-encoded."""
+    """One HTTP request as the provider's side makes it. Header names are lower case; `path` and `query` are as they
+    are sent, percent-encoded."""
 
     method: str
     path: str = ""
@@ -35,15 +40,62 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     body: bytes = b""
 
+    @property
+    def target(self) -> str:
+        """Path and query as they stand in the request line."""
+        return f"{self.path}?{self.query}" if self.query else self.path
 
-class Callback(Request, frozen=True, kw_only=True):
-    """A request that belongs to a source. `id` (UUIDv7) and `received_at` are fixed at the ingress."""
+
+class Callback(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that came to a source. `id` (UUIDv7) and `received_at` are fixed at the ingress.
+
+    `verify` and `parse` read the same method, query and body, and of the headers that are kept the same values: what
+    is proven is what is stored. Only `target`, path and query exactly as requested, exists for `verify` alone; it is
+    empty once the callback is kept.
+    """
 
     id: UUID
     source: str
     provider: str
     received_at: datetime
+    method: str
+    query: str = ""
+    headers: dict[str, str] = {}
+    body: bytes = b""
     remote_ip: str | None = None
+    target: str = ""
+
+    @classmethod
+    def arrived(
+        cls,
+        *,
+        id: UUID,
+        source: str,
+        provider: str,
+        received_at: datetime,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        body: bytes,
+        remote_ip: str | None,
+    ) -> "Callback":
+        """The callback in a request for `target`, with lower-case names of headers.
+
+        Its query has no `token` parameter, which may be the source's token; neither query nor headers have a NUL,
+        which PostgreSQL's text cannot take.
+        """
+        return cls(
+            id=id,
+            source=source,
+            provider=provider,
+            received_at=received_at,
+            method=method,
+            query=_without_token(target.partition("?")[2].replace("\0", "")),
+            headers=_without_nul(headers),
+            body=body,
+            remote_ip=remote_ip,
+            target=target,
+        )
 
     @classmethod
     def arrived(cls, *, target: str, **keys: Any) -> "Callback":
@@ -51,15 +103,15 @@ class Callback(Request, frozen=True, kw_only=True):
         return cls(path=path, query=query, **keys)
 
     def kept(self, headers: Container[str]) -> "Callback":
-        """This callback as it may be stored: of its headers only the common and the given ones, no path and no
-        `token` parameter (either may hold the source's token), no NUL, which PostgreSQL's text cannot take."""
+        """This callback as it is stored: without its target, and with the common and the given headers only."""
         kept = {name: it for name, it in self.headers.items() if name in COMMON_HEADERS or name in headers}
-        return msgspec.structs.replace(
-            self,
-            path="",
-            query=_without_token(self.query).replace("\0", ""),
-            headers={name: value.replace("\0", "") for name, value in kept.items()},
-        )
+        return msgspec.structs.replace(self, target="", headers=kept)
+
+
+def _without_nul(headers: dict[str, str]) -> dict[str, str]:
+    if "\0" not in "".join(headers.values()):
+        return headers
+    return {name: value.replace("\0", "") for name, value in headers.items()}
 
 
 def new_id(now: datetime, random: bytes | None = None) -> UUID:
@@ -75,18 +127,23 @@ def time_of(id: UUID) -> datetime:
 
 
 def token_in(query: str) -> str | None:
-    """The value of the first `token` parameter of a raw query string, decoded; None without one."""
-    for part in query.split("&"):
-        name, _, value = part.partition("=")
-        if name == "token":
-            return unquote_plus(value)
-    return None
+    """The value of the first `token` parameter of a raw query string, decoded; None without one.
+
+    A value of more than TOKEN_LIMIT_CHARS is returned as it is spelled.
+    """
+    found = _TOKEN.search("&" + query)
+    if found is None:
+        return None
+    value = found[1] or ""
+    return unquote_plus(value) if len(value) <= TOKEN_LIMIT_CHARS else value
 
 
 def _without_token(query: str) -> str:
+    """The query without its `token` parameters; an empty one if they are TOKENS_LIMIT or more, as no provider's are."""
     if "token" not in query:
         return query
-    return "&".join(part for part in query.split("&") if part.partition("=")[0] != "token")
+    others, tokens = _TOKEN.subn("", "&" + query, count=TOKENS_LIMIT)
+    return others[1:] if tokens < TOKENS_LIMIT else ""
 
 
 def pack(callback: Callback) -> bytes:

@@ -7,21 +7,21 @@ whatever the bytes.
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping, Set
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, NoReturn
-from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
 from shared.config import A2P_MAX_DIGITS
 from shared.errors import Malformed
+from shared.form import Form
 
 SHORT_TEXT_CHARS = 255  # ids, addresses, status words: what stands in an index or a key
 INTEGER_MAX = 2**31 - 1  # PostgreSQL's integer
 SMALLINT_MAX = 2**15 - 1
 DECIMAL_DIGITS = 20  # before and after the point
-FORM_FIELDS = 200
 UNDOCUMENTED_NOTED = 10  # of one payload, at most
 GROUPS = 500  # objects in a list, each an event
 EXTRA_DEPTH = 16
@@ -59,27 +59,37 @@ class Fields:
         self._notes = [] if notes is None else notes
 
     @classmethod
-    def from_json(cls, body: bytes) -> "Fields":
-        """The members of a JSON object. Raises Malformed."""
+    def from_json(cls, body: bytes, *, exactly: bool = False) -> "Fields":
+        """The members of a JSON object. Raises Malformed; `exactly`, also for bytes that are not UTF-8 and for a name
+        that is there twice."""
         notes: list[str] = []
-        values = _decode_json(_decode_text(body, notes))
+        values = _decode_json(_decode_text(body, "utf-8-sig", notes), _exact_decoder if exactly else _decoder)
         if not isinstance(values, dict):
             raise Malformed("not a JSON object", f"the JSON is a {type(values).__name__}")
+        if exactly and notes:
+            raise Malformed("not JSON", "bytes that are not UTF-8")
         return cls(values, notes)
 
     @classmethod
-    def from_form(cls, body: bytes, query: str = "") -> "Fields":
-        """The parameters of a form and of a query string, the form's first. Raises Malformed.
+    def from_form(cls, body: bytes, query: str = "", *, exactly: bool = False) -> "Fields":
+        """The parameters of a form and of a query string, the form's first. Raises Malformed; `exactly`, also where
+        readers may differ: in escapes, bytes that are not UTF-8, or a parameter with two values."""
+        body = body.removeprefix(BOM_UTF8)
+        forms = [Form(data.strip(b"\r\n")) for data in (body, query.encode("utf-8", "surrogatepass")) if data]
+        parameters = [pair for form in forms for pair in form.parameters(exactly=exactly)]
+        if exactly:
+            _check_that_readers_agree(parameters)
+        return cls.from_parameters(parameters)
 
-        The `token` parameter of the query belongs to the ingress and is left out.
-        """
+    @classmethod
+    def from_parameters(cls, parameters: Iterable[tuple[bytes, bytes]]) -> "Fields":
+        """Decoded parameters; of those with one name, the first that is not blank."""
         notes: list[str] = []
         values: dict[str, str] = {}
-        parameters = _decode_form(_decode_text(body, notes))
-        parameters += [(name, value) for name, value in _decode_form(query) if name != "token"]
-        for name, value in parameters:
+        for raw_name, raw_value in parameters:
+            name = _decode_text(raw_name, "utf-8", notes)
             if not values.get(name):
-                values[name] = value
+                values[name] = _decode_text(raw_value, "utf-8", notes)
         return cls(values, notes)
 
     def __contains__(self, name: str) -> bool:
@@ -262,41 +272,54 @@ def read_time(text: str, zone: ZoneInfo) -> tuple[datetime | None, bool]:
     return (time, bool(zulu or sign)) if time.year in _YEARS else (None, False)
 
 
-def _decode_text(body: bytes, notes: list[str]) -> str:
+def _decode_text(data: bytes, encoding: str, notes: list[str]) -> str:
     try:
-        return body.decode("utf-8-sig")
+        return data.decode(encoding)
     except UnicodeDecodeError:
-        notes.append(TEXT_REPLACED)
-        return body.decode("utf-8-sig", "replace")
+        if TEXT_REPLACED not in notes:
+            notes.append(TEXT_REPLACED)
+        return data.decode(encoding, "replace")
+
+
+def _check_that_readers_agree(parameters: list[tuple[bytes, bytes]]) -> None:
+    try:
+        b"\0".join([part for pair in parameters for part in pair]).decode()
+    except UnicodeDecodeError:
+        raise Malformed("unreadable form", "bytes that are not UTF-8") from None
+    said = {(name, value) for name, value in parameters if value}
+    if len({name for name, _ in said}) < len(said):
+        raise Malformed("unreadable form", "a parameter with two values")
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
+def _refuse_repetition(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(members)) < len(members):
+        raise Malformed("not JSON", "a name that is there twice")
+    return dict(members)
+
+
 # Not strict: a raw line break or NUL within a string is readable, if wrong.
 _decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant, strict=False)
+_exact_decoder = json.JSONDecoder(
+    parse_float=Decimal, parse_constant=_refuse_constant, strict=False, object_pairs_hook=_refuse_repetition
+)
 
 
-def _decode_json(text: str) -> Any:
+def _decode_json(text: str, decoder: json.JSONDecoder) -> Any:
     text = text.strip(" \t\r\n")
     if not text:
         raise Malformed("empty body")
     try:
-        return _decoder.decode(text)
+        return decoder.decode(text)
     except json.JSONDecodeError as error:
         raise Malformed("not JSON", f"{error.msg} at character {error.pos}") from None
     except RecursionError:
         raise Malformed("not JSON", "nested too deeply") from None
     except (ValueError, ArithmeticError):
         raise Malformed("not JSON", "a number that is none") from None
-
-
-def _decode_form(text: str) -> list[tuple[str, str]]:
-    try:
-        return parse_qsl(text.strip("\r\n"), keep_blank_values=True, max_num_fields=FORM_FIELDS)
-    except ValueError:
-        raise Malformed("too many form fields", f"more than {FORM_FIELDS}") from None
 
 
 def _object(value: object) -> dict[str, Any]:

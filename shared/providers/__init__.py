@@ -28,6 +28,8 @@ class Provider(Protocol):
 
     METHODS: tuple[str, ...]  # the HTTP methods it uses
     HEADERS: frozenset[str]  # headers that `parse` needs, lower case; never a credential
+    PROOF_HEADERS: frozenset[str]  # every header that `verify` reads, lower case; it gets no other
+    BODY_LIMIT_BYTES: int  # of its largest callback, with room; the ingress refuses a longer body unread
     FIELDS: frozenset[str]  # every field its documentation names; another one is noted, and counted
     SIGNS: bool  # whether any kind of its callbacks can be signed
     TIMEZONE: str  # the zone of its times without one
@@ -35,7 +37,10 @@ class Provider(Protocol):
     REPLY: Reply
 
     def verify(self, callback: Callback, source: Source) -> str:
-        """What proved the callback (`secret-1`, `token`, `unsigned`): raises Rejected when nothing does."""
+        """What proved the callback (`secret-1`, `token`, `unsigned`): raises Rejected when nothing does.
+
+        A refusal costs at most some three times the hash of the same bytes: strangers cause it.
+        """
 
     def parse(self, callback: Callback, source: Source) -> Iterator[Event | Malformed]:
         """The events in it, a Malformed in the place of each that cannot be understood.

@@ -33,6 +33,8 @@ from shared.providers import Reply
 
 METHODS = ("POST", "PATCH")
 HEADERS: frozenset[str] = frozenset()
+PROOF_HEADERS = frozenset({"authorization"})
+BODY_LIMIT_BYTES = 64 * 1024
 FIELDS = frozenset(
     "id endpoint organisation source_address source_address_type dest_address destination_address payload dcs pid udh "
     "multi_part_info submit_date final_date expiry_date retry_date last_delivery_attempt delivery_attempt sms_type "

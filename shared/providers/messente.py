@@ -30,6 +30,8 @@ from shared.providers import Reply
 
 METHODS = ("POST", "GET")
 HEADERS: frozenset[str] = frozenset()
+PROOF_HEADERS = frozenset({"x-messente-signature"})
+BODY_LIMIT_BYTES = 64 * 1024
 FIELDS = frozenset(
     "msg_id sub_msg_id channel recipient time text sender "  # inbound
     "message_id omnimessage_id to status err error timestamp price_info statuses "  # receipts
@@ -77,7 +79,8 @@ def verify(callback: Callback, source: Source) -> str:
     """With secrets every POST needs a signature. The older GET has none: a token or `unsigned` must do."""
     if not source.secrets or callback.method == "GET":
         return signing.proof_without_signature(source)
-    return signing.verify_hmac(source.secrets, callback.body, callback.headers.get("x-messente-signature"))
+    signature = signing.read_signature(callback.headers.get("x-messente-signature"))
+    return signing.verify_hmac(source.secrets, signature, callback.body)
 
 
 def parse(callback: Callback, source: Source) -> Iterator[Event | Malformed]:

@@ -21,21 +21,25 @@ Messages", "Security", "Webhook connection overrides", "Messages resource", the 
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Set
+from functools import cache
 from typing import Any
-from urllib.parse import parse_qsl, unquote_to_bytes, urlencode
+from urllib.parse import urlencode
 
 from msgspec.structs import replace
 
 from shared import payload, signing
 from shared.callback import Callback, Request
 from shared.config import Option, Source
-from shared.errors import Malformed, Rejected
+from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
+from shared.form import FORM_FIELDS, Form
 from shared.payload import Fields
 from shared.providers import Reply
 
 METHODS = ("POST", "GET")
 HEADERS: frozenset[str] = frozenset()
+PROOF_HEADERS = frozenset({"x-twilio-signature"})
+BODY_LIMIT_BYTES = 64 * 1024
 FIELDS = frozenset(
     "MessageSid SmsSid SmsMessageSid AccountSid MessagingServiceSid From To Body NumMedia NumSegments "
     "ButtonPayload ButtonText ButtonType InteractiveData FlowData ChannelMetadata Latitude Longitude Address Label "
@@ -104,6 +108,7 @@ REASONS = {
     "63038": "account_limit",
 }
 _PHONES = frozenset({"sms", "whatsapp", "rcs"})  # elsewhere many digits are an id
+_BODY_DIGEST = re.compile(f"{''.join(f'(?:{it}|%{ord(it):x}|%{ord(it):X})' for it in 'bodySHA256')}=(.*)", re.DOTALL)
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,31}):(.*)", re.DOTALL)
 
 
@@ -111,15 +116,18 @@ def verify(callback: Callback, source: Source) -> str:
     """With secrets everything needs a signature, since Twilio signs every kind."""
     if not source.secrets:
         return signing.proof_without_signature(source)
-    signature = callback.headers.get("x-twilio-signature")
-    without_port, with_port = _signed(callback, source)
+    signature = signing.read_signature(callback.headers.get("x-twilio-signature"), "sha1", "base64")
     try:
-        proof = signing.verify_hmac(source.secrets, without_port, signature, "sha1", "base64")
-    except Rejected:
-        proof = signing.verify_hmac(source.secrets, with_port, signature, "sha1", "base64")
-    digest = _body_digest(callback.query)
+        digest = _body_digest(callback.query)
+        form = Form(callback.body if digest is None else b"")
+        messages = _signed(callback.target, form, source)
+    except (Malformed, UnicodeEncodeError):
+        raise signing.rejected("unreadable") from None
+    proof = signing.verify_hmac(source.secrets, signature, *messages)
+    if not form.is_exact():
+        raise signing.rejected("unreadable")
     if digest is None:  # what is signed has nothing between name and value, so the form must
-        covered = not callback.body or all(b"=" in part for part in callback.body.split(b"&"))
+        covered = not callback.body or form.is_signable()
     else:
         covered = signing.same_token(hashlib.sha256(callback.body).hexdigest(), digest.lower())
     if covered:
@@ -127,47 +135,51 @@ def verify(callback: Callback, source: Source) -> str:
     raise signing.rejected("signature_wrong")
 
 
-def _signed(request: Request, source: Source) -> tuple[bytes, bytes]:
+def _signed(target: str, form: Form, source: Source) -> list[bytes]:
     """What a signature may cover: the URL, without its port and with it, and the parameters of a form."""
-    scheme, _, place = source.options["public_url"].rstrip("/").partition("://")
+    rest = target.encode("ascii") + form.sorted_text()
+    return [start + rest for start in _starts(source.options["public_url"])]
+
+
+@cache
+def _starts(public_url: str) -> tuple[bytes, bytes]:
+    scheme, _, place = public_url.rstrip("/").partition("://")
     authority, slash, prefix = place.partition("/")
     host, _, port = authority.rpartition("@")[2].partition(":")
-    target = f"{slash}{prefix}{request.path}{'?' if request.query else ''}{request.query}"
-    form = b"" if _body_digest(request.query) is not None else b"".join(map(b"".join, _parameters(request.body)))
-    with_port = f"{scheme}://{host}:{port or (80 if scheme == 'http' else 443)}{target}"
-    without_port = f"{scheme}://{host}{target}"
-    return without_port.encode("utf-8", "surrogatepass") + form, with_port.encode("utf-8", "surrogatepass") + form
+    port = port or ("80" if scheme == "http" else "443")
+    return f"{scheme}://{host}{slash}{prefix}".encode(), f"{scheme}://{host}:{port}{slash}{prefix}".encode()
 
 
 def _body_digest(query: str) -> str | None:
-    """The URL's `bodySHA256`, which stands for the body in the signature. There is one with every JSON body."""
-    return next((value for name, value in parse_qsl(query, keep_blank_values=True) if name == "bodySHA256"), None)
+    """The URL's `bodySHA256`, which stands for the body in the signature. There is one with every JSON body.
 
-
-def _parameters(body: bytes) -> list[tuple[bytes, bytes]]:
-    """A form's parameters as the signature covers them: sorted, each pair once."""
-    pairs = (part.replace(b"+", b" ").partition(b"=") for part in body.split(b"&") if part)
-    return sorted({(unquote_to_bytes(name), unquote_to_bytes(value)) for name, _, value in pairs})
+    Raises Malformed for a query of more than FORM_FIELDS parameters.
+    """
+    parameters = query.split("&", FORM_FIELDS)
+    if len(parameters) > FORM_FIELDS:
+        raise Malformed("too many form fields", f"more than {FORM_FIELDS} in the URL")
+    return next((found[1] for found in map(_BODY_DIGEST.match, parameters) if found), None)
 
 
 def parse(callback: Callback, source: Source) -> Iterator[Event]:
     """Reads what the signature covers and as it covers it: a form in its sorted order, not in that of the body."""
-    own = {name for name, _ in parse_qsl(callback.query, keep_blank_values=True)}
+    own = Form(callback.query.encode("utf-8", "surrogatepass")).parameters()
     if _body_digest(callback.query) is not None:
         fields = Fields.from_json(callback.body)
     else:
-        parameters = _parameters(callback.body)
-        fields = Fields.from_form(urlencode(parameters).encode(), callback.query)
+        parameters = sorted(set(Form(callback.body).parameters()))
+        fields = Fields.from_parameters(parameters + own)
         if len({name for name, _ in parameters}) < len(parameters):
             fields.note("repeated parameter")
+    documented = FIELDS | Fields.from_parameters(own).names()
     if not callback.body and not fields.names():
         return
     message_id = fields.identity("MessageSid", "SmsSid")
     word = (fields.word("MessageStatus") or fields.word("SmsStatus") or "").lower()
     if word and word not in _OF_INBOUND:
-        yield _receipt(fields, source, message_id, word, FIELDS | own)
+        yield _receipt(fields, source, message_id, word, documented)
     elif "Body" in fields or "NumMedia" in fields:
-        yield _message(fields, source, message_id, FIELDS | own)
+        yield _message(fields, source, message_id, documented)
     elif not word:
         raise Malformed("neither message nor receipt")
 
@@ -245,7 +257,8 @@ def render(event: Event) -> Request:
 def sign(request: Request, source: Source) -> Request:
     if not source.secrets:
         return request
-    signature = signing.hmac_base64(source.secrets[0], _signed(request, source)[0], "sha1")
+    form = Form(request.body if _body_digest(request.query) is None else b"")
+    signature = signing.hmac_base64(source.secrets[0], _signed(request.target, form, source)[0], "sha1")
     return replace(request, headers={**request.headers, "x-twilio-signature": signature})
 
 

@@ -40,6 +40,7 @@ class Stub:
     SIGNS = True
     TIMEZONE = "UTC"
     OPTIONS: Mapping[str, Any] = {}
+    BODY_LIMIT_BYTES = 1000
     REPLY = Reply(b"fine", "text/plain", None, 202)
 
     def __init__(self, trouble: Exception | None = None, reply: Reply = REPLY) -> None:
@@ -145,7 +146,7 @@ def test_the_provider_sees_all_of_the_request_and_a_repeated_header_as_one() -> 
     ingress.ask(headers=headers, body=b"x")
     (callback,) = ingress.provider.asked
     assert callback.headers == {"x-sign": "good, bad", "authorization": "Bearer a"}
-    assert (callback.path, callback.body) == ("/callbacks/fleet", b"x")
+    assert (callback.target, callback.body) == ("/callbacks/fleet", b"x")
 
 
 def test_nothing_is_answered_before_the_callback_is_committed() -> None:
@@ -281,6 +282,16 @@ def test_a_body_that_will_not_do_is_refused_and_the_connection_closed(
     assert answer.header("x-callbox-id") is None
     assert ingress.provider.asked == ingress.kept.callbacks == []
     assert outcome() == {("fleet", word): 1}
+
+
+@pytest.mark.parametrize(("provider_takes", "limit"), [(99, 99), (100, 100), (101, 100)])
+def test_a_body_may_be_as_long_as_both_the_provider_and_the_setting_allow(provider_takes: int, limit: int) -> None:
+    stub = Stub()
+    stub.BODY_LIMIT_BYTES = provider_takes
+    ingress = Ingress(stub)
+    assert ingress.ask(body=b"x" * limit).status == 202
+    answer = ingress.ask(body=b"x" * (limit + 1))
+    assert (answer.status, answer.error) == (413, f"the body may have up to {limit} bytes")
 
 
 def test_a_caller_that_hangs_up_is_not_answered_and_nothing_is_kept(outcome: Outcome) -> None:

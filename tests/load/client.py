@@ -44,9 +44,8 @@ Note = Callable[[Answer], None]
 
 def encode(request: Request) -> bytes:
     """The request on the wire, HTTP/1.1."""
-    target = request.path + (f"?{request.query}" if request.query else "")
     headers = {"host": "callbox", "content-length": str(len(request.body)), **request.headers}
-    lines = [f"{request.method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    lines = [f"{request.method} {request.target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + request.body
 
 

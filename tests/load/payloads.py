@@ -55,13 +55,16 @@ def groups(sources: Sequence[Source], count: int, size: int) -> Iterator[list[tu
 
 def _packed(source: Source, request: Request) -> bytes:
     arrived = now()
-    callback = Callback(
+    callback = Callback.arrived(
         id=new_id(arrived),
         source=source.name,
         provider=source.provider,
         received_at=arrived,
+        method=request.method,
+        target=request.target,
+        headers=request.headers,
+        body=request.body,
         remote_ip="127.0.0.1",
-        **msgspec.structs.asdict(request),
     )
     return pack(callback.kept(PROVIDERS[source.provider].HEADERS))
 

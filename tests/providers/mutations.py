@@ -13,11 +13,11 @@ from msgspec.structs import asdict, replace
 from shared.callback import Callback
 from shared.errors import Malformed
 from shared.events import Event
+from shared.providers import PROVIDERS
 
 Path = tuple[str | int, ...]
 Found = list[Event | Malformed]
 
-BODY_LIMIT_BYTES = 256 * 1024
 _RUN_BYTES = 16 * 1024
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,30}|(?:0|[1-9][0-9]{0,8})\.[0-9]{0,3}[1-9]")
 _FULL_NUMBER = re.compile(r"\+[1-9][0-9]{8,14}")
@@ -34,7 +34,7 @@ STORABLE_TEXTS = [
     "a\x01\t\r\n\x1b\x7f\x85\u2028|",
     r"\u0000 \x00 %00 &amp; &#0; ${x} %s {0} '; --",
     '{"a":[1]}&b=2;c="',
-    "x" * 100_000,
+    "x" * 16_000,
 ]
 TEXTS = [*STORABLE_TEXTS, "a\0b", "\0", "\ud800", "\ud800a\udfff\udc00"]
 VALUES: list[Any] = [
@@ -260,19 +260,20 @@ _BODIES = [("", "["), ("", '{"a":'), ("", "&"), ("", "%"), ("", "a&"), ("", "¤c
 
 def long_fields(document: Document) -> Iterator[Callback]:
     """Texts, lists and numbers of fields in the shapes that slow readers fear."""
-    fields = document.fields
+    fields, limit = document.fields, PROVIDERS[document.callback.provider].BODY_LIMIT_BYTES
     for path in paths(fields):
         for run in _RUNS:
             cost = len(urlencode({"": run})) if document.place != "json" else len(json.dumps(run))
             yield document.write(put(fields, path, run * (_RUN_BYTES // cost)))
         if isinstance(many := at(fields, path), list) and many:
-            yield document.write(put(fields, path, many * (BODY_LIMIT_BYTES // len(json.dumps(many)))))
+            yield document.write(put(fields, path, many * (limit // len(json.dumps(many)))))
             yield document.write(put(fields, path, many * 500) | {f"field {n}": n for n in range(500)})
             yield document.write(put(fields, path, many * 100) | {f"field {n}": n for n in range(5000)})
-    yield document.write(fields | {f"field {n}": n for n in range(BODY_LIMIT_BYTES // 24)})
+    yield document.write(fields | {f"field {n}": n for n in range(limit // 24)})
 
 
 def long_bodies(callback: Callback) -> Iterator[Callback]:
     """Bodies as long as the ingress takes them."""
+    limit = PROVIDERS[callback.provider].BODY_LIMIT_BYTES
     for start, run in _BODIES:
-        yield replace(callback, body=(start + run * (BODY_LIMIT_BYTES // len(run.encode()))).encode())
+        yield replace(callback, body=(start + run * (limit // len(run.encode()))).encode())

@@ -21,6 +21,12 @@ from shared.providers import PROVIDERS
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 PATH = "/callbacks/test"
+JUNK = [  # for a signature
+    "", " ", "\t", "\0", "0", "zz", "g" * 64, "é" * 32, "\udcff" * 64, "0" * 63, "0" * 65, " " + "0" * 64,
+    "0" * 64 + "\n", "0x" + "0" * 62, "٠" * 64, "ａ" * 64, "a" * 100_000, "sha256=" + "0" * 64,
+    "Bearer", "Bearer ", "Bearer .", "Bearer ..", "Bearer a.b.c", "Bearer é.é.é", "Bearer \udcff.a.b",
+    "Bearer " + "a" * 100_000, "Basic eDp5", "null", "undefined", "-1", "%00",
+]  # fmt: skip
 _SOURCE_KEYS = {field.name for field in dataclasses.fields(Source)} - {"name", "provider", "options"}
 
 
@@ -39,17 +45,25 @@ def source_of(provider: str, **keys: Any) -> Source:
 
 
 def callback_of(provider: str, request: Request, received_at: datetime = NOW) -> Callback:
-    return Callback(
+    """The callback as the ingress makes it of the request."""
+    return Callback.arrived(
         id=UUID(int=7 << 76 | 2 << 62),
         source="test",
         provider=provider,
         received_at=received_at,
         method=request.method,
-        path=request.path,
-        query=request.query,
-        headers=dict(request.headers),
+        target=request.target,
+        headers=request.headers,
         body=request.body,
+        remote_ip=None,
     )
+
+
+def at(callback: Callback, target: str) -> Callback:
+    """The callback, had it come to another URL."""
+    path, _, query = target.partition("?")
+    request = Request(method=callback.method, path=path, query=query, headers=callback.headers, body=callback.body)
+    return callback_of(callback.provider, request, callback.received_at)
 
 
 def kept(callback: Callback) -> Callback:

@@ -29,6 +29,7 @@ from tests.providers.mutations import Document, documents
 from tests.providers.support import (
     PATH,
     Sample,
+    at,
     callback_of,
     cases,
     check_storable,
@@ -105,7 +106,7 @@ def test_no_body_cut_short_or_drawn_out_is_accepted(provider: str) -> None:
 @pytest.mark.parametrize("provider", URLS)
 def test_no_altered_url_is_accepted(provider: str) -> None:
     for callback, source in signed(provider):
-        whole = f"{callback.path}?{callback.query}" if callback.query else callback.path
+        whole = callback.target
         others = [whole[:place] + whole[place + 1 :] for place in range(1, len(whole))]
         others += [
             whole + more
@@ -113,14 +114,69 @@ def test_no_altered_url_is_accepted(provider: str) -> None:
             if more != "?" or callback.query
         ]
         others += [whole.upper(), whole + whole]
-        for path, _, query in (other.partition("?") for other in others):
-            altered = replace(callback, path=path, query=query)
-            assert (path, query) == (callback.path, callback.query) or not accepts(altered, source), (path, query)
+        for other in others:
+            assert other.rstrip("?") == whole or not accepts(at(callback, other), source), other
 
 
 @pytest.mark.parametrize("provider", PROOF)
 def test_there_are_signed_samples_of_all_that_is_signed(provider: str) -> None:
     assert len(signed(provider)) >= 3
+
+
+class Recorded(dict[str, str]):
+    """Headers that remember which were asked for, and cannot be listed."""
+
+    def __init__(self, headers: dict[str, str]) -> None:
+        super().__init__(headers)
+        self.asked: set[str] = set()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.add(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name: str) -> str:
+        self.asked.add(name)
+        return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        self.asked.add(str(name))
+        return super().__contains__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("lists the headers")
+
+    keys = items = values = copy = __or__ = __ror__ = __len__ = __iter__  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_verify_reads_the_headers_that_it_declares_and_no_other(provider: str) -> None:
+    module = PROVIDERS[provider]
+    asked: set[str] = set()
+    requests = [(it.callback, it.source) for it in samples(provider)] + (signed(provider) if module.SIGNS else [])
+    for callback, own in requests:
+        for source in (own, source_of(provider, token="t"), source_of(provider, secrets=["x", "y"], unsigned=True)):
+            for without in (None, *module.PROOF_HEADERS & callback.headers.keys()):
+                headers = Recorded({name: it for name, it in callback.headers.items() if name != without})
+                accepts(replace(callback, headers=headers), source)
+                asked |= headers.asked
+    assert asked == module.PROOF_HEADERS
+    assert all(name == name.lower() for name in module.PROOF_HEADERS | module.HEADERS)
+
+
+@pytest.mark.parametrize("text", ["x" * 1600, "你" * 4096, "👋" * 4096], ids=["ASCII", "three bytes", "four bytes"])
+@pytest.mark.parametrize(
+    "provider", [provider for provider in PROVIDERS if "text" in tables(provider)["wire"]["message"]]
+)
+def test_the_longest_message_fits(provider: str, text: str) -> None:
+    """Up to 1,600 characters in SMS, 4,096 in WhatsApp, each of which a form takes nine bytes or twelve for."""
+    module, source = PROVIDERS[provider], source_of(provider, secrets=["a secret"] if PROVIDERS[provider].SIGNS else ())
+    message = InboundMessage(key=(), message_id="1", sender="+3725555555", recipient="1234", text=text)
+    request = module.sign(replace(module.render(message), path=PATH), source)
+    callback = callback_of(provider, request, datetime.now(UTC))
+    assert len(callback.body) <= module.BODY_LIMIT_BYTES
+    assert not source.secrets or module.verify(callback, source) == "secret-1"
+    (event,) = read(callback, source)
+    assert isinstance(event, InboundMessage) and event.text == text
 
 
 # ---- other spellings

@@ -1,6 +1,7 @@
 """The packed form, what may be stored of a callback, and its id."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import RFC_4122, UUID
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.callback import COMMON_HEADERS, FORMAT, Callback, new_id, pack, time_of, token_in, unpack
+from shared.callback import COMMON_HEADERS, FORMAT, TOKENS_LIMIT, Callback, new_id, pack, time_of, token_in, unpack
 from shared.errors import Malformed
 from shared.providers import PROVIDERS
 
@@ -31,11 +32,11 @@ callbacks = st.builds(
     provider=texts,
     received_at=st.datetimes(timezones=st.just(UTC)),
     method=texts,
-    path=texts,
     query=texts,
     headers=st.dictionaries(texts, texts, max_size=5),
     body=st.binary(max_size=500),
     remote_ip=st.none() | texts,
+    target=texts,
 )
 
 
@@ -55,8 +56,8 @@ def a_callback(**changes: object) -> Callback:
 
 
 @given(callbacks)
-def test_what_was_packed_comes_back_but_for_the_path(callback: Callback) -> None:
-    assert unpack(pack(callback)) == msgspec.structs.replace(callback, path="")
+def test_what_was_packed_comes_back_but_for_the_target(callback: Callback) -> None:
+    assert unpack(pack(callback)) == msgspec.structs.replace(callback, target="")
 
 
 def test_the_packed_form_is_the_one_that_older_workers_read() -> None:
@@ -132,18 +133,32 @@ def test_a_callback_cannot_be_changed() -> None:
         a_callback().body = b"other"  # type: ignore[misc]
 
 
-# Kept
+# Arrived, and kept
+
+
+def arriving(target: str = "/callbacks/fleet", **changes: Any) -> Callback:
+    values = {
+        "id": new_id(NOW),
+        "source": "fleet",
+        "provider": "emnify",
+        "received_at": NOW,
+        "method": "POST",
+        "headers": {},
+        "body": b"{}",
+        "remote_ip": None,
+    }
+    return Callback.arrived(target=target, **(values | changes))
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_no_credential_is_kept(provider: str) -> None:
     asked = {name: f"value of {name}" for name in PROVIDERS[provider].HEADERS}
     common = {"content-type": "application/json", "user-agent": "test"}
-    callback = a_callback(headers=asked | common | CREDENTIALS, path="/callbacks/fleet/secret", query="token=secret")
+    callback = arriving("/callbacks/fleet/secret?token=secret", headers=CREDENTIALS | asked | common)
+    assert callback.headers == CREDENTIALS | asked | common
     kept = callback.kept(PROVIDERS[provider].HEADERS)
     assert kept.headers == asked | common
-    assert kept.path == ""
-    assert kept.query == ""
+    assert (kept.query, kept.target) == ("", "")
 
 
 @given(callbacks, st.sets(texts))
@@ -153,22 +168,46 @@ def test_of_the_headers_only_the_common_and_the_given_ones_are_kept(callback: Ca
     assert kept.kept(given_names) == kept
 
 
-@given(callbacks)
-def test_what_identifies_a_callback_is_kept_untouched(callback: Callback) -> None:
-    kept = callback.kept(())
-    for name in ("id", "source", "provider", "received_at", "method", "body", "remote_ip"):
-        assert getattr(kept, name) == getattr(callback, name)
+@given(texts, texts, st.dictionaries(texts, texts, max_size=5), st.sets(texts))
+def test_what_is_parsed_is_what_was_verified(path: str, query: str, headers: dict[str, str], names: set[str]) -> None:
+    """Keeping takes the target and whole headers away; it changes nothing that is left."""
+    callback = arriving(f"{path}?{query}", headers=headers)
+    kept = callback.kept(names)
+    assert kept == msgspec.structs.replace(callback, target="", headers=kept.headers)
+    assert kept.headers.items() <= callback.headers.items()
+    assert unpack(pack(kept)) == kept
 
 
-@given(st.lists(st.sampled_from(["a=1", "token=secret", "token", "token=", "tokens=2", "b", "a=token", ""])))
+@pytest.mark.parametrize(
+    ("target", "query"),
+    [("/a", ""), ("/a?", ""), ("/a?b", "b"), ("/a?b?c", "b?c"), ("/%3F?%3F", "%3F"), ("?a=1", "a=1")],
+)
+def test_the_query_begins_behind_the_first_question_mark(target: str, query: str) -> None:
+    callback = arriving(target)
+    assert (callback.query, callback.target) == (query, target)
+
+
+@given(st.lists(st.sampled_from(["a=1", "token=secret", "token", "token=", "tokens=2", "b", "a=token", "", "token\n"])))
 def test_every_token_is_taken_out_of_the_query_and_nothing_else(parts: list[str]) -> None:
-    kept = a_callback(query="&".join(parts)).kept(())
-    assert kept.query == "&".join(part for part in parts if part.split("=")[0] != "token")
+    query = arriving(f"/?{'&'.join(parts)}").query
+    assert query == "&".join(part for part in parts if part.split("=")[0] != "token")
+
+
+@pytest.mark.parametrize("spelled", ["token=secret", "tok\0en=secret", "\0token=sec\0ret", "token\0"])
+def test_a_nul_hides_no_token(spelled: str) -> None:
+    assert arriving(f"/?a=1&{spelled}&b=2").query == "a=1&b=2"
+
+
+def test_of_a_flood_of_tokens_no_query_is_kept() -> None:
+    """Taking out each would take longer than the rest of the request."""
+    assert arriving("/?a=1" + "&token=secret" * (TOKENS_LIMIT - 1)).query == "a=1"
+    assert arriving("/?a=1" + "&token=secret" * TOKENS_LIMIT).query == ""
+    assert arriving("/?a=1" + "&token=secret" * 10 * TOKENS_LIMIT).query == ""
 
 
 def test_no_nul_is_kept_since_a_text_in_postgresql_cannot_hold_one() -> None:
-    kept = a_callback(query="a=\0b", headers={"content-type": "a\0b"}, body=b"\0").kept(())
-    assert (kept.query, kept.headers, kept.body) == ("a=b", {"content-type": "ab"}, b"\0")
+    callback = arriving("/\0?a=\0b", headers={"content-type": "a\0b", "x": "\0"}, body=b"\0")
+    assert (callback.query, callback.headers, callback.body) == ("a=b", {"content-type": "ab", "x": ""}, b"\0")
 
 
 @pytest.mark.parametrize(
@@ -185,6 +224,10 @@ def test_no_nul_is_kept_since_a_text_in_postgresql_cannot_hold_one() -> None:
         ("token=first&token=second", "first"),
         ("token=a=b", "a=b"),
         ("token=a%2Db+c", "a-b c"),
+        ("%74oken=abc", None),
+        ("token" + "x" * 9, None),
+        ("token=" + "%41" * 341, "A" * 341),
+        ("token=" + "%41" * 342, "%41" * 342),
     ],
 )
 def test_the_token_of_a_query(query: str, token: str | None) -> None:

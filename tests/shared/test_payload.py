@@ -98,17 +98,54 @@ def test_control_characters_within_a_text() -> None:
 
 
 def test_form_before_query_and_blanks_are_kept() -> None:
-    fields = Fields.from_form(b"a=1&b=&c=%E7%89%9B+x\r\n", "a=2&b=3&d=&token=secret&e")
+    fields = Fields.from_form(b"a=1&b=&c=%E7%89%9B+x\r\n", "a=2&b=3&d=&e")
     assert fields.values == {"a": "1", "b": "3", "c": "牛 x", "d": "", "e": ""}
 
 
-def test_the_token_of_a_body_is_a_field_as_any_other() -> None:
-    assert Fields.from_form(b"token=1").values == {"token": "1"}
+def test_form_begins_behind_a_byte_order_mark() -> None:
+    assert Fields.from_form(b"\xef\xbb\xbfa=1&\xef\xbb\xbfb=2").values == {"a": "1", "\ufeffb": "2"}
 
 
-def test_too_many_form_fields() -> None:
-    assert len(Fields.from_form(b"&".join(b"a%d=" % n for n in range(200))).values) == 200
-    assert reason(lambda: Fields.from_form(b"&".join(b"a%d=" % n for n in range(201)))) == "too many form fields"
+@pytest.mark.parametrize("body", [b"x=caf\xe9", b"x=caf%E9", b"caf%E9=", b"x=%ff&y=%ff"])
+def test_a_form_that_is_not_utf8_is_replaced_and_noted_once(body: bytes) -> None:
+    fields = Fields.from_form(body)
+    assert "\ufffd" in "".join([*fields.values, *fields.values.values()])
+    assert fields.rest(fields.names())["notes"] == ["text replaced"]
+
+
+@pytest.mark.parametrize("body", [b"x=100%", b"x=%zz", b"x=%4", b"%=x", b"x=%%41"])
+def test_what_is_no_escape_stays_as_it_is(body: bytes) -> None:
+    assert "%" in "".join([*Fields.from_form(body).values, *Fields.from_form(body).values.values()])
+
+
+AMBIGUOUS_FORMS = [
+    (b"x=100%", ""), (b"x=%zz", ""), (b"", "x=%4"), (b"x=caf\xe9", ""), (b"x=caf%E9", ""), (b"", "x=%ff"),
+    (b"x=\xff", ""), (b"x=%C3&%A9=", ""), (b"x=1&x=2", ""), (b"x=1", "x=2"), (b"x=1&%78=2", ""), (b"x=1", "x=&x=2"),
+    (b"x&x=1&y=&y=2", "y=3"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "query"), AMBIGUOUS_FORMS)
+def test_a_form_that_readers_read_differently_is_not_read_exactly(body: bytes, query: str) -> None:
+    assert Fields.from_form(body, query).values
+    assert reason(lambda: Fields.from_form(body, query, exactly=True)) == "unreadable form"
+
+
+@pytest.mark.parametrize(
+    ("body", "query"),
+    [(b"", ""), (b"x=1&y=%C3%A9", "z=+"), (b"x=1&x=1", "x=1&x="), (b"\xef\xbb\xbfx=&x=1\r\n", "a&b=&b")],
+)
+def test_a_form_that_is_read_exactly_says_the_same(body: bytes, query: str) -> None:
+    assert Fields.from_form(body, query, exactly=True).values == Fields.from_form(body, query).values
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"x":1,"x":1}', b'{"y":[{"x":1,"x":2}]}', b'{"x":1,"\\u0078":2}', b'{"x":"caf\xe9"}']
+)
+def test_json_that_readers_read_differently_is_not_read_exactly(body: bytes) -> None:
+    assert Fields.from_json(body).values
+    assert reason(lambda: Fields.from_json(body, exactly=True)) == "not JSON"
+    assert Fields.from_json(b'{"x":{"x":1}}', exactly=True).values == {"x": {"x": 1}}
 
 
 # ---- texts and identities

@@ -1,11 +1,14 @@
 """The checks themselves, against published vectors; what every provider must refuse is in the providers' battery."""
 
+import base64
+import hmac
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import get_args
 
+import jwt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared import signing
@@ -31,6 +34,7 @@ JWT = (
 MD5_MESSAGE = (
     'accessKey=fme2na3kdi3ki&action=send&bizType=1&ts=1655710885431&body={"name":"牛小信","id":10001}&accessSecret='
 ).encode()
+MD5 = "87c3560d3331ae23f1021e2025722354"
 
 
 def reason(check: Callable[[], object]) -> str:
@@ -40,11 +44,31 @@ def reason(check: Callable[[], object]) -> str:
     return refusal.value.reason
 
 
+def verify_hex(secrets: list[str], message: bytes, signature: str, algorithm: signing.Hash = "sha256") -> str:
+    return signing.verify_hmac(secrets, signing.read_signature(signature, algorithm), message)
+
+
+def verify_base64(signature: str | None, algorithm: signing.Hash = "sha256") -> str:
+    read = signing.read_signature(signature, algorithm, "base64")
+    return signing.verify_hmac(["new", "Jefe"], read, RFC_4231_MESSAGE)
+
+
+def verify_md5(secrets: list[str], message: bytes) -> str:
+    return signing.verify_md5(secrets, signing.read_signature(MD5, "md5"), message)
+
+
 def test_hmac_vectors() -> None:
     assert signing.hmac_hex("Jefe", RFC_4231_MESSAGE) == RFC_4231
     assert signing.hmac_hex("Jefe", RFC_4231_MESSAGE, "sha1") == RFC_2202
-    assert signing.verify_hmac(["Jefe"], RFC_4231_MESSAGE, RFC_4231) == "secret-1"
-    assert signing.verify_hmac(["Jefe"], RFC_4231_MESSAGE, RFC_2202, "sha1") == "secret-1"
+    assert verify_hex(["Jefe"], RFC_4231_MESSAGE, RFC_4231) == "secret-1"
+    assert verify_hex(["Jefe"], RFC_4231_MESSAGE, RFC_2202, "sha1") == "secret-1"
+
+
+def test_an_hmac_over_any_one_of_several_messages() -> None:
+    signature = signing.read_signature(RFC_4231)
+    assert signing.verify_hmac(["new", "Jefe"], signature, b"another", RFC_4231_MESSAGE) == "secret-2"
+    assert reason(lambda: signing.verify_hmac(["Jefe"], signature, b"another", b"and another")) == "signature_wrong"
+    assert reason(lambda: signing.verify_hmac(["Jefe"], signature)) == "signature_wrong"
 
 
 def test_hmac_vectors_in_base64() -> None:
@@ -52,10 +76,6 @@ def test_hmac_vectors_in_base64() -> None:
     assert signing.hmac_base64("Jefe", RFC_4231_MESSAGE, "sha1") == BASE64_SHA1
     assert verify_base64(BASE64_SHA256) == "secret-2"
     assert verify_base64(BASE64_SHA1, "sha1") == "secret-2"
-
-
-def verify_base64(signature: str | None, algorithm: signing.Hash = "sha256") -> str:
-    return signing.verify_hmac(["new", "Jefe"], RFC_4231_MESSAGE, signature, algorithm, written="base64")
 
 
 @pytest.mark.parametrize("blank", [None, "", " ", "\t"])
@@ -99,28 +119,28 @@ def test_an_hmac_that_is_not_in_base64_or_of_another_length_is_malformed(
 
 
 def test_an_hmac_in_base64_is_none_in_hex() -> None:
-    assert reason(lambda: signing.verify_hmac(["Jefe"], b"m", BASE64_SHA256)) == "signature_malformed"
+    assert reason(lambda: signing.read_signature(BASE64_SHA256)) == "signature_malformed"
 
 
 def test_hmac_of_another_length_is_malformed() -> None:
-    assert reason(lambda: signing.verify_hmac(["Jefe"], RFC_4231_MESSAGE, RFC_2202)) == "signature_malformed"
+    assert reason(lambda: signing.read_signature(RFC_2202)) == "signature_malformed"
 
 
 def test_the_label_counts_from_the_newest() -> None:
     secrets = ["new", "Jefe", "Jefe"]
-    assert signing.verify_hmac(secrets, RFC_4231_MESSAGE, RFC_4231) == "secret-2"
+    assert verify_hex(secrets, RFC_4231_MESSAGE, RFC_4231) == "secret-2"
     assert signing.verify_jwt(["new", JWT_SECRET], JWT, NOW) == "secret-2"
-    assert signing.verify_md5(["a", "b", "abciiiko2k3"], MD5_MESSAGE, "87c3560d3331ae23f1021e2025722354") == "secret-3"
+    assert verify_md5(["a", "b", "abciiiko2k3"], MD5_MESSAGE) == "secret-3"
 
 
 def test_no_secret_at_all_matches_nothing() -> None:
-    assert reason(lambda: signing.verify_hmac([], RFC_4231_MESSAGE, RFC_4231)) == "signature_wrong"
+    assert reason(lambda: verify_hex([], RFC_4231_MESSAGE, RFC_4231)) == "signature_wrong"
     assert reason(lambda: signing.verify_jwt([], JWT, NOW)) == "signature_wrong"
-    assert reason(lambda: signing.verify_md5([], MD5_MESSAGE, "0" * 32)) == "signature_wrong"
+    assert reason(lambda: verify_md5([], MD5_MESSAGE)) == "signature_wrong"
 
 
 def test_md5_vector() -> None:
-    assert signing.md5_hex("abciiiko2k3", MD5_MESSAGE) == "87c3560d3331ae23f1021e2025722354"
+    assert signing.md5_hex("abciiiko2k3", MD5_MESSAGE) == MD5
 
 
 def test_jwt_vector() -> None:
@@ -140,15 +160,15 @@ def test_jwt_is_checked_against_the_given_time() -> None:
 )
 def test_every_secret_works_in_silence(secret: str) -> None:
     assert signing.verify_jwt([secret], signing.make_jwt(secret, {"iss": "x"}), NOW) == "secret-1"
-    assert signing.verify_hmac([secret], b"m", signing.hmac_hex(secret, b"m")) == "secret-1"
+    assert verify_hex([secret], b"m", signing.hmac_hex(secret, b"m")) == "secret-1"
 
 
 @given(secret=st.text(min_size=1, alphabet=st.characters(exclude_categories=["Cs"])), message=st.binary())
 def test_what_is_signed_is_proven_and_nothing_else(secret: str, message: bytes) -> None:
     signature = signing.hmac_hex(secret, message)
-    assert signing.verify_hmac(["other " + secret, secret], message, signature) == "secret-2"
-    assert reason(lambda: signing.verify_hmac([secret], message + b"\0", signature)) == "signature_wrong"
-    assert reason(lambda: signing.verify_hmac([secret + "x"], message, signature)) == "signature_wrong"
+    assert verify_hex(["other " + secret, secret], message, signature) == "secret-2"
+    assert reason(lambda: verify_hex([secret], message + b"\0", signature)) == "signature_wrong"
+    assert reason(lambda: verify_hex([secret + "x"], message, signature)) == "signature_wrong"
 
 
 @pytest.mark.parametrize(
@@ -167,6 +187,63 @@ def test_another_scheme_than_bearer(header: str) -> None:
 def test_a_token_of_more_than_the_limit_is_not_decoded() -> None:
     payload = signing.make_jwt("secret", {"iss": "x" * signing.TOKEN_LIMIT_CHARS})
     assert reason(lambda: signing.verify_jwt(["secret"], payload, NOW)) == "signature_malformed"
+
+
+def test_a_token_with_a_long_header_is_not_decoded() -> None:
+    for length, accepted in ((signing.TOKEN_HEADER_LIMIT_CHARS, True), (signing.TOKEN_HEADER_LIMIT_CHARS + 4, False)):
+        header = b'{"alg":"HS256","kid":"%s"}'
+        header %= b"x" * (length * 3 // 4 - len(header) + 2)
+        made = a_token(header, b"{}")
+        assert len(made.partition(".")[0]) == length
+        if accepted:
+            assert signing.verify_jwt(["secret"], made, NOW) == "secret-1"
+        else:
+            assert reason(lambda token=made: signing.verify_jwt(["secret"], token, NOW)) == "signature_malformed"
+
+
+def a_token(header: bytes, claims: bytes, algorithm: str = "sha256", secret: bytes = b"secret") -> str:
+    def encoded(data: bytes) -> bytes:
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    message = encoded(header) + b"." + encoded(claims)
+    return (message + b"." + encoded(hmac.digest(secret, message, algorithm))).decode()
+
+
+HEADERS = [
+    '{"alg":"HS256"}', '{"alg":"HS384"}', '{"alg":"HS512","typ":"JWT"}', '{"alg":"HS256","kid":"k","cty":[]}', "{}",
+    '{"alg":"none"}', '{"alg":"hs256"}', '{"alg":["HS256"]}', '{"alg":null}', '{"alg":"RS256"}',
+    '{"alg":"HS256","kid":1}',
+    '{"alg":"HS256","crit":["exp"]}', '{"alg":"HS256","b64":false}', '{"alg":"HS256","crit":["b64"],"b64":false}',
+    '{"alg":"none","alg":"HS256"}', '{"alg":"HS256","alg":"none"}', ' {"alg" : "HS256"} ', '\ufeff{"alg":"HS256"}',
+    "\0", "", "[]",
+]  # fmt: skip
+LONG = b"a secret of as many bytes as PyJWT wants: 64, the digest of HS512"
+EDITS = ["", "", "=", "==", "A", ".", "-", "+", "/", " ", "\n"]
+
+
+@settings(max_examples=1000)
+@given(
+    header=st.sampled_from(HEADERS),
+    claims=st.sampled_from([b"{}", b'{"iss":"x"}', b'{"a":"\xc3\xa9?>"}']),
+    algorithm=st.sampled_from(["sha256", "sha384", "sha512"]),
+    secret=st.sampled_from([LONG, LONG, b"other"]),
+    edit=st.tuples(st.integers(0, 200), st.integers(0, 2), st.sampled_from(EDITS)),
+)
+def test_no_jwt_is_accepted_that_pyjwt_refuses_and_none_refused_that_it_accepts(
+    header: str, claims: bytes, algorithm: str, secret: bytes, edit: tuple[int, int, str]
+) -> None:
+    whole = a_token(header.encode(), claims, algorithm, secret)
+    place, length, put = edit
+    token = whole[:place] + put + whole[place + length :]
+    try:
+        jwt.PyJWS().decode(token, LONG, algorithms=["HS256", "HS384", "HS512"])
+        accepted = True
+    except jwt.PyJWTError:
+        accepted = False
+    if accepted:
+        assert signing.verify_jwt([LONG.decode()], token, NOW) == "secret-1"
+    else:
+        reason(lambda: signing.verify_jwt([LONG.decode()], token, NOW))
 
 
 @pytest.mark.parametrize(
