@@ -81,7 +81,7 @@ class Settings:
 
     redis_url: str = _setting("redis://127.0.0.1:6379/0", "Redis or Valkey: the inbox, and Celery's broker")
     database_url: str = _setting("postgresql://127.0.0.1:5432/callbox", "PostgreSQL, as libpq reads it")
-    body_limit_bytes: int = _setting(256 * 1024, "largest body of a callback")
+    body_limit_bytes: int = _setting(256 * 1024, "largest body of a callback; a provider's own limit may be smaller")
     body_seconds: float = _setting(10.0, "time for a provider to send its body")
     head_limit_bytes: int = _setting(64 * 1024, "largest head of a request, and largest framing of a chunked body")
     header_limit: int = _setting(100, "headers of a request, at most")

@@ -41,8 +41,6 @@ FIELDS = frozenset(
     "status detail iccid imsi msisdn smsforwarderId".split()
 )
 SIGNS = True
-PROOF_HEADERS = frozenset({"authorization"})
-BODY_LIMIT_BYTES = 64 * 1024
 TIMEZONE = "UTC"
 OPTIONS: Mapping[str, Option] = {}
 

@@ -38,8 +38,6 @@ FIELDS = frozenset(
     "sms_unique_id stat".split()  # the older API's receipts
 )
 SIGNS = True
-PROOF_HEADERS = frozenset({"x-messente-signature"})
-BODY_LIMIT_BYTES = 64 * 1024
 TIMEZONE = "UTC"
 OPTIONS: Mapping[str, Option] = {}
 

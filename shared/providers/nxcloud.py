@@ -41,8 +41,6 @@ FIELDS = frozenset(
     "messageId type toPhone fromPhone content receiveTime smsStatus".split()  # of DID numbers
 )
 SIGNS = True
-PROOF_HEADERS = frozenset({"sign", "accesskey", "action", "biztype", "ts"})
-BODY_LIMIT_BYTES = 64 * 1024
 TIMEZONE = "Asia/Shanghai"
 OPTIONS: Mapping[str, Option] = {
     "timestamp_tolerance_seconds": Option(int, 300, "how far the `ts` of a signed callback may be from our clock"),

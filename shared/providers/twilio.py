@@ -52,8 +52,6 @@ FIELDS = frozenset(
     "ApiVersion ErrorMessage MessageType ExternalUserId ChannelToAddress StructuredMessage".split()
 ) | {f"Media{part}{number}" for part in ("Url", "ContentType") for number in range(10)}
 SIGNS = True
-PROOF_HEADERS = frozenset({"x-twilio-signature"})
-BODY_LIMIT_BYTES = 64 * 1024
 TIMEZONE = "UTC"
 OPTIONS: Mapping[str, Option] = {
     "public_url": Option(
