@@ -49,7 +49,7 @@ class Admitted(NamedTuple):
     provider: Provider
     method: str
     target: str  # path and query as requested
-    headers: Mapping[str, str]
+    headers: dict[str, str]
     remote_ip: str | None
     body_limit_bytes: int
 

@@ -97,11 +97,6 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
             target=target,
         )
 
-    @classmethod
-    def arrived(cls, *, target: str, **keys: Any) -> "Callback":
-        path, _, query = target.partition("?")
-        return cls(path=path, query=query, **keys)
-
     def kept(self, headers: Container[str]) -> "Callback":
         """This callback as it is stored: without its target, and with the common and the given headers only."""
         kept = {name: it for name, it in self.headers.items() if name in COMMON_HEADERS or name in headers}

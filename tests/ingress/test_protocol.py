@@ -31,7 +31,7 @@ from tests.ingress.conftest import NOW, Kept
 from tests.ingress.test_receive import SOURCES, Stub
 
 Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-LARGEST = 100  # of Stub
+LARGEST = 100
 LIMITS = Limits.of(Settings())
 
 
@@ -44,7 +44,9 @@ class Server:
         self.paths: list[str] = []
         self.state = ServerState()
         self.gate = Gate(limits, Proxies(()))
-        receiver = Receiver(SOURCES, {"stub": self.provider}, self.kept, Settings(), lambda: NOW)  # type: ignore
+        receiver = Receiver(
+            SOURCES, {"stub": self.provider}, self.kept, Settings(body_limit_bytes=LARGEST), lambda: NOW
+        )  # type: ignore
         others = Starlette(
             routes=[
                 Route("/page", self._page, methods=["GET", "POST"]),

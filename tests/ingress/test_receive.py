@@ -22,7 +22,7 @@ from shared.signing import Reason
 from tests.ingress.conftest import AWAY, NOW, Answer, Caller, Kept, ask, settle
 
 TOKEN = "t0ken-that-nobody-guesses"
-SETTINGS = Settings(body_seconds=0.02, retry_after_seconds=7)
+SETTINGS = Settings(body_limit_bytes=100, body_seconds=0.02, retry_after_seconds=7)
 SOURCES = {
     "fleet": Source("fleet", "stub", secrets=("s",)),
     "otp": Source("otp", "stub", token=TOKEN),
@@ -36,7 +36,6 @@ class Stub:
     METHODS = ("POST", "GET")
     HEADERS = frozenset({"x-kind"})
     PROOF_HEADERS = frozenset({"x-sign", "authorization"})
-    BODY_LIMIT_BYTES = 100
     SIGNS = True
     TIMEZONE = "UTC"
     OPTIONS: Mapping[str, Any] = {}

@@ -33,7 +33,13 @@ def accepts(up: Running) -> bool:
 
 
 def test_it_writes_where_everything_is(system: Running) -> None:
-    assert set(system.addresses) >= {"CALLBOX_URL", "CALLBOX_ADMIN_URL", "CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL", "FLOWER_URL"}
+    assert set(system.addresses) >= {
+        "CALLBOX_URL",
+        "CALLBOX_ADMIN_URL",
+        "CALLBOX_REDIS_URL",
+        "CALLBOX_DATABASE_URL",
+        "FLOWER_URL",
+    }
     assert system.output.strip().splitlines()[-1] == f"ready {system.url}"
     assert set(system.pids) == {*NAMES, "ingress-2"}
     assert all(map(alive, system.pids.values()))
