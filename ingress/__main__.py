@@ -14,7 +14,7 @@ from ingress.protocol import Bounded
 from shared import config, logs
 from shared.providers import PROVIDERS
 
-DESCRIPTORS = 65_536  # asked for; the limit of connections is CALLBOX_CONNECTIONS
+DESCRIPTORS = 65_536  # asked for; the limit of connections is CALLBOX_CONNECTION_LIMIT
 BACKLOG = 2048
 FLUSH_SECONDS = 3.0  # after the last connection: what a stop may still take
 

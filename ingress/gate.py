@@ -53,8 +53,8 @@ class Limits(NamedTuple):
             settings.body_seconds,
             settings.answer_seconds,
             settings.idle_seconds,
-            min(settings.connections, _descriptors_left()),
-            settings.connections_per_address,
+            min(settings.connection_limit, _descriptors_left()),
+            settings.address_connection_limit,
             settings.unproven_bytes,
             settings.stop_seconds,
             settings.retry_after_seconds,
@@ -94,10 +94,10 @@ class Gate:
         """Whether one more may stay; it is counted then, until it leaves."""
         address = self._counted_as(peer)
         if len(self._connections) >= self.limits.connections:
-            self._refuse("all", peer, f"{self.limits.connections} are open (CALLBOX_CONNECTIONS, or descriptors)")
+            self._refuse("all", peer, f"{self.limits.connections} are open (CALLBOX_CONNECTION_LIMIT, or descriptors)")
             return False
         if address is not None and self._addresses[address] >= self.limits.connections_per_address:
-            many = f"{self.limits.connections_per_address} are open from there (CALLBOX_CONNECTIONS_PER_ADDRESS)"
+            many = f"{self.limits.connections_per_address} are open from there (CALLBOX_ADDRESS_CONNECTION_LIMIT)"
             self._refuse("address", peer, f"{many}; name a proxy in CALLBOX_TRUSTED_PROXIES")
             return False
         self._connections.add(connection)

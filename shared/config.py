@@ -88,8 +88,10 @@ class Settings:
     head_seconds: float = _setting(10.0, "time for a caller to send the head of a request, from its first byte")
     answer_seconds: float = _setting(10.0, "time for a caller to read an answer; then its connection is ended")
     idle_seconds: float = _setting(75.0, "time between two requests of a connection; longer than a proxy's")
-    connections: int = _setting(4096, "open connections of one ingress, below its limit of descriptors in any case")
-    connections_per_address: int = _setting(512, "of those from one address (IPv6: one /64), trusted proxies aside")
+    connection_limit: int = _setting(
+        4096, "open connections of one ingress, below its limit of descriptors in any case"
+    )
+    address_connection_limit: int = _setting(512, "of those from one address (IPv6: one /64), trusted proxies aside")
     unproven_bytes: int = _setting(16 * 1024 * 1024, "memory of one ingress for requests that are not there in whole")
     stop_seconds: float = _setting(15.0, "time in which an ingress that is asked to stop has ended")
     trusted_proxies: str = _setting("", "networks (CIDR) of the proxies whose X-Forwarded-For is believed")

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from shared.errors import Malformed
 
-FORM_FIELDS = 64  # Twilio, which has the most, sends up to some 50
+FORM_FIELDS = 64  # Twilio, which has the most, sends up to some 60
 FORM_LIMIT_BYTES = 20 * 1024  # of names and values, decoded: a text of 4,096 characters and 4 KiB beside it
 
 _AND, _EQUALS = b"\xff", b"\xfe"

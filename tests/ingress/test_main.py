@@ -154,7 +154,7 @@ def test_a_stop_ends_in_its_time_although_callers_never_read_and_never_finish(fo
 
 
 def test_with_few_descriptors_the_open_connections_go_on_and_others_are_closed_with_a_word(folder: Path) -> None:
-    with running(folder, descriptors=128, CALLBOX_CONNECTIONS_PER_ADDRESS="1000") as it, ExitStack() as stack:
+    with running(folder, descriptors=128, CALLBOX_ADDRESS_CONNECTION_LIMIT="1000") as it, ExitStack() as stack:
         honest = [stack.enter_context(it.connect()) for _ in range(4)]
         others = [stack.enter_context(it.connect()) for _ in range(200)]
         others[-1].settimeout(10)

@@ -49,7 +49,7 @@ def value(rendered: bytes, sample: str, **labels: str) -> float | None:
 
 def test_every_metric_says_what_it_means() -> None:
     found = families(metrics.render(SEEN))
-    assert len(found) == 16
+    assert len(found) == 19
     for name, family in found.items():
         assert name.startswith("callbox_")
         assert len(family.documentation) > 10, name

@@ -1,14 +1,11 @@
 """The checks themselves, against published vectors; what every provider must refuse is in the providers' battery."""
 
-import base64
-import hmac
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import get_args
 
-import jwt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import signing
@@ -187,63 +184,6 @@ def test_another_scheme_than_bearer(header: str) -> None:
 def test_a_token_of_more_than_the_limit_is_not_decoded() -> None:
     payload = signing.make_jwt("secret", {"iss": "x" * signing.TOKEN_LIMIT_CHARS})
     assert reason(lambda: signing.verify_jwt(["secret"], payload, NOW)) == "signature_malformed"
-
-
-def test_a_token_with_a_long_header_is_not_decoded() -> None:
-    for length, accepted in ((signing.TOKEN_HEADER_LIMIT_CHARS, True), (signing.TOKEN_HEADER_LIMIT_CHARS + 4, False)):
-        header = b'{"alg":"HS256","kid":"%s"}'
-        header %= b"x" * (length * 3 // 4 - len(header) + 2)
-        made = a_token(header, b"{}")
-        assert len(made.partition(".")[0]) == length
-        if accepted:
-            assert signing.verify_jwt(["secret"], made, NOW) == "secret-1"
-        else:
-            assert reason(lambda token=made: signing.verify_jwt(["secret"], token, NOW)) == "signature_malformed"
-
-
-def a_token(header: bytes, claims: bytes, algorithm: str = "sha256", secret: bytes = b"secret") -> str:
-    def encoded(data: bytes) -> bytes:
-        return base64.urlsafe_b64encode(data).rstrip(b"=")
-
-    message = encoded(header) + b"." + encoded(claims)
-    return (message + b"." + encoded(hmac.digest(secret, message, algorithm))).decode()
-
-
-HEADERS = [
-    '{"alg":"HS256"}', '{"alg":"HS384"}', '{"alg":"HS512","typ":"JWT"}', '{"alg":"HS256","kid":"k","cty":[]}', "{}",
-    '{"alg":"none"}', '{"alg":"hs256"}', '{"alg":["HS256"]}', '{"alg":null}', '{"alg":"RS256"}',
-    '{"alg":"HS256","kid":1}',
-    '{"alg":"HS256","crit":["exp"]}', '{"alg":"HS256","b64":false}', '{"alg":"HS256","crit":["b64"],"b64":false}',
-    '{"alg":"none","alg":"HS256"}', '{"alg":"HS256","alg":"none"}', ' {"alg" : "HS256"} ', '\ufeff{"alg":"HS256"}',
-    "\0", "", "[]",
-]  # fmt: skip
-LONG = b"a secret of as many bytes as PyJWT wants: 64, the digest of HS512"
-EDITS = ["", "", "=", "==", "A", ".", "-", "+", "/", " ", "\n"]
-
-
-@settings(max_examples=1000)
-@given(
-    header=st.sampled_from(HEADERS),
-    claims=st.sampled_from([b"{}", b'{"iss":"x"}', b'{"a":"\xc3\xa9?>"}']),
-    algorithm=st.sampled_from(["sha256", "sha384", "sha512"]),
-    secret=st.sampled_from([LONG, LONG, b"other"]),
-    edit=st.tuples(st.integers(0, 200), st.integers(0, 2), st.sampled_from(EDITS)),
-)
-def test_no_jwt_is_accepted_that_pyjwt_refuses_and_none_refused_that_it_accepts(
-    header: str, claims: bytes, algorithm: str, secret: bytes, edit: tuple[int, int, str]
-) -> None:
-    whole = a_token(header.encode(), claims, algorithm, secret)
-    place, length, put = edit
-    token = whole[:place] + put + whole[place + length :]
-    try:
-        jwt.PyJWS().decode(token, LONG, algorithms=["HS256", "HS384", "HS512"])
-        accepted = True
-    except jwt.PyJWTError:
-        accepted = False
-    if accepted:
-        assert signing.verify_jwt([LONG.decode()], token, NOW) == "secret-1"
-    else:
-        reason(lambda: signing.verify_jwt([LONG.decode()], token, NOW))
 
 
 @pytest.mark.parametrize(
