@@ -97,7 +97,7 @@ def test_everything_may_start_before_its_servers(run: Run, tmp_path: Path) -> No
     port = servers.free_port()
     urls = {"CALLBOX_REDIS_URL": own_redis.url, "CALLBOX_DATABASE_URL": own_postgres.url, "CALLBOX_BEAT_SECONDS": "0.5"}
     its = [
-        run("ingress", *PYTHON, "uvicorn", "ingress.app:app", "--port", str(port), **urls),
+        run("ingress", *PYTHON, "ingress", "--port", str(port), **urls),
         run("worker", *WORKER, **urls),
         run("beat", *CELERY, "beat", **urls),
     ]
@@ -140,6 +140,7 @@ def test_everything_may_start_before_its_servers(run: Run, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "words",
     [
+        (*PYTHON, "ingress", "--port", "0"),
         (*PYTHON, "uvicorn", "ingress.app:app", "--port", "0"),
         WORKER,
     ],
