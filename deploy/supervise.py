@@ -53,6 +53,7 @@ class Supervisor:
         self._folder = folder
         self._say = say
         self._children: list[Child] = []
+        self._pids_are_old = False
 
     def start(self, child: Child) -> None:
         """Starts a child, which is tended from now on."""
@@ -82,7 +83,9 @@ class Supervisor:
                 self._say(f"{child.name} {_how_it_ended(child)}; starting it again (logs/{child.name}.log)")
                 self._write_pids()
             if now >= child.restart_at:
-                self._spawn(child)
+                self._spawn_or_wait(child)
+        if self._pids_are_old:
+            self._write_pids()
 
     def stop(self, kinds: Iterable[str]) -> None:
         """Stops the children of these kinds (their names up to the number), all at once, and waits for them."""
@@ -95,6 +98,14 @@ class Supervisor:
         for child in going:
             _bury(child)
             self._children.remove(child)
+
+    def _spawn_or_wait(self, child: Child) -> None:
+        """A full disk or a lack of memory is no reason to end the others: it is tried again."""
+        try:
+            self._spawn(child)
+        except OSError as error:
+            child.restart_at = time.monotonic() + LONGEST_PAUSE_SECONDS
+            self._say(f"{child.name} cannot be started ({error.strerror}); trying again")
 
     def _spawn(self, child: Child) -> None:
         with self._log_of(child).open("ab") as log:
@@ -118,7 +129,12 @@ class Supervisor:
 
     def _write_pids(self) -> None:
         pids = {child.name: child.process.pid for child in self._children if child.process and child.running()}
-        write_private(self._folder / "pids.json", json.dumps(pids, indent=2) + "\n")
+        try:
+            write_private(self._folder / "pids.json", json.dumps(pids, indent=2) + "\n")
+        except OSError:  # on a full disk it is as before, until there is room
+            self._pids_are_old = True
+        else:
+            self._pids_are_old = False
 
 
 def allow_many_files() -> None:

@@ -1,0 +1,91 @@
+"""The supervisor where the machine has nothing left to give."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy import supervise
+from deploy.supervise import Child, Supervisor
+from tests.conftest import wait_until
+
+SLEEP = ["sleep", "60"]
+
+
+class Watched:
+    """A supervisor of one child, and what it said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "logs").mkdir()
+        self.said: list[str] = []
+        self.supervisor = Supervisor(folder, self.said.append)
+        self.child = Child("worker-1", SLEEP, {"PATH": os.environ["PATH"]})
+        self.supervisor.start(self.child)
+
+    @property
+    def pid(self) -> int:
+        assert self.child.process is not None
+        return self.child.process.pid
+
+    def pids(self) -> dict[str, int]:
+        found: dict[str, int] = json.loads((self.folder / "pids.json").read_text())
+        return found
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        wait_until(lambda: not self.child.running(), "its end")
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    it = Watched(tmp_path)
+    yield it
+    it.supervisor.stop({"worker"})
+
+
+def test_on_a_full_disk_what_died_is_started_again_and_its_id_told_when_there_is_room(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(path: Path, text: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = watched.pid
+    monkeypatch.setattr(supervise, "write_private", no_room)
+    watched.kill()
+    watched.supervisor.tend()
+    assert watched.child.running()
+    assert watched.pids() == {"worker-1": before}
+    monkeypatch.undo()
+    watched.supervisor.tend()
+    assert watched.pids() == {"worker-1": watched.pid}
+    assert watched.pid != before
+
+
+def test_what_cannot_be_started_is_tried_again_and_the_others_go_on(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Child("beat", SLEEP, {"PATH": os.environ["PATH"]})
+    watched.supervisor.start(other)
+
+    def no_memory(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    watched.kill()
+    monkeypatch.setattr(subprocess, "Popen", no_memory)
+    watched.supervisor.tend()
+    assert watched.said[-1] == "worker-1 cannot be started (Cannot allocate memory); trying again"
+    watched.supervisor.tend()
+    assert len(watched.said) == 2, "not before the pause is over"
+    monkeypatch.undo()
+    watched.child.restart_at = 0.0
+    watched.supervisor.tend()
+    assert watched.child.running()
+    assert other.running()
+    watched.supervisor.stop({"beat"})
