@@ -11,7 +11,7 @@ from ingress import admin
 from ingress.app import create_app, look_less_for_garbage
 from ingress.gate import raise_descriptor_limit
 from ingress.protocol import Bounded
-from shared import config, logs
+from shared import config, logs, metrics
 from shared.providers import PROVIDERS
 
 DESCRIPTORS = 65_536  # asked for; the limit of connections is CALLBOX_CONNECTION_LIMIT
@@ -29,6 +29,7 @@ def main() -> None:
     configuration = config.or_exit(lambda: config.load(None, os.environ, PROVIDERS))
     settings = configuration.settings
     logs.configure(settings.log_level)
+    metrics.forget_dead_processes()
     raise_descriptor_limit(DESCRIPTORS)
     listener = _inherited(given.fd) if given.fd is not None else _bound(given.host, given.port)
     admin_listener = None

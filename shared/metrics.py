@@ -6,10 +6,11 @@ what stands in Redis (the ledger) is the same from wherever it is read.
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 from shared.inbox import OUTCOMES, Seen
@@ -47,7 +48,7 @@ GROUP_SIZE = Histogram(
     registry=_OWN,
 )
 CONNECTIONS = Gauge(
-    "callbox_connections", "Open connections of the callers", registry=_OWN, multiprocess_mode="livesum"
+    "callbox_open_connections", "Connections of callers that are open", registry=_OWN, multiprocess_mode="livesum"
 )
 CONNECTIONS_REFUSED = Counter(
     "callbox_connections_refused_total",
@@ -120,6 +121,25 @@ class InboxCollector(Collector):
         yield CounterMetricFamily(
             "callbox_mended", "Inbox entries found neither pending nor unread, and made pending again", value=mended
         )
+
+
+def forget_dead_processes() -> None:
+    """Takes the gauges of processes that are gone out of the sum of `PROMETHEUS_MULTIPROC_DIR`; counters stay."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    for file in Path(folder).glob("gauge_live*_*.db") if folder else ():
+        pid = file.stem.rpartition("_")[2]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            mark_process_dead(int(pid), folder)  # type: ignore[no-untyped-call]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def render(seen: Seen | None) -> bytes:

@@ -23,7 +23,7 @@ SEEN = Seen(
     {"otp": Hold("why", 1.0)},
     7,
 )
-UNITS = ("_total", "_seconds", "_callbacks", "_up", "_held")
+UNITS = ("_total", "_seconds", "_callbacks", "_up", "_held", "_connections")
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -121,3 +121,18 @@ def test_several_processes_of_a_host_add_up(tmp_path: Path) -> None:
     assert value(rendered, "callbox_requests_total", source="fleet", outcome="accepted") == 5
     assert value(rendered, "callbox_group_callbacks_sum") == 4
     assert not re.search(rb"pid=", rendered)
+
+
+def test_the_open_connections_of_a_process_that_died_are_forgotten(tmp_path: Path) -> None:
+    environ = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+
+    def run(code: str) -> bytes:
+        command = [sys.executable, "-c", f"import sys; from shared import metrics; {code}"]
+        return subprocess.run(command, env=environ, cwd=ROOT, check=True, capture_output=True).stdout
+
+    run("metrics.CONNECTIONS.inc(7); metrics.REQUESTS.labels('fleet', 'accepted').inc(2)")
+    show = "sys.stdout.buffer.write(metrics.render(None))"
+    assert value(run(show), "callbox_open_connections") == 7
+    after = run(f"metrics.CONNECTIONS.inc(1); metrics.forget_dead_processes(); {show}")
+    assert value(after, "callbox_open_connections") == 1
+    assert value(after, "callbox_requests_total", source="fleet", outcome="accepted") == 2
