@@ -202,7 +202,10 @@ def test_the_demonstration_uses_the_same_table(
 ) -> None:
     monkeypatch.setattr(play.Sender, "send", lambda *_: play.Answer(200, "id", 0.1))
     path = demo.example_config(Path("var"))
-    demo.show(config.load(path, {}, PROVIDERS), {**os.environ, "CALLBOX_URL": "http://127.0.0.1:1"})
+    demo.show(
+        config.load(path, {}, PROVIDERS),
+        {**os.environ, "CALLBOX_URL": "http://127.0.0.1:1", "CALLBOX_ADMIN_URL": "http://127.0.0.1:2"},
+    )
     said = capsys.readouterr().out
     assert r"\x1b]0;t\x07\x1b[2J" in said
     assert is_safe(said)

@@ -35,7 +35,7 @@ class Target(NamedTuple):
 def targets(found: Found) -> Iterator[Target]:
     """All of them, with what was found."""
     its = found.figure
-    yield Target("ingress, of the floor", found.ratio("ingress: callbox", "ingress: floor"), "≥", 0.65)
+    yield Target("ingress, of the floor", found.ratio("ingress: callbox", "ingress: floor"), "≥", 0.85)
     yield Target("ingress, of the usual way", found.ratio("ingress: callbox", "ingress: usual"), "≥", 8)
     yield Target("drain, one child, of the usual way", found.ratio("drain: callbox", "drain: usual"), "≥", 12)
     yield Target("drain, one child, of COPY", found.ratio("drain: callbox", "drain: COPY"), "≥", 0.25)
