@@ -78,7 +78,10 @@ class Receiver:
     ) -> None:
         self._sources = {name: (source, providers[source.provider]) for name, source in sources.items()}
         self._headers = {
-            name: _OWN_HEADERS | COMMON_HEADERS | provider.HEADERS | provider.PROOF_HEADERS
+            name: {
+                header.encode(): header
+                for header in _OWN_HEADERS | COMMON_HEADERS | provider.HEADERS | provider.PROOF_HEADERS
+            }
             for name, (_, provider) in self._sources.items()
         }
         self._committer = committer
@@ -197,12 +200,12 @@ def place_in(path: str) -> Place | None:
     return None
 
 
-def _joined(headers: Iterable[tuple[bytes, bytes]], wanted: frozenset[str]) -> dict[str, str]:
+def _joined(headers: Iterable[tuple[bytes, bytes]], wanted: Mapping[bytes, str]) -> dict[str, str]:
     """Those headers that are wanted; one that is repeated is joined, so that two signatures make a wrong one."""
     found: dict[str, str] = {}
     for raw_name, raw_value in headers:
-        name = raw_name.decode("latin-1")
-        if name in wanted:
+        name = wanted.get(raw_name)
+        if name is not None:
             value = raw_value.decode("latin-1")
             found[name] = f"{found[name]}, {value}" if name in found else value
     return found

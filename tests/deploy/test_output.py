@@ -202,14 +202,13 @@ def test_the_demonstration_uses_the_same_table(
 ) -> None:
     monkeypatch.setattr(play.Sender, "send", lambda *_: play.Answer(200, "id", 0.1))
     path = demo.example_config(Path("var"))
-    demo.show(
-        config.load(path, {}, PROVIDERS),
-        {**os.environ, "CALLBOX_URL": "http://127.0.0.1:1", "CALLBOX_ADMIN_URL": "http://127.0.0.1:2"},
-    )
+    addresses = {"CALLBOX_URL": "http://127.0.0.1:1", "CALLBOX_ADMIN_URL": "http://127.0.0.1:2"}
+    demo.show(config.load(path, {}, PROVIDERS), {**os.environ, **addresses})
     said = capsys.readouterr().out
     assert r"\x1b]0;t\x07\x1b[2J" in said
     assert is_safe(said)
     assert "\n# emnify\ncurl " in said
+    assert "\nmetrics    http://127.0.0.1:2/metrics\n" in said
 
 
 def test_lines_and_labels_are_made_harmless_wherever_they_come_from(capsys: pytest.CaptureFixture[str]) -> None:
