@@ -42,9 +42,10 @@ def _large(attack: "Attack", provider: str, shapes: Sequence[str], wrongly_signe
         headers = {"content-type": "application/x-www-form-urlencoded"}
         request = Request(method="POST", path=path, headers=headers, body=SHAPES[shape](size))
         if wrongly_signed:
-            like_its_own = msgspec.structs.replace(request, headers=PROVIDERS[provider].render(event).headers | headers)
+            # A signature in good form, of another secret and another body: what a provider signs has limits.
             another = dataclasses.replace(source, secrets=("a secret of somebody else",))
-            request = PROVIDERS[provider].sign(like_its_own, another)
+            signed = PROVIDERS[provider].sign(PROVIDERS[provider].render(event), another)
+            request = msgspec.structs.replace(request, headers=signed.headers | headers)
         wires.append(framing.request("POST", path, request.body, request.headers.items()))
     return itertools.cycle(wires)
 

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from deploy import play
 from shared.callback import Request
 from shared.config import Source
+from shared.errors import Malformed
 from shared.providers import PROVIDERS
 from tests.hostile import framing
 from tests.hostile.mutants import AFTER, BEFORE, Mutant, flipped
@@ -123,7 +124,7 @@ def _signed(request: Request, source: Source, dice: random.Random, done: list[st
     signing = Source(**{name: getattr(source, name) for name in source.__dataclass_fields__} | {"secrets": (secret,)})
     try:
         return PROVIDERS[source.provider].sign(request, signing)
-    except (ValueError, KeyError):  # what this provider could not sign
+    except (ValueError, KeyError, Malformed):  # what this provider could not sign
         done.append("not signed")
         return request
 

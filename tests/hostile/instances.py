@@ -124,8 +124,9 @@ async def few_descriptors(system: System) -> Check:
     )
     limits = (DESCRIPTORS, DESCRIPTORS)
     resource.prlimit(system.up.process.pid, resource.RLIMIT_NOFILE, limits)  # of `up`: the ingress is its child
+    places = system.log_places()  # each process says it once a minute
     await asyncio.to_thread(system.renew)
-    places, counted = system.log_places(), _counts(system.metrics())
+    counted = _counts(system.metrics())
     honest = _Honest(system)
     await honest.open(HONEST_CONNECTIONS)
     check.expect(await honest.accepted() == HONEST_CONNECTIONS, "all open connections served before")

@@ -176,6 +176,8 @@ def _twilio(sent: Sent, source: Source, now: float) -> bool:
         pairs = [part.partition(b"=") for part in sent.body.replace(b"+", b" ").split(b"&")] if sent.body else []
         if not all(equals for _, equals, _ in pairs):  # what is signed does not show where a name ends
             return False
+        if any(b"=" in value for _, _, value in pairs) and len({name for name, _, _ in pairs}) < len(pairs):
+            return False  # nor, when sorted, which value came first
         form = b"".join(name + value for name, value in sorted({(_decoded(n), _decoded(v)) for n, _, v in pairs}))
     public = urlsplit(source.options["public_url"])
     rest = public.path.rstrip("/") + path + (f"?{query}" if query else "")
