@@ -94,13 +94,13 @@ async def stop(system: System) -> Check:
     readers = [
         await connect(got, system.port, ATTACKERS[0], reads=False, receive_bytes=SMALL_BUFFER) for _ in range(READERS)
     ]
-    honest = _Honest(system)
-    await honest.open(1)
     for reader in readers:
         with suppress(TimeoutError, Closed):
             async with asyncio.timeout(2):
                 for _ in range(20):
                     await reader.send(burst * (BURST_BYTES // len(burst)))
+    honest = _Honest(system)
+    await honest.open(1)
     accepted = await honest.accepted()
     check.expect(accepted == 1, f"{accepted} of 1 honest callbacks accepted before")
     before, began = system.ingresses(), time.monotonic()
