@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from json import dumps
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from starlette.types import Receive, Send
 
@@ -118,11 +117,6 @@ def on_the_wire(answer: Answer, date: bytes, close: bool, is_head: bool) -> byte
     if not is_head:
         parts.append(answer.body)
     return b"".join(parts)
-
-
-def decoded(path: bytes) -> str:
-    """The path without its percent-encoding, as ASGI has it."""
-    return unquote(path.decode("latin-1")) if b"%" in path else path.decode("latin-1")
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], limit_bytes: int, deadline_seconds: float) -> bytes:

@@ -1,34 +1,31 @@
-"""HTTP/1.1 for an open port: `uvicorn ingress.app:app --http ingress.protocol:Bounded`, parsed by httptools.
+"""HTTP/1.1 for an open port: `uvicorn ingress.app:app --http ingress.protocol:Bounded`.
 
-One connection, one request at a time. A callback goes from the parser to its receiver and from the disk to its answer
-without a task, a queue or a copy between; any other path is served through ASGI.
+One connection, one request at a time. A callback goes from the reader to its receiver, and from the disk to its answer,
+without a task, a queue or a copy between; any other path is served through ASGI (`ingress/bridge.py`).
 
-- A head, the framing of a body and a body have limits; a head, a body, the reading of an answer and the pause between
-  two requests have deadlines (`ingress/gate.py`).
-- The parser gets one request at a time: what comes early waits, of it one read, and the rest in the socket.
-- Trailers are no headers: they are dropped.
+- A head, the framing of a body and a body have limits (`ingress/reader.py`); a head, a body, the reading of an answer
+  and the pause between two requests have deadlines (`ingress/gate.py`).
+- While a request is in work what comes early waits: of it one read, and the rest in the socket.
 - What is refused before its body is there is answered at once, and its connection ends.
-- `Upgrade` is ignored, as RFC 9110, 7.8 allows. The parser stops where another protocol might begin: the body is taken
-  by its length from what follows.
+- `Upgrade` is ignored, as RFC 9110, 7.8 allows.
 - A server that stops awaits a last request on an open connection for a moment, so that none that is on its way is lost.
 """
 
 import asyncio
-import logging
 from typing import Any, Protocol, cast
 
 import httptools
 from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 
 from ingress import http
+from ingress.bridge import Bridge
 from ingress.gate import Gate
 from ingress.http import Answer, Refusal
+from ingress.reader import Reader, Sizes
 from ingress.receive import Admitted, Place, Receiver, Taken, place_in
 
 WORK_SECONDS = 60.0  # for an answer: longer than any commit takes, so that no failure of ours keeps a connection
@@ -36,10 +33,6 @@ LAST_SECONDS = 1.0  # for a last request, once the server stops
 LINGER_SECONDS = 2.0  # for a caller to see an answer that came before it had sent everything
 LINGER_BYTES = 4 * 1024 * 1024  # of what it may still send then
 UNREAD_BYTES = 16 * 1024  # of answers, from which on the next request waits
-PART_BYTES = 16  # of framing that a part of a body counts as, however it is framed
-HEADER_BYTES = 200  # of memory that a header takes beside its text
-REQUEST_BYTES = 1000  # and an unfinished request beside its own
-BLOCK_END = b"\r\n\r\n"  # a head, and a chunked body, end so; strict as httptools is, they cannot end otherwise
 
 IDLE, HEAD, BODY, WORK, CLOSING, LINGERING = range(6)
 _WHY = {IDLE: "idle", HEAD: "head", BODY: "body", WORK: "answer", CLOSING: "answer", LINGERING: "body"}
@@ -73,12 +66,11 @@ class Bounded(asyncio.Protocol):
         self._limits = self._gate.limits
         self._root_path = config.root_path
         self._server_state = server_state
-        self._app_state = app_state
         self._loop = _loop or asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._peer: tuple[str, int] | None = None
-        self._parser: httptools.HttpRequestParser | None = None
-        self._flow: FlowControl | None = None  # for ASGI
+        self._bridge = Bridge(self._served.others, self._root_path, app_state, server_state.tasks)
+        self._reader = Reader(Sizes(self._limits.head_bytes, self._limits.headers, self._limits.body_bytes))
 
         self.deadline = 0.0
         self.unread_since = 0.0
@@ -86,6 +78,7 @@ class Bounded(asyncio.Protocol):
         self._phase = IDLE
         self._buffer = b""  # what was read and not yet parsed, from `_at` on
         self._at = 0
+        self._lingered_bytes = 0
         self._is_paused = False
         self._is_unwritable = False
         self._is_last = False
@@ -93,24 +86,11 @@ class Bounded(asyncio.Protocol):
         self._begin_request()
 
     def _begin_request(self) -> None:
-        self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._header_count = 0  # with trailers
-        self._method = ""
-        self._keep_alive = False
+        self._reader.begin()
+        self._target = b""
         self._place: Place | None = None
         self._admitted: Admitted | None = None
         self._refused: Answer | None = None
-        self._cycle: RequestResponseCycle | None = None
-        self._parts: list[bytes] = []
-        self._body_bytes = 0
-        self._body_left = 0  # of a body of known length
-        self._framing_bytes = 0  # of the head, then of what frames a body
-        self._tail = b""  # the last bytes of a block whose end is not there yet
-        self._is_chunked = False
-        self._is_upgrade = False
-        self._expects_continue = False
-        self._is_whole = False
 
     # What the transport tells
 
@@ -129,21 +109,17 @@ class Bounded(asyncio.Protocol):
         self._server_state.connections.discard(self)
         if self._phase == BODY and self._place is not None and self._served.receiver is not None:
             self._served.receiver.gone(self._place.source)
-        if self._cycle is not None:
-            self._cycle.disconnected = True
-            self._cycle.message_event.set()
-        if self._flow is not None:
-            self._flow.resume_writing()
+        self._bridge.disconnect()
         self._gate.leave(self, self._peer and self._peer[0])
         self._phase = CLOSING
-        self._parser = None  # it knows this object: a cycle, which nobody would look for soon
+        self._reader.close()
         self._buffer = b""
         self._begin_request()
 
     def data_received(self, data: bytes) -> None:
         if self._phase == LINGERING:
-            self._framing_bytes += len(data)
-            if self._framing_bytes > LINGER_BYTES:
+            self._lingered_bytes += len(data)
+            if self._lingered_bytes > LINGER_BYTES:
                 self.end("body")
             return
         if self._phase == CLOSING:
@@ -165,13 +141,11 @@ class Bounded(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._is_unwritable = True
-        if self._flow is not None:
-            self._flow.pause_writing()
+        self._bridge.pause()
 
     def resume_writing(self) -> None:
         self._is_unwritable = False
-        if self._flow is not None:
-            self._flow.resume_writing()
+        self._bridge.resume()
         self._go_on()
 
     # What the gate and the server ask
@@ -192,7 +166,7 @@ class Bounded(asyncio.Protocol):
     def evict(self) -> None:
         """Makes room for others. A request that is in work is still answered, and nothing that came behind it."""
         if self._phase == WORK:
-            self._keep_alive = False
+            self._reader.keep_alive = False
             self._buffer, self._at = b"", 0
         else:
             self._answer_early(self._refusal(http.too_slow("memory is short")))
@@ -209,166 +183,57 @@ class Bounded(asyncio.Protocol):
         if self._phase == IDLE:
             self.deadline = self._loop.time() + LAST_SECONDS
 
-    # What the parser tells
-
-    def on_url(self, url: bytes) -> None:
-        if self._is_whole:
-            raise http.bad_request("not a request of HTTP/1.1")  # it ended where this file did not see an end
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_count += 1
-        if self._header_count > self._limits.headers:
-            self._refused = self._refusal(http.head_too_large(f"send up to {self._limits.headers} headers"))
-            raise httptools.HttpParserError  # nothing behind it is worth the time
-        if self._phase == HEAD:  # else it is a trailer
-            self._headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        parser = self._parser
-        assert parser is not None  # noqa: S101 - it is telling
-        self._method = parser.get_method().decode("ascii")
-        version = parser.get_http_version()
-        self._keep_alive = version == "1.1" and parser.should_keep_alive() and not self._is_last
-        self._framing_bytes = 0
-        self._phase = BODY
-        self.deadline = self._loop.time() + self._limits.body_seconds
-        for name, value in self._headers:
-            if name == b"content-length":
-                self._body_left = int(value)
-            elif name == b"transfer-encoding":
-                self._is_chunked = True
-            elif name == b"expect":
-                self._expects_continue = value.lower() == b"100-continue"
-        self._is_upgrade = parser.should_upgrade()
-        try:
-            if version not in ("1.0", "1.1"):
-                raise http.bad_request("use HTTP/1.1")
-            if self._is_upgrade and (self._is_chunked or self._method == "CONNECT"):
-                raise http.bad_request("send the body with a content length, or without Upgrade")
-            self._admit()
-        except Exception as error:
-            self._refused = self._refusal(error)
-
-    def on_body(self, body: bytes) -> None:
-        self._body_bytes += len(body)
-        if self._is_chunked:
-            self._framing_bytes += PART_BYTES - len(body)
-        if self._refused is not None:
-            return
-        limit = self._limits.body_bytes if self._admitted is None else self._admitted.body_limit_bytes
-        if self._body_bytes > limit:
-            self._parts.clear()
-            self._refused = self._refusal(http.too_large(limit))
-        else:
-            self._parts.append(body)
-
-    def on_message_complete(self) -> None:
-        self._is_whole = not (self._is_upgrade and self._body_left)
-        if self._is_chunked and self._parser is not None and not self._parser.should_keep_alive():
-            self._keep_alive = False  # httptools obeys a trailer `Connection: close`, and would read nothing more
-
     # One request
 
     def _read(self) -> None:
-        """Parses what is there, up to the end of a request."""
-        if self._parser is None:
-            self._parser = httptools.HttpRequestParser(self)
-        size = len(self._buffer)
+        """Reads what is there, up to the end of a request."""
+        reader = self._reader
         try:
-            view = memoryview(self._buffer)
-            while self._at < size and not self._is_whole:
-                end = self._end_of_piece(size)
-                piece, self._at = view[self._at : end], end
-                self._feed(piece)
-        except httptools.HttpParserError:
-            self._answer_early(self._refused or self._refusal(http.bad_request("not a request of HTTP/1.1")))
+            while self._at < len(self._buffer) and not reader.is_whole:
+                self._at = reader.read(self._buffer, self._at)
+                if reader.has_head and self._phase == HEAD:
+                    self._judge()
         except Refusal as refusal:
-            self._answer_early(self._refusal(refusal))
+            self._answer_early(self._refused or self._refusal(refusal))
+            return
+        if self._at == len(self._buffer):
+            self._buffer, self._at = b"", 0
+        if reader.is_whole:
+            self._finish()
+        elif self._refused is not None:
+            self._answer_early(self._refused)
         else:
-            if self._at == size:
-                self._buffer, self._at = b"", 0
-            if self._is_whole:
-                self._finish()
-            elif self._refused is not None:
-                self._answer_early(self._refused)
-            else:
-                self._await_more()
+            self._await_more()
 
-    def _end_of_piece(self, size: int) -> int:
-        """Where the parser must not read beyond: the end of a body, or of a block that may end the request."""
-        if self._phase == BODY and self._body_left:
-            return min(size, self._at + self._body_left)
-        if self._tail:
-            across = (self._tail + self._buffer[self._at : self._at + 3]).find(BLOCK_END)
-            if across >= 0:
-                end = self._at + across + len(BLOCK_END) - len(self._tail)
-                self._tail = b""
-                return end
-        found = self._buffer.find(BLOCK_END, self._at)
-        if found >= 0:
-            self._tail = b""
-            return found + len(BLOCK_END)
-        self._tail = (self._tail + self._buffer[max(self._at, size - 3) :])[-3:]
-        return size
-
-    def _feed(self, piece: memoryview) -> None:
-        """Raises HttpParserError or Refusal."""
-        assert self._parser is not None  # noqa: S101 - made by the caller
-        size = len(piece)
-        is_head = self._phase == HEAD
-        if is_head:
-            self._framing_bytes += size
-            self._check_framing()
-        elif self._body_left:
-            self._body_left -= size
-            if self._is_upgrade:
-                self.on_body(bytes(piece))
-                self._is_whole = not self._body_left
-                return
-        else:
-            self._framing_bytes += size  # less what of it is body
+    def _judge(self) -> None:
+        """The head is there: finds who serves the request, or why nobody does."""
+        self._phase = BODY
+        self.deadline = self._loop.time() + self._limits.body_seconds
         try:
-            self._parser.feed_data(piece)
-        except httptools.HttpParserUpgrade as upgrade:
-            if not is_head or upgrade.args[0] != size:
-                raise http.bad_request("not a request of HTTP/1.1") from None
-        if not is_head:
-            self._check_framing()
-
-    def _check_framing(self) -> None:
-        if self._framing_bytes > self._limits.head_bytes:
-            raise http.head_too_large(f"a head, or the framing of a body, may have {self._limits.head_bytes} bytes")
+            self._admit()
+        except Exception as error:
+            self._refused = self._refusal(error)
+            self._reader.is_refused = True
 
     def _admit(self) -> None:
-        """Finds who serves the request. Raises Refusal."""
-        target = self._url
-        if not target.startswith(b"/") or b"#" in target:
-            try:
-                parsed = httptools.parse_url(target)
-            except httptools.HttpParserInvalidURLError:
-                raise http.bad_request("not a request of HTTP/1.1") from None
-            target = (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
-        text = self._root_path + target.decode("latin-1")
-        self._url = target
-        receiver = self._served.receiver
-        self._place = place_in(text.partition("?")[0].removeprefix(self._root_path)) if receiver else None
+        """Raises Refusal."""
+        reader, receiver = self._reader, self._served.receiver
+        self._target = _target_in(reader.url)
+        target = self._root_path + self._target.decode("latin-1")
+        self._place = place_in(target.partition("?")[0].removeprefix(self._root_path)) if receiver else None
         if self._place is not None and receiver is not None:
             peer = self._peer and self._peer[0]
-            self._admitted = receiver.admit(self._place, self._method, text, self._headers, peer)
-        elif self._body_left > self._limits.body_bytes:
-            raise http.too_large(self._limits.body_bytes)
+            self._admitted = receiver.admit(self._place, reader.method, target, reader.headers, peer)
+            reader.body_limit_bytes = self._admitted.body_limit_bytes
+        elif reader.announced_bytes > reader.body_limit_bytes:
+            raise http.too_large(reader.body_limit_bytes)
 
     def _await_more(self) -> None:
         """The request is not there in whole: what it holds counts from here on."""
-        if self._phase == BODY:
-            if not self._body_bytes and self._expects_continue:
-                self._expects_continue = False
-                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            size = self._body_bytes
-        else:
-            size = self._framing_bytes
-        self._gate.hold(self, size + len(self._headers) * HEADER_BYTES + REQUEST_BYTES)
+        if self._phase == BODY and self._reader.expects_continue and not self._reader.body_bytes:
+            self._reader.expects_continue = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._gate.hold(self, self._reader.held_bytes)
 
     def _finish(self) -> None:
         """The request is there in whole."""
@@ -381,12 +246,12 @@ class Bounded(asyncio.Protocol):
         if self._refused is not None:
             self._answer(self._refused)
             return
-        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
         if self._admitted is None or self._served.receiver is None:
-            self._serve_other(body)
+            self._reader.keep_alive = self._reader.keep_alive and not (self._is_last or self._reader.is_upgrade)
+            self._bridge.serve(self._reader, self._target, self._transport, self._gate.date(), self._other_answered)
             return
         try:
-            taken = self._served.receiver.take(self._admitted, body)
+            taken = self._served.receiver.take(self._admitted, self._reader.body)
         except Exception as error:
             self._answer(self._refusal(error))
         else:
@@ -418,8 +283,9 @@ class Bounded(asyncio.Protocol):
         """Answers a request that is there in whole."""
         if self._phase != WORK or self._transport.is_closing():
             return
-        close = not self._keep_alive or self._is_last or self._has_ended or self._is_upgrade
-        self._transport.write(http.on_the_wire(answer, self._gate.date(), close, self._method == "HEAD"))
+        reader = self._reader
+        close = not reader.keep_alive or self._is_last or self._has_ended or reader.is_upgrade
+        self._transport.write(http.on_the_wire(answer, self._gate.date(), close, reader.method == "HEAD"))
         self._after_answer(close)
 
     def _after_answer(self, close: bool) -> None:
@@ -452,7 +318,7 @@ class Bounded(asyncio.Protocol):
         """
         if self._transport.is_closing():
             return
-        self._transport.write(http.on_the_wire(answer, self._gate.date(), True, self._method == "HEAD"))
+        self._transport.write(http.on_the_wire(answer, self._gate.date(), True, self._reader.method == "HEAD"))
         self._begin_request()
         self._forget_the_rest()
         self._phase = LINGERING
@@ -475,48 +341,18 @@ class Bounded(asyncio.Protocol):
         self._buffer, self._at = b"", 0
         self._gate.hold(self, 0)
 
-    # Any other path
-
-    def _serve_other(self, body: bytes) -> None:
-        path, _, query = self._url.partition(b"?")
-        scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": "1.1",
-            "server": None,
-            "client": self._peer,
-            "scheme": "http",
-            "method": self._method,
-            "root_path": self._root_path,
-            "path": self._root_path + http.decoded(path),
-            "raw_path": self._root_path.encode() + path,
-            "query_string": query,
-            "headers": self._headers,
-            "state": self._app_state.copy(),
-        }
-        if self._flow is None:
-            self._flow = FlowControl(self._transport)
-        logger = logging.getLogger("uvicorn.error")
-        self._cycle = RequestResponseCycle(
-            scope=scope,  # type: ignore[arg-type]
-            transport=self._transport,
-            flow=self._flow,
-            logger=logger,
-            access_logger=logger,
-            access_log=False,
-            default_headers=[(b"date", self._gate.date())],
-            message_event=asyncio.Event(),
-            expect_100_continue=False,
-            keep_alive=self._keep_alive and not self._is_upgrade,
-            on_response=self._other_answered,
-        )
-        self._cycle.body += body
-        self._cycle.more_body = False
-        self._cycle.message_event.set()
-        task = self._loop.create_task(self._cycle.run_asgi(self._served.others))  # type: ignore[arg-type]
-        self._server_state.tasks.add(task)
-        task.add_done_callback(self._server_state.tasks.discard)
-
     def _other_answered(self) -> None:
+        """The application has answered, through the bridge."""
         if self._phase == WORK:
             self._after_answer(self._transport.is_closing() or self._is_last or self._has_ended)
+
+
+def _target_in(url: bytes) -> bytes:
+    """Path and query of what stands in the request line. Raises Refusal."""
+    if url.startswith(b"/") and b"#" not in url:
+        return url
+    try:
+        parsed = httptools.parse_url(url)
+    except httptools.HttpParserInvalidURLError:
+        raise http.bad_request("not a request of HTTP/1.1") from None
+    return (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")
