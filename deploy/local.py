@@ -72,15 +72,16 @@ class Up:
         allow_many_files()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._ask_to_stop)
-        with self._listen() as listeners, self._claim_folder():
+        with self._listen() as (callbacks, admin), self._claim_folder():
             try:
-                self._start(*listeners)
+                self._start(callbacks, admin)
                 when_ready()
                 while not self._stopping:
                     self._tend()
             except _Stopped:
                 pass
             finally:
+                callbacks.close()  # else the kernel goes on taking connections that nobody serves any more
                 self._stop()
 
     def _ask_to_stop(self, number: int, frame: object) -> None:

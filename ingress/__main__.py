@@ -18,6 +18,8 @@ DESCRIPTORS = 65_536  # asked for; the limit of connections is CALLBOX_CONNECTIO
 BACKLOG = 2048
 FLUSH_SECONDS = 3.0  # after the last connection: what a stop may still take
 
+log = logs.get(__name__)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m ingress", description=__doc__)
@@ -51,7 +53,13 @@ def main() -> None:
             timeout_graceful_shutdown=int(settings.stop_seconds + FLUSH_SECONDS),
         )
     )
+    log.info("listening", callbacks=_address(listener), admin=_address(admin_listener or listener))
     server.run(sockets=[listener])
+
+
+def _address(listener: socket.socket) -> str:
+    host, port, *_ = listener.getsockname()
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -158,11 +158,15 @@ class Reader:
                 self.announced_bytes = self._body_left = int(value)
             elif name == b"transfer-encoding":
                 self._is_chunked = True
+                if value.strip().lower() != b"chunked":
+                    raise http.bad_request("send the body without transfer encodings but chunked")
             elif name == b"expect":
                 self.expects_continue = value.lower() == b"100-continue"
         if self.version not in ("1.0", "1.1"):
             raise http.bad_request("use HTTP/1.1")
-        if self.is_upgrade and (self._is_chunked or self.method == "CONNECT"):
+        if self.method == "CONNECT":
+            raise http.bad_request("this is no proxy")
+        if self.is_upgrade and self._is_chunked:
             raise http.bad_request("send the body with a content length, or without Upgrade")
 
     def on_body(self, body: bytes) -> None:

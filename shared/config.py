@@ -220,7 +220,7 @@ def _read_sources(
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        mistakes.append(f"{path}: no such file; give one with --config or CALLBOX_CONFIG")
+        mistakes.append(f"{path}: no such file here; name yours with CALLBOX_CONFIG, or --config of `callbox`")
         return {}
     except OSError as error:
         mistakes.append(f"{path}: cannot be read: {error.strerror}")

@@ -315,7 +315,7 @@ def _decode_json(text: str, decoder: json.JSONDecoder) -> Any:
     try:
         return decoder.decode(text)
     except json.JSONDecodeError as error:
-        raise Malformed("not JSON", f"{error.msg} at character {error.pos}") from None
+        raise Malformed("not JSON", f"{error.msg.removesuffix(' at')} at character {error.pos}") from None
     except RecursionError:
         raise Malformed("not JSON", "nested too deeply") from None
     except (ValueError, ArithmeticError):

@@ -273,6 +273,7 @@ def test_chunks_behind_upgrade_are_refused_and_nothing_is_handed_on() -> None:
         b"POST /callbacks/fleet HTTP/1.1\r\nHost : x\r\nContent-Length: 0\r\n\r\n",
         b"POST /callbacks/fleet HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n\r\n",
         b"POST /callbacks/fleet HTTP/1.1\r\nTransfer-Encoding: gzip, chunked, identity\r\n\r\n0\r\n\r\n",
+        b"POST /callbacks/fleet HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
     ],
 )
 def test_what_is_not_http_1_1_is_refused_and_the_connection_ends(wire: bytes) -> None:

@@ -268,7 +268,9 @@ def test_a_source_that_is_no_table_is_a_mistake(mistakes: Callable[..., list[str
 def test_a_file_that_there_is_not_is_a_mistake(folder: Path) -> None:
     with pytest.raises(ConfigError) as error:
         config.load(None, {}, PROVIDERS)
-    assert error.value.mistakes == ["callbox.toml: no such file; give one with --config or CALLBOX_CONFIG"]
+    assert error.value.mistakes == [
+        "callbox.toml: no such file here; name yours with CALLBOX_CONFIG, or --config of `callbox`"
+    ]
 
 
 def test_a_folder_in_the_place_of_the_file_is_a_mistake(folder: Path) -> None:
