@@ -95,14 +95,15 @@ class System:
             folder,
             *(options or ("--ingress", "2", "--workers", "2")),
             "--no-flower",
-            environment={**settings(), "FORWARDED_ALLOW_IPS": PROXY, **(environment or {})},
+            environment={**settings(), **(environment or {})},
             sources=configuration(),
         )
 
     def wait_ready(self) -> "System":
         self.up.wait_ready()
         self.port = int(self.up.url.rpartition(":")[2])
-        self.admin_url = self.up.addresses.get("CALLBOX_ADMIN_URL", self.up.url)
+        self.admin_url = self.up.admin_url
+        self._count = len(self.ingresses())
         return self
 
     def stop(self) -> None:
@@ -121,6 +122,7 @@ class System:
 
     def renew(self) -> None:
         """New ingress processes, so that what one client left behind is not counted against the next."""
+        wait_until(lambda: len(self.ingresses()) == self._count, "the ingresses", SECONDS)
         before, places = self.ingresses(), self.log_places()
         for pid in before.values():
             os.kill(pid, signal.SIGKILL)
