@@ -1,7 +1,7 @@
 """Makes callbacks durable in groups: one append, and one fsync, for all that arrived meanwhile (promise P1).
 
-A request waits for its own group. While one group is on its way to the disk the next one gathers, so that groups are
-small when little arrives and grow by themselves under load.
+A request is answered with its own group. While one group is on its way to the disk the next one gathers, so that groups
+are small when little arrives and grow by themselves under load.
 """
 
 import asyncio
@@ -20,10 +20,13 @@ WAITING_GROUPS = 20  # more full groups than these, by count or bytes, ahead of 
 log = logs.get(__name__)
 
 
+Done = Callable[[Unavailable | None], None]
+
+
 class _Waiting(NamedTuple):
     source: str
     packed: bytes
-    done: asyncio.Future[None]
+    done: Done
 
 
 class Committer:
@@ -37,37 +40,35 @@ class Committer:
         self._waiting_bytes = 0
         self._flusher: asyncio.Task[None] | None = None
 
-    def commit(self, callback: Callback) -> "asyncio.Future[None]":
-        """Is done once the callback is on disk, with Unavailable when it could not be brought there."""
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def commit(self, callback: Callback, done: Done) -> None:
+        """Sends a callback to the disk. Raises Unavailable at once when too many are ahead of it.
+
+        `done` is called once it is there, with None, or with the reason why it could not be brought there.
+        """
         packed = pack(callback)
         too_many = len(self._waiting) >= WAITING_GROUPS * self._group_count
         if too_many or self._waiting_bytes >= WAITING_GROUPS * self._group_bytes:
-            done.set_exception(Unavailable("too many callbacks wait for the disk"))
-            return done
+            raise Unavailable("too many callbacks wait for the disk")
         self._waiting.append(_Waiting(callback.source, packed, done))
         self._waiting_bytes += len(packed)
         if self._flusher is None:
             self._flusher = asyncio.create_task(self._flush())
-        return done
 
     async def _flush(self) -> None:
-        """Runs while anything waits. A request that was cancelled does not cancel its group: the others need it."""
+        """Runs while anything waits."""
         try:
             while self._waiting:
                 group = self._take_group()
                 try:
                     await self._keep([(it.source, it.packed) for it in group])
                 except Exception as error:
-                    # Those that came meanwhile would wait for the same trouble: they share its end.
-                    self._refuse([*group, *self._waiting], error)
+                    group += self._waiting  # they would wait only to fail in the same way
                     self._waiting.clear()
                     self._waiting_bytes = 0
+                    self._refuse(group, error)
                 else:
                     GROUP_SIZE.observe(len(group))
-                    for it in group:
-                        if not it.done.done():
-                            it.done.set_result(None)
+                    _report(group, None)
         finally:
             self._flusher = None
 
@@ -88,6 +89,13 @@ class Committer:
             log.error("commit failed", exc_info=error)
             trouble = "the commit failed"
         log.warning("not durable", callbacks=len(group), why=trouble)
-        for it in group:
-            if not it.done.done():
-                it.done.set_exception(Unavailable(trouble))
+        _report(group, Unavailable(trouble))
+
+
+def _report(group: list[_Waiting], error: Unavailable | None) -> None:
+    """Calls every `done`; one that fails does not keep the others from theirs."""
+    for waiting in group:
+        try:
+            waiting.done(error)
+        except Exception as failure:
+            log.error("an answer failed", exc_info=failure)

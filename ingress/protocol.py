@@ -26,7 +26,7 @@ from ingress.bridge import Bridge
 from ingress.gate import Gate
 from ingress.http import Answer, Refusal
 from ingress.reader import Reader, Sizes
-from ingress.receive import Admitted, Place, Receiver, Taken, place_in
+from ingress.receive import Admitted, Place, Receiver, place_in
 
 WORK_SECONDS = 60.0  # for an answer: longer than any commit takes, so that no failure of ours keeps a connection
 LAST_SECONDS = 1.0  # for a last request, once the server stops
@@ -251,19 +251,9 @@ class Bounded(asyncio.Protocol):
             self._bridge.serve(self._reader, self._target, self._transport, self._gate.date(), self._other_answered)
             return
         try:
-            taken = self._served.receiver.take(self._admitted, self._reader.body)
+            self._served.receiver.take(self._admitted, self._reader.body, self._answer)
         except Exception as error:
             self._answer(self._refusal(error))
-        else:
-            taken.done.add_done_callback(lambda done: self._committed(taken))
-
-    def _committed(self, taken: Taken) -> None:
-        assert self._served.receiver is not None  # noqa: S101 - it took the callback
-        error = taken.done.exception()
-        if error is None:
-            self._answer(self._served.receiver.acknowledge(taken))
-        else:
-            self._answer(self._served.receiver.refuse(taken.source, error))
 
     def _refusal(self, error: BaseException) -> Answer:
         if self._served.receiver is not None:

@@ -1,7 +1,7 @@
 """One request to a callback address: admit its head, take its body, answer in its provider's words.
 
 Both servers of the ingress come here, its own protocol (`ingress/protocol.py`) and, through ASGI, any other. Nothing
-here waits: what is taken is done once it is on disk.
+here waits: what is taken is answered once it is on disk.
 """
 
 import asyncio
@@ -54,17 +54,6 @@ class Admitted(NamedTuple):
     body_limit_bytes: int
 
 
-class Taken(NamedTuple):
-    """A proven callback on its way to the disk."""
-
-    source: str
-    provider: Provider
-    id: str
-    proof: str
-    began: float
-    done: "asyncio.Future[None]"
-
-
 class Receiver:
     """The endpoint of every source."""
 
@@ -112,8 +101,9 @@ class Receiver:
         http.check_head(wanted, limit)
         return Admitted(source, provider, method, target, wanted, address, limit)
 
-    def take(self, admitted: Admitted, body: bytes) -> Taken:
-        """Verifies the callback and sends it to the disk. Raises Refusal, or what a fault of ours raises."""
+    def take(self, admitted: Admitted, body: bytes, answer: Callable[[Answer], None]) -> None:
+        """Verifies the callback and sends it to the disk; calls `answer` once it is there, or could not be brought
+        there. Raises Refusal, or what a fault of ours raises."""
         source, provider, method, target, headers, remote_ip, _ = admitted
         now = self._now()
         callback = Callback.arrived(
@@ -132,19 +122,17 @@ class Receiver:
         except Rejected as rejected:
             raise self._rejected(source, rejected.reason, remote_ip) from None
         began = perf_counter()
-        done = self._committer.commit(callback.kept(provider.HEADERS))
-        return Taken(source.name, provider, str(callback.id), proof, began, done)
 
-    def acknowledge(self, taken: Taken) -> Answer:
-        """What a provider gets whose callback is on disk, in its own words, with the id under which it is kept."""
-        _acknowledge_seconds(taken.source).observe(perf_counter() - taken.began)
-        _requests(taken.source, "accepted").inc()
-        _proofs(taken.source, taken.proof).inc()
-        reply = taken.provider.REPLY
-        headers: http.Headers = ((b"x-callbox-id", taken.id.encode()),)
-        if reply.content_type:
-            headers += ((b"content-type", reply.content_type.encode()),)
-        return Answer(reply.status, headers, reply.body)
+        def done(error: Unavailable | None) -> None:
+            if error is not None:
+                answer(self.refuse(source.name, error))
+                return
+            _acknowledge_seconds(source.name).observe(perf_counter() - began)
+            _proofs(source.name, proof).inc()
+            _requests(source.name, "accepted").inc()
+            answer(_acknowledgement(provider, callback))
+
+        self._committer.commit(callback.kept(provider.HEADERS), done)
 
     def refuse(self, source_name: str, error: BaseException) -> Answer:
         """What a caller gets instead. Anything but a Refusal is our own failure, and never looks like one of the
@@ -175,14 +163,15 @@ class Receiver:
                 receive, admitted.headers, admitted.body_limit_bytes, self._settings.body_seconds
             )
             is_read = True
-            taken = self.take(admitted, body)
-            await taken.done
+            answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            self.take(admitted, body, lambda answer: None if answered.done() else answered.set_result(answer))
+            answer = await answered
         except Gone:
             self.gone(place.source)
         except Exception as error:
             await http.send_answer(send, self.refuse(place.source, error), close=not is_read)
         else:
-            await http.send_answer(send, self.acknowledge(taken), close=False)
+            await http.send_answer(send, answer, close=False)
 
     def _rejected(self, source: Source, reason: str, address: str | None) -> Refusal:
         REFUSALS.labels(source.name, reason).inc()
@@ -198,6 +187,15 @@ def place_in(path: str) -> Place | None:
         case ["", "callbacks", source, token] if source and token:
             return Place(unquote(source), unquote(token))
     return None
+
+
+def _acknowledgement(provider: Provider, callback: Callback) -> Answer:
+    """What a provider gets whose callback is on disk, in its own words, with the id under which it is kept."""
+    reply = provider.REPLY
+    headers: http.Headers = ((b"x-callbox-id", str(callback.id).encode()),)
+    if reply.content_type:
+        headers += ((b"content-type", reply.content_type.encode()),)
+    return Answer(reply.status, headers, reply.body)
 
 
 def _joined(headers: Iterable[tuple[bytes, bytes]], wanted: Mapping[bytes, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingress.commit import WAITING_GROUPS, Committer
-from shared.callback import pack, unpack
+from shared.callback import Callback, pack, unpack
 from shared.errors import Unavailable
 from shared.metrics import GROUP_SIZE
 from tests.ingress.conftest import AWAY, NOW, Inbox, a_callback, settle
@@ -27,13 +27,32 @@ def bodies(inbox: Inbox) -> list[list[bytes]]:
     return [[callback.body for _, callback in group] for group in groups]
 
 
+def commit(committer: Committer, callback: Callback) -> asyncio.Future[None]:
+    """Done once the callback is on disk, with Unavailable when it could not be brought there."""
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def done(error: Unavailable | None) -> None:
+        if ended.cancelled():
+            return
+        if error is None:
+            ended.set_result(None)
+        else:
+            ended.set_exception(error)
+
+    try:
+        committer.commit(callback, done)
+    except Unavailable as error:
+        done(error)
+    return ended
+
+
 def numbered(numbers: range) -> list[bytes]:
     return [b"%d" % number for number in numbers]
 
 
 async def begin(committer: Committer, inbox: Inbox, begun: list[bytes]) -> list[asyncio.Future[None]]:
     """Commits so many, and returns once all wait and the first append is under way."""
-    tasks = [committer.commit(a_callback(body)) for body in begun]
+    tasks = [commit(committer, a_callback(body)) for body in begun]
     await inbox.asked.acquire()
     await settle()
     return tasks
@@ -66,7 +85,7 @@ def test_nobody_of_the_next_group_is_told_when_the_one_before_is_durable() -> No
         inbox = Inbox(held=True)
         committer = a_committer(inbox)
         first = await begin(committer, inbox, [b"first"])
-        second = [committer.commit(a_callback(b"second"))]
+        second = [commit(committer, a_callback(b"second"))]
         await settle()
         inbox.let_pass(1)
         assert await ends(first) == ["kept"]
@@ -86,7 +105,7 @@ def test_requests_that_come_together_share_one_append() -> None:
     async def check() -> None:
         inbox = Inbox()
         committer = a_committer(inbox)
-        await asyncio.gather(*(committer.commit(a_callback(body)) for body in numbered(range(100))))
+        await asyncio.gather(*(commit(committer, a_callback(body)) for body in numbered(range(100))))
         assert bodies(inbox) == [numbered(range(100))]
 
     asyncio.run(check())
@@ -97,7 +116,7 @@ def test_what_comes_while_a_group_is_on_its_way_makes_the_next() -> None:
         inbox = Inbox(held=True)
         committer = a_committer(inbox)
         tasks = await begin(committer, inbox, numbered(range(1)))
-        tasks += [committer.commit(a_callback(body)) for body in numbered(range(1, 100))]
+        tasks += [commit(committer, a_callback(body)) for body in numbered(range(1, 100))]
         await settle()
         inbox.let_pass()
         assert await ends(tasks) == ["kept"] * 100
@@ -111,7 +130,7 @@ def test_requests_one_after_another_make_a_group_each() -> None:
         inbox = Inbox()
         committer = a_committer(inbox)
         for body in numbered(range(3)):
-            await committer.commit(a_callback(body))
+            await commit(committer, a_callback(body))
         assert bodies(inbox) == [[b"0"], [b"1"], [b"2"]]
 
     asyncio.run(check())
@@ -125,7 +144,7 @@ def test_every_callback_is_appended_once_in_order_and_no_group_is_larger_than_it
         inbox = Inbox()
         committer = a_committer(inbox, count, size)
         its = [bytes([number]) + bytes(length) for number, length in enumerate(sizes)]
-        ended = await asyncio.gather(*(committer.commit(a_callback(body)) for body in its), return_exceptions=True)
+        ended = await asyncio.gather(*(commit(committer, a_callback(body)) for body in its), return_exceptions=True)
         kept = [body for body, end in zip(its, ended, strict=True) if end is None]
         assert kept
         assert [body for group in bodies(inbox) for body in group] == kept
@@ -150,7 +169,7 @@ def test_the_size_of_every_group_is_measured() -> None:
 
     async def check() -> None:
         committer = a_committer(Inbox(), count=2)
-        await asyncio.gather(*(committer.commit(a_callback()) for _ in range(5)))
+        await asyncio.gather(*(commit(committer, a_callback()) for _ in range(5)))
 
     groups, callbacks = measured()
     asyncio.run(check())
@@ -160,12 +179,30 @@ def test_the_size_of_every_group_is_measured() -> None:
 # Callers that leave
 
 
+def test_an_answer_that_fails_does_not_keep_the_others_from_theirs(told: list[dict[str, Any]]) -> None:
+    async def check() -> None:
+        inbox = Inbox(held=True)
+        committer = a_committer(inbox)
+        before = await begin(committer, inbox, [b"before"])
+
+        def fail(error: Unavailable | None) -> None:
+            raise RuntimeError("the connection is gone")
+
+        committer.commit(a_callback(b"fails"), fail)
+        behind = commit(committer, a_callback(b"behind"))
+        inbox.let_pass()
+        assert await ends([*before, behind]) == ["kept"] * 2
+
+    asyncio.run(check())
+    assert [event["event"] for event in told] == ["an answer failed"]
+
+
 def test_a_request_that_is_cancelled_does_not_take_its_group_along() -> None:
     async def check() -> None:
         inbox = Inbox(held=True)
         committer = a_committer(inbox)
         on_its_way = await begin(committer, inbox, numbered(range(3)))
-        waiting = [committer.commit(a_callback(body)) for body in numbered(range(3, 6))]
+        waiting = [commit(committer, a_callback(body)) for body in numbered(range(3, 6))]
         await settle()
         on_its_way[0].cancel()  # the one whose commit began the append
         waiting[1].cancel()
@@ -175,7 +212,7 @@ def test_a_request_that_is_cancelled_does_not_take_its_group_along() -> None:
         assert await ends(waiting) == ["kept", "CancelledError", "kept"]
         kept = {body for group in bodies(inbox) for body in group}
         assert kept >= {b"0", b"1", b"2", b"3", b"5"}
-        await committer.commit(a_callback(b"later"))
+        await commit(committer, a_callback(b"later"))
         assert bodies(inbox)[-1] == [b"later"]
 
     asyncio.run(check())
@@ -199,12 +236,12 @@ def test_a_group_that_fails_fails_all_who_wait_and_not_the_next(
         inbox = Inbox(trouble, held=True)
         committer = a_committer(inbox)
         tasks = await begin(committer, inbox, numbered(range(2)))
-        tasks += [committer.commit(a_callback(b"behind"))]
+        tasks += [commit(committer, a_callback(b"behind"))]
         await settle()
         inbox.let_pass()
         assert await ends(tasks) == [said] * 3
         assert inbox.appended == []
-        await asyncio.gather(*(committer.commit(a_callback(body)) for body in (b"next", b"and next")))
+        await asyncio.gather(*(commit(committer, a_callback(body)) for body in (b"next", b"and next")))
         assert bodies(inbox) == [[b"next", b"and next"]]
 
     asyncio.run(check())
@@ -229,14 +266,14 @@ def test_behind_too_many_full_groups_a_request_is_refused_at_once() -> None:
         inbox = Inbox(held=True)
         committer = a_committer(inbox, count=2)
         tasks = await begin(committer, inbox, numbered(range(2)))  # under way: these wait no more
-        tasks += [committer.commit(a_callback()) for _ in range(2 * WAITING_GROUPS)]
+        tasks += [commit(committer, a_callback()) for _ in range(2 * WAITING_GROUPS)]
         await settle()
         with pytest.raises(Unavailable, match="too many callbacks wait"):
-            await committer.commit(a_callback(b"one too many"))
+            await commit(committer, a_callback(b"one too many"))
         inbox.let_pass()
         assert await ends(tasks) == ["kept"] * len(tasks)
         assert b"one too many" not in {body for group in bodies(inbox) for body in group}
-        await committer.commit(a_callback(b"later"))
+        await commit(committer, a_callback(b"later"))
 
     asyncio.run(check())
 
@@ -246,11 +283,11 @@ def test_behind_too_many_bytes_a_request_is_refused_at_once() -> None:
         inbox = Inbox(held=True)
         committer = a_committer(inbox, size=SIZE + 1000)
         tasks = await begin(committer, inbox, [bytes(1000)])
-        tasks += [committer.commit(a_callback(bytes(1000))) for _ in range(WAITING_GROUPS)]
+        tasks += [commit(committer, a_callback(bytes(1000))) for _ in range(WAITING_GROUPS)]
         with pytest.raises(Unavailable, match="too many callbacks wait"):
-            await committer.commit(a_callback())
+            await commit(committer, a_callback())
         inbox.let_pass()
         assert await ends(tasks) == ["kept"] * len(tasks)
-        await committer.commit(a_callback(b"later"))
+        await commit(committer, a_callback(b"later"))
 
     asyncio.run(check())
