@@ -75,10 +75,11 @@ def create_app(
     the admin paths, in the place of the address in `CALLBOX_ADMIN_BIND`."""
     settings = configuration.settings
     inbox = Appender(
-        client or connect(redis.asyncio.Redis, settings.redis_url, settings.append_seconds), settings.inbox_limit
+        client or connect(redis.asyncio.Redis, settings.redis_url, settings.append_seconds),
+        settings.inbox_limit,
+        settings.append_seconds,
     )
     limits = durable.Limits(
-        settings.append_seconds,
         settings.group_count,
         settings.group_bytes,
         Path(settings.spool_dir),

@@ -68,7 +68,8 @@ class Committer:
                     self._refuse(group, error)
                 else:
                     GROUP_SIZE.observe(len(group))
-                    _report(group, None)
+                    # After the next group is sent: these are answered while Redis writes those.
+                    asyncio.get_running_loop().call_soon(_report, group, None)
         finally:
             self._flusher = None
 

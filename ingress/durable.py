@@ -32,7 +32,6 @@ log = logs.get(__name__)
 class Limits(NamedTuple):
     """Of one append, and of the spool."""
 
-    deadline_seconds: float
     group_count: int
     group_bytes: int
     spool_folder: Path
@@ -58,7 +57,7 @@ class Durable:
         redis_trouble = self._redis_trouble
         if redis_trouble is None:
             try:
-                await self._append(group)
+                await self._inbox.append(group, self._now())
             except Unavailable as trouble:
                 redis_trouble = self._open_breaker(trouble)
             except Exception as error:
@@ -74,7 +73,7 @@ class Durable:
     async def state(self) -> dict[str, str]:
         """What would take a callback now: `ok`, or why not, for Redis and for the spool."""
         return {
-            "redis": await _say(self._probe()),
+            "redis": await _say(self._inbox.probe()),
             "spool": await _say(self._on_disk(self._with_own, lambda own: own.probe())),
         }
 
@@ -83,7 +82,7 @@ class Durable:
         while True:
             try:
                 if self._redis_trouble is not None:
-                    await self._probe()
+                    await self._inbox.probe()
                     self._close_breaker()
                 await self._adopt()
                 for file in [*self._adopted, *([self._own] if self._own else [])]:
@@ -110,22 +109,6 @@ class Durable:
             self._redis_trouble = None
             log.info("Redis is back")
 
-    async def _append(self, group: Group) -> None:
-        seconds = self._limits.deadline_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                await self._inbox.append(group, self._now())
-        except TimeoutError:
-            raise Unavailable(f"Redis did not answer within {seconds:g} s") from None
-
-    async def _probe(self) -> None:
-        seconds = self._limits.deadline_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                await self._inbox.probe()
-        except TimeoutError:
-            raise Unavailable(f"Redis did not answer within {seconds:g} s") from None
-
     async def _adopt(self) -> None:
         """Takes over the files of ingresses that are gone, the oldest first."""
         if monotonic() - self._adopted_at < ADOPT_SECONDS:
@@ -140,14 +123,13 @@ class Durable:
         try:
             await self._report(file)
             while group := await self._on_disk(file.oldest, self._limits.group_count, self._limits.group_bytes):
-                await self._append([(it.source, it.packed) for it in group])
+                await self._inbox.append([(it.source, it.packed) for it in group], self._now())
                 self._close_breaker()  # else what arrives meanwhile goes into this file, which would never end
                 await self._on_disk(file.remove_through, group[-1].number)
                 await self._report(file)
                 await asyncio.sleep(MOVE_PAUSE_SECONDS)
             if file in self._adopted:
-                self._adopted.remove(file)
-                await self._on_disk(file.close)
+                await self._on_disk(self._let_go, file)
         except SpoolTrouble as trouble:
             log.error("the spool cannot be moved", file=file.path.name, why=str(trouble))
 
@@ -179,6 +161,10 @@ class Durable:
             log.warning("adopted a spool file whose owner is gone", file=found.path.name)
             self._adopted.append(found)
         return found is not None
+
+    def _let_go(self, file: Spool) -> None:
+        self._adopted.remove(file)
+        file.close()
 
     def _close(self) -> None:
         for file in [*self._adopted, *([self._own] if self._own else [])]:

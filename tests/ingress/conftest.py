@@ -5,13 +5,14 @@ import json
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 import structlog
 from structlog.testing import LogCapture
 
 from ingress import commit, durable, receive
+from ingress.commit import Done
 from shared.callback import Callback, new_id
 from shared.errors import Unavailable
 from shared.inbox import Appender
@@ -143,17 +144,20 @@ class Kept:
         self.asked = asyncio.Event()
         self._trouble = trouble
         self._gate = gate
+        self._tasks: list[asyncio.Future[None]] = []
 
-    def commit(self, callback: Callback) -> "asyncio.Future[None]":
+    def commit(self, callback: Callback, done: Done) -> None:
         self.asked.set()
-        return asyncio.ensure_future(self._commit(callback))
+        if self._trouble is not None and not isinstance(self._trouble, Unavailable):
+            raise self._trouble
+        self._tasks.append(asyncio.ensure_future(self._commit(callback, done)))
 
-    async def _commit(self, callback: Callback) -> None:
+    async def _commit(self, callback: Callback, done: Done) -> None:
         if self._gate is not None:
             await self._gate.wait()
-        if self._trouble is not None:
-            raise self._trouble
-        self.callbacks.append(callback)
+        if self._trouble is None:
+            self.callbacks.append(callback)
+        done(cast(Unavailable | None, self._trouble))
 
 
 AWAY = Unavailable("Redis cannot take it (ConnectionError)")

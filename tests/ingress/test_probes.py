@@ -29,8 +29,8 @@ def probe(
 
     async def run() -> None:
         async with FakeAsyncRedis(**options) as client:
-            inbox = Appender(client, limit)
-            durable = Durable(inbox, Limits(5.0, 500, 1 << 20, spool, 1 << 20), lambda: NOW)
+            inbox = Appender(client, limit, 5.0)
+            durable = Durable(inbox, Limits(500, 1 << 20, spool, 1 << 20), lambda: NOW)
             probes = Probes(inbox, durable, retry_after_seconds=7)
             routes = [Route(f"/{name}", getattr(probes, name)) for name in ("healthz", "readyz", "metrics")]
             await check(Starlette(routes=routes), client)
@@ -89,7 +89,7 @@ def test_it_is_ready_while_redis_is_away_and_the_spool_takes_callbacks(tmp_path:
 
 def test_it_is_not_ready_while_the_inbox_is_full_and_is_again_when_it_is_not() -> None:
     async def check(app: Any, client: FakeAsyncRedis) -> None:
-        await Appender(client, 1).append([("fleet", pack(a_callback()))], NOW)
+        await Appender(client, 1, 5.0).append([("fleet", pack(a_callback()))], NOW)
         answer = await ask(app, "/readyz", "GET")
         assert (answer.status, json.loads(answer.body)["redis"]) == (503, "the inbox holds as many callbacks as it may")
         await client.delete(inbox.INBOX)
@@ -125,7 +125,7 @@ def test_it_is_not_ready_while_redis_takes_no_writes(error: Exception, monkeypat
 
 def test_the_metrics_have_the_ledger_of_redis_and_the_figures_of_the_process() -> None:
     async def check(app: Any, client: FakeAsyncRedis) -> None:
-        await Appender(client, 10).append([("fleet", pack(a_callback()))] * 2, NOW)
+        await Appender(client, 10, 5.0).append([("fleet", pack(a_callback()))] * 2, NOW)
         answer = await ask(app, "/metrics", "GET")
         assert answer.status == 200
         assert answer.header("content-type") == "text/plain; version=0.0.4; charset=utf-8"

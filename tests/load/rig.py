@@ -103,7 +103,7 @@ class Callbox:
         """Puts callbacks into the inbox as an ingress does; how many."""
 
         async def append() -> int:
-            appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, self.redis_url, 60.0), 10**7)
+            appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, self.redis_url, 60.0), 10**7, 60.0)
             count = 0
             for group in groups:
                 await appender.append(group, payloads.now())

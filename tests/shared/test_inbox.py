@@ -26,7 +26,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 def append(redis_url: str) -> Callable[..., None]:
     def append(*group: tuple[str, bytes], limit: int = 1000) -> None:
         async def once() -> None:
-            appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, redis_url, 5.0), limit)
+            appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, redis_url, 5.0), limit, 5.0)
             try:
                 await appender.append(group, NOW)
             finally:
@@ -259,7 +259,7 @@ def test_the_doorbell_rings_once_until_it_is_answered(client: redis.Redis, appen
 
 def test_probing_writes_no_callback_and_rings_no_bell(redis_url: str, client: redis.Redis) -> None:
     async def probe(limit: int) -> None:
-        appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, redis_url, 5.0), limit)
+        appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, redis_url, 5.0), limit, 5.0)
         try:
             await appender.probe()
         finally:
@@ -309,7 +309,7 @@ def test_an_entry_that_somebody_else_wrote_is_claimed_as_it_is(client: redis.Red
 
 def test_a_redis_that_is_not_there_is_unavailable() -> None:
     async def append() -> None:
-        appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, "redis://127.0.0.1:1/0", 0.5), 10)
+        appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, "redis://127.0.0.1:1/0", 0.5), 10, 0.5)
         try:
             await appender.append([("a", b"1")], NOW)
         finally:
@@ -317,6 +317,41 @@ def test_a_redis_that_is_not_there_is_unavailable() -> None:
 
     with pytest.raises(Unavailable, match="Redis cannot take it"):
         asyncio.run(append())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda it: it.append([("a", b"1")], NOW),
+        lambda it: it.probe(),
+        lambda it: it.report_spool("file", {"a": 1}),
+        lambda it: it.look(),
+    ],
+    ids=["append", "probe", "report_spool", "look"],
+)
+def test_a_redis_that_does_not_answer_is_unavailable_after_the_deadline(call: Callable[[Any], Any]) -> None:
+    async def hang() -> None:
+        gone = asyncio.Event()
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+            await writer.wait_closed()
+            gone.set()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        client = inbox.connect(redis.asyncio.Redis, f"redis://127.0.0.1:{port}/0", 5.0)
+        appender = inbox.Appender(client, 10, 0.02)
+        try:
+            await call(appender)
+        finally:
+            await appender.close()
+            await gone.wait()
+            server.close()
+
+    with pytest.raises(Unavailable, match=r"did not answer within 0\.02 s"):
+        asyncio.run(asyncio.wait_for(hang(), 10))
 
 
 def _consumers(client: redis.Redis) -> list[dict[str, Any]]:
