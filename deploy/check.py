@@ -6,8 +6,9 @@ from typing import Any, Literal, NamedTuple
 import psycopg
 import redis
 
-from shared.config import SHORT_SECRET_BYTES, Config, Source
+from shared.config import SHORT_SECRET_BYTES, Config
 from shared.inbox import connect
+from shared.source import Source
 from workers import schema
 
 OLDEST_POSTGRES = 150_000  # 15.0, as PostgreSQL counts

@@ -15,8 +15,9 @@ from deploy.servers import write_private
 from deploy.text import table
 from shared import inbox
 from shared.callback import Request
-from shared.config import Config, Source
+from shared.config import Config
 from shared.events import InboundMessage
+from shared.source import Source
 
 ARRIVAL_SECONDS = 30.0  # for the samples to reach PostgreSQL
 

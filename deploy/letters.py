@@ -31,8 +31,8 @@ from deploy.command import (
 from deploy.output import progress, say
 from deploy.text import as_json, as_text, table
 from shared import config, inbox
-from shared.config import Settings
 from shared.errors import Unavailable
+from shared.settings import Settings
 from workers import letters
 from workers.letters import Wanted
 from workers.replay import Change, Replayer

@@ -10,9 +10,9 @@ import psycopg
 from psycopg.rows import dict_row
 
 from shared.callback import Callback, pack, time_of
-from shared.config import Source
 from shared.events import dedupe_key
 from shared.inbox import COUNTERS, OUTCOMES, Entry, Seen, pending
+from shared.source import Source
 from workers import parse
 
 Row = dict[str, Any]

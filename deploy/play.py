@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from shared.callback import Request
-from shared.config import Source
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.providers import PROVIDERS
+from shared.source import Source
 
 Kind = Literal["mo", "dr"]
 

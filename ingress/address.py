@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
-from shared.config import Source
 from shared.errors import Rejected
+from shared.source import Source
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network

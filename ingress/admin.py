@@ -10,7 +10,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from ingress.protocol import Bounded
-from shared.config import Settings
+from shared.settings import Settings
 
 BACKLOG = 128
 

@@ -16,8 +16,8 @@ from typing import NamedTuple, Protocol
 
 from ingress.address import Proxies, read_address
 from shared import logs
-from shared.config import Settings
 from shared.metrics import CONNECTIONS, CONNECTIONS_ENDED, CONNECTIONS_REFUSED
+from shared.settings import Settings
 
 TICK_SECONDS = 1.0  # between two looks at the deadlines, at most
 TICKS = 8  # within the shortest deadline, at least

@@ -20,11 +20,12 @@ from ingress.commit import Committer
 from ingress.http import Answer, Gone, Refusal
 from shared import logs
 from shared.callback import COMMON_HEADERS, Callback, new_id, token_in
-from shared.config import Settings, Source
 from shared.errors import Rejected, Unavailable
 from shared.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
 from shared.providers import Provider
+from shared.settings import Settings
 from shared.signing import same_token
+from shared.source import Source
 
 # Looked up once for each label: prometheus_client does it under a lock.
 _requests, _proofs = cache(REQUESTS.labels), cache(PROOFS.labels)

@@ -14,9 +14,9 @@ from decimal import Decimal
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
-from shared.config import A2P_MAX_DIGITS
 from shared.errors import Malformed
 from shared.form import Form
+from shared.source import A2P_MAX_DIGITS
 
 SHORT_TEXT_CHARS = 255  # ids, addresses, status words: what stands in an index or a key
 INTEGER_MAX = 2**31 - 1  # PostgreSQL's integer

@@ -18,8 +18,8 @@ import jwt
 import msgspec
 from jwt.algorithms import HMACAlgorithm
 
-from shared.config import Source
 from shared.errors import Rejected
+from shared.source import Source
 
 Reason = Literal[
     "unsigned",  # the source has neither token nor `unsigned`, and the request carries no signature, as some kinds do

@@ -4,8 +4,8 @@ and does it ask for something that the law or the carriers want answered. Labels
 
 import msgspec
 
-from shared.config import Source
 from shared.events import Event, InboundMessage, Intent, Traffic
+from shared.source import Source
 from workers.segments import encoding_of, segments_of
 
 # A whole text that is one of these words is a keyword, whatever its case and the punctuation around it.

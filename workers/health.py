@@ -12,7 +12,7 @@ from pathlib import Path
 import redis
 
 from shared import config, inbox
-from shared.config import Settings
+from shared.settings import Settings
 
 CHECK_SECONDS = 5.0  # longest wait for Redis
 

@@ -12,8 +12,9 @@ from contextlib import suppress
 from redis import RedisError
 
 from shared import logs
-from shared.config import Settings, Source
 from shared.inbox import Abandoned, Claimer, Entry
+from shared.settings import Settings
+from shared.source import Source
 from workers import parse
 from workers.parse import WHOLE, Letter, Parsed
 

@@ -8,11 +8,11 @@ from uuid import UUID
 
 from shared import logs
 from shared.callback import Callback, new_id, unpack
-from shared.config import Source
 from shared.errors import Malformed
 from shared.events import Event
 from shared.inbox import Entry
 from shared.providers import PROVIDERS
+from shared.source import Source
 from workers.classify import classify
 
 WHOLE = -1  # the item of a letter about the callback as a whole

@@ -19,10 +19,10 @@ from psycopg.rows import class_row
 from redis import RedisError
 
 from shared.callback import Callback, pack, time_of
-from shared.config import Source
 from shared.errors import Unavailable
 from shared.events import Event, dedupe_key
 from shared.inbox import Entry, Move, Mover
+from shared.source import Source
 from workers import letters, parse
 from workers.letters import Wanted
 from workers.parse import WHOLE, Letter, Parsed

@@ -13,9 +13,10 @@ from datetime import datetime
 from redis import RedisError
 
 from shared import logs
-from shared.config import Settings, Source
 from shared.errors import Unavailable
 from shared.inbox import Claimer, Entry, Settled, audit
+from shared.settings import Settings
+from shared.source import Source
 from workers.breaker import Breaker, this_release, verdict
 from workers.intake import Intake
 from workers.parse import Parsed

@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import NamedTuple, Protocol, cast
 
 from shared.callback import Callback, Request
-from shared.config import Option, Source
 from shared.errors import Malformed
 from shared.events import Event
+from shared.source import Option, Source
 
 
 class Reply(NamedTuple):

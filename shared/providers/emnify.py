@@ -25,11 +25,11 @@ from msgspec.structs import replace
 
 from shared import payload, signing
 from shared.callback import Callback, Request
-from shared.config import Option, Source
 from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.payload import Fields
 from shared.providers import Reply
+from shared.source import Option, Source
 
 METHODS = ("POST", "PATCH")
 HEADERS: frozenset[str] = frozenset()

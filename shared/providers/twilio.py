@@ -29,12 +29,12 @@ from msgspec.structs import replace
 
 from shared import payload, signing
 from shared.callback import Callback, Request
-from shared.config import Option, Source
 from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.form import FORM_FIELDS, Form
 from shared.payload import Fields
 from shared.providers import Reply
+from shared.source import Option, Source
 
 METHODS = ("POST", "GET")
 HEADERS: frozenset[str] = frozenset()

@@ -31,8 +31,8 @@ from deploy.servers import free_port
 from deploy.supervise import die_with_parent
 from ingress.__main__ import FLUSH_SECONDS
 from shared import config
-from shared.config import Settings
 from shared.providers import PROVIDERS
+from shared.settings import Settings
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).parent.parent.parent

@@ -19,8 +19,8 @@ from deploy import demo, look, output, play
 from deploy.cli import main
 from shared import config, inbox
 from shared.callback import Callback, new_id, pack
-from shared.config import Settings
 from shared.providers import PROVIDERS
+from shared.settings import Settings
 from workers.store import Store
 from workers.tasks import Drain
 

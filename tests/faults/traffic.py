@@ -15,9 +15,9 @@ from uuid import UUID
 import msgspec
 
 from deploy import play
-from shared.config import Source
 from shared.events import DeliveryReport, Event, Status
 from shared.providers import PROVIDERS
+from shared.source import Source
 from tests.load.client import Answer, encode
 
 DUPLICATES, GARBAGE = 0.05, 0.03

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from deploy import play
 from shared.callback import Request
-from shared.config import Source
 from shared.errors import Malformed
 from shared.providers import PROVIDERS
+from shared.source import Source
 from tests.hostile import framing
 from tests.hostile.mutants import AFTER, BEFORE, Mutant, flipped
 from tests.providers.support import cases, request_in

@@ -14,8 +14,8 @@ import uvloop
 
 from deploy import play
 from shared import config
-from shared.config import Source
 from shared.providers import PROVIDERS
+from shared.source import Source
 from tests.hostile import children
 from tests.hostile.system import honest_source
 from tests.load.client import Answer, Client, encode

@@ -16,7 +16,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import unquote, unquote_plus, unquote_to_bytes, urlsplit
 
-from shared.config import Source
+from shared.source import Source
 from tests.hostile.wire import Sent
 
 LEEWAY_SECONDS = 60  # of a JWT's times

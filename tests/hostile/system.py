@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from shared.config import Settings
 from shared.providers import PROVIDERS
+from shared.settings import Settings
 from tests.conftest import wait_until
 from tests.pipeline.conftest import SECONDS, Running
 from tests.providers.support import tables

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingress.address import Proxies, check_address, read_address
-from shared.config import Source
 from shared.errors import Rejected
+from shared.source import Source
 
 PROXIES = Proxies([ip_network(it) for it in ("10.0.0.0/8", "2001:db8:1::/48", "127.0.0.1/32")])
 

@@ -24,9 +24,11 @@ from deploy.supervise import die_with_parent
 from ingress.app import create_app
 from shared import doorbell, inbox
 from shared.callback import unpack
-from shared.config import Config, Settings, Source
+from shared.config import Config
 from shared.providers import PROVIDERS
+from shared.settings import Settings
 from shared.signing import hmac_hex, make_jwt
+from shared.source import Source
 from tests.conftest import wait_until
 from tests.ingress.conftest import NOW, NOWHERE, Answer, ask, running
 

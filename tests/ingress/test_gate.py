@@ -13,8 +13,8 @@ from structlog.testing import LogCapture
 from ingress import gate
 from ingress.address import Proxies
 from ingress.gate import Gate, Limits
-from shared.config import Settings
 from shared.metrics import CONNECTIONS_ENDED, CONNECTIONS_REFUSED
+from shared.settings import Settings
 
 LIMITS = Limits.of(Settings())._replace(
     connections=6, connections_per_address=2, unproven_bytes=100, answer_seconds=0.2

@@ -26,7 +26,7 @@ from ingress.app import Ingress
 from ingress.gate import Gate, Limits
 from ingress.protocol import Bounded
 from ingress.receive import Receiver
-from shared.config import Settings
+from shared.settings import Settings
 from tests.ingress.conftest import NOW, Kept
 from tests.ingress.test_receive import SOURCES, Stub
 

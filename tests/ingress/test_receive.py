@@ -14,11 +14,12 @@ from starlette.routing import Route
 
 from ingress.receive import Receiver
 from shared.callback import Callback, time_of
-from shared.config import Settings, Source
 from shared.errors import Rejected
 from shared.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
 from shared.providers import PROVIDERS, Reply
+from shared.settings import Settings
 from shared.signing import Reason
+from shared.source import Source
 from tests.ingress.conftest import AWAY, NOW, Answer, Caller, Kept, ask, settle
 
 TOKEN = "t0ken-that-nobody-guesses"

@@ -9,9 +9,9 @@ import msgspec
 
 from deploy import play
 from shared.callback import Callback, Request, new_id, pack
-from shared.config import Source
 from shared.events import Event
 from shared.providers import PROVIDERS
+from shared.source import Source
 from tests.load.client import encode
 from tests.pipeline import conftest
 

@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from shared.callback import Callback, Request, pack, unpack
-from shared.config import Source
 from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.providers import PROVIDERS
+from shared.source import Source
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 PATH = "/callbacks/test"

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from shared.callback import Callback
-from shared.config import Source
 from shared.errors import Malformed, Rejected
 from shared.events import InboundMessage, dedupe_key, fingerprint
 from shared.providers import PROVIDERS
+from shared.source import Source
 from tests.providers import mutations
 from tests.providers.mutations import Document, documents
 from tests.providers.support import (

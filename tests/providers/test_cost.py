@@ -16,11 +16,11 @@ import pytest
 from msgspec.structs import replace
 
 from shared.callback import Callback
-from shared.config import Source
 from shared.errors import Rejected
 from shared.events import InboundMessage
 from shared.form import FORM_FIELDS, FORM_LIMIT_BYTES
 from shared.providers import PROVIDERS
+from shared.source import Source
 from tests.providers.support import JUNK, PATH, at, callback_of, source_of, tables
 
 HASHES_AT_MOST = 3  # of all the bytes of a request, for each secret

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from shared.callback import Callback, Request, pack, unpack
-from shared.config import Source
 from shared.errors import Malformed, Rejected
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.form import FORM_FIELDS
 from shared.providers import PROVIDERS
+from shared.source import Source
 from tests.providers import mutations
 from tests.providers.mutations import documents
 from tests.providers.support import NOW, PATH, callback_of, kept, read, samples, source_of, tables

@@ -10,10 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from shared.callback import Callback, new_id, pack
-from shared.config import Source
 from shared.events import DeliveryReport, Status
 from shared.inbox import Entry
 from shared.providers import PROVIDERS
+from shared.source import Source
 from tests.providers import mutations
 from tests.providers.mutations import OTHER_TYPES, SPELLINGS, documents
 from tests.providers.support import NOW, Sample, kept, read, samples

@@ -12,7 +12,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from shared import config
-from shared.config import Config, ConfigError, Option, Settings, Source
+from shared.config import Config, ConfigError
+from shared.settings import Settings
+from shared.source import Option, Source
 
 SIGNING = SimpleNamespace(
     SIGNS=True,

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared import signing
-from shared.config import Source
 from shared.errors import Rejected
+from shared.source import Source
 
 NOW = datetime(2024, 5, 1, tzinfo=UTC)
 # RFC 4231, test case 2: key "Jefe".

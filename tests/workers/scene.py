@@ -12,10 +12,11 @@ import redis
 
 from shared import inbox
 from shared.callback import Callback, new_id, pack, unpack
-from shared.config import Settings, Source
 from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.inbox import Mover
+from shared.settings import Settings
+from shared.source import Source
 from workers import parse
 from workers.letters import Wanted
 from workers.replay import Change, Replayer

@@ -7,8 +7,8 @@ import pytest
 import redis
 
 from shared import inbox
-from shared.config import Source
 from shared.providers import emnify
+from shared.source import Source
 from tests.workers.conftest import Rows
 from tests.workers.test_tasks import SOURCES, drain, ledger
 from workers import breaker

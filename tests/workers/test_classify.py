@@ -1,7 +1,7 @@
 import pytest
 
-from shared.config import Source
 from shared.events import DeliveryReport, InboundMessage, Status
+from shared.source import Source
 from workers.classify import classify, intent_of, traffic_of
 
 SOURCE = Source("s", "emnify")

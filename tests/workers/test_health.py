@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from shared import inbox
-from shared.config import Settings
+from shared.settings import Settings
 from tests.workers.conftest import Rows
 from workers import health
 

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from shared.callback import Callback, new_id, pack
-from shared.config import Source
 from shared.errors import Malformed
 from shared.events import InboundMessage
 from shared.inbox import Entry
+from shared.source import Source
 from workers import parse
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

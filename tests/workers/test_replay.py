@@ -7,9 +7,9 @@ import pytest
 
 from shared import inbox
 from shared.callback import Callback
-from shared.config import Source
 from shared.errors import Malformed
 from shared.events import Event, InboundMessage
+from shared.source import Source
 from tests.workers.scene import Scene, packed_by_a_later_release
 from workers.parse import WHOLE
 from workers.replay import GONE, Change

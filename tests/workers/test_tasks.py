@@ -10,8 +10,9 @@ import pytest
 import redis
 
 from shared import doorbell, inbox
-from shared.config import Settings, Source
 from shared.errors import Unavailable
+from shared.settings import Settings
+from shared.source import Source
 from tests.workers.conftest import Rows
 from workers.parse import Parsed
 from workers.store import Result, Store, Stored
