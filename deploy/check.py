@@ -1,13 +1,12 @@
 """`callbox check`: what is wrong, and what is risky, about a configuration and the servers it names."""
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import psycopg
-import redis
 
 from shared.config import SHORT_SECRET_BYTES, Config
-from shared.inbox import connect
+from shared.inbox import RedisUnavailable, connect, read_server
 from shared.source import Source
 from workers import schema
 
@@ -49,44 +48,31 @@ def _check_source(source: Source) -> Iterator[Finding]:
 
 
 def _check_redis(url: str) -> Iterator[Finding]:
-    client = connect(redis.Redis, url, 5.0)
     try:
-        server: Any = client.info("server")
-        memory: Any = client.info("memory")
-        settings: dict[str, str] | None = _redis_settings(client)
-    except redis.RedisError as error:
-        yield Finding("wrong", "Redis", f"does not answer ({type(error).__name__}): is CALLBOX_REDIS_URL right?")
+        with connect(url, 5.0) as client:
+            server = read_server(client)
+    except RedisUnavailable as error:
+        yield Finding("wrong", "Redis", f"{error}: is CALLBOX_REDIS_URL right?")
         return
-    finally:
-        client.close()
-    version = str(server.get("valkey_version") or server["redis_version"])
-    if tuple(map(int, version.split(".")[:2])) < OLDEST_REDIS:
-        yield Finding("wrong", "Redis", f"{version} is too old; Callbox needs Redis 7.0 or Valkey 8")
-    if settings is None:
-        yield Finding("risky", "Redis", "does not tell its settings (CONFIG is closed): see deploy/redis.conf")
+    if tuple(map(int, server.version.split(".")[:2])) < OLDEST_REDIS:
+        yield Finding("wrong", "Redis", f"{server.version} is too old; Callbox needs Redis 7.0 or Valkey 8")
+    if server.settings is None:
+        yield Finding("risky", "Redis", "does not show its settings (CONFIG is closed): see deploy/redis.conf")
         return
     problems = [
-        f"{name} is {settings.get(name)}: {why}; set it to {wanted}"
+        f"{name} is {server.settings.get(name)}: {why}; set it to {wanted}"
         for name, wanted, why in (
             ("appendonly", "yes", "a restart loses acknowledged callbacks"),
             ("appendfsync", "always", "a power failure loses acknowledged callbacks"),
             ("maxmemory-policy", "noeviction", "a full Redis throws callbacks away"),
         )
-        if settings.get(name) != wanted
+        if server.settings.get(name) != wanted
     ]
     yield from (Finding("wrong", "Redis", problem) for problem in problems)
-    if not memory.get("maxmemory"):
+    if not server.maxmemory_bytes:
         yield Finding("risky", "Redis", "has no maxmemory: a long backlog may take all the memory of its host")
     if not problems:
-        yield Finding("good", "Redis", f"{version}, on disk before it answers")
-
-
-def _redis_settings(client: redis.Redis) -> dict[str, str] | None:
-    try:
-        found: Any = client.config_get("*")
-    except redis.ResponseError:
-        return None
-    return {_text(name): _text(value) for name, value in found.items()}
+        yield Finding("good", "Redis", f"{server.version}, on disk before it answers")
 
 
 def _check_postgres(url: str) -> Iterator[Finding]:
@@ -112,7 +98,3 @@ def _check_postgres(url: str) -> Iterator[Finding]:
 def said(error: psycopg.Error) -> str:
     """The first line of what libpq said: the rest only asks whether the server is running."""
     return str(error).strip().partition("\n")[0].rstrip(":")
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

@@ -8,10 +8,9 @@ from pathlib import Path
 from uuid import UUID
 
 import click
-import redis
 
 from deploy import check as checks
-from deploy import demo, look, play
+from deploy import demo, play
 from deploy.command import (
     CONFIG,
     DATA,
@@ -34,7 +33,9 @@ from deploy.output import progress, say
 from deploy.text import as_json, as_text, table
 from shared import config, inbox
 from shared.config import Config
-from workers import breaker, schema
+from workers import schema
+from workers.drain.holds import this_release
+from workers.queries import Queries
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -172,29 +173,32 @@ def status(json_wanted: bool, folder: Path) -> None:
     holds is named, and so is every source that no worker drains.
     """
     url = config.load_settings(environment(folder)).redis_url
-    with inbox.connect(redis.Redis, url, 5.0) as client:
-        seen = inbox.look(client)
-        missing = look.differences(seen, inbox.waiting_by_source(client)) if seen.difference else {}
-    total, sources = look.accounts(seen)
+    with inbox.connect(url, 5.0) as client:
+        snapshot = inbox.take_snapshot(client)
+        missing = inbox.differences(snapshot, inbox.waiting_by_source(client)) if snapshot.difference else {}
+    total, sources = inbox.accounts(snapshot)
     if json_wanted:
         accounts = {
-            name: {**account._asdict(), "oddities": seen.oddities.get(name, {})} for name, account in sources.items()
+            name: {**account._asdict(), "oddities": snapshot.oddities.get(name, {})}
+            for name, account in sources.items()
         }
-        held = {source: hold.why for source, hold in seen.holds.items()}
-        say(*as_json({**total._asdict(), "difference": seen.difference, "held": held, "sources": accounts}))
+        held = {source: hold.why for source, hold in snapshot.holds.items()}
+        say(*as_json({**total._asdict(), "difference": snapshot.difference, "held": held, "sources": accounts}))
         return
     rows = [(name, *account) for name, account in sources.items()]
-    headings = ["source", *(field.replace("_", " ") for field in look.Account._fields)]
+    headings = ["source", *(field.replace("_", " ") for field in inbox.Account._fields)]
     say(*table(headings, [*rows, ("all", *total)], numbers=frozenset(range(1, len(headings)))))
-    odd = [(name, what, count) for name, its in sorted(seen.oddities.items()) for what, count in sorted(its.items())]
+    odd = [
+        (name, what, count) for name, its in sorted(snapshot.oddities.items()) for what, count in sorted(its.items())
+    ]
     if odd:
         say("")
         say(*table(("source", "what was odd", "callbacks"), odd, numbers=frozenset({2})))
     for source, difference in missing.items():
         than = "more" if difference > 0 else "less"
         say(f"the inbox holds {abs(difference)} {than} of {source} than the ledger says")
-    for source, hold in seen.holds.items():
-        say(f"{source} is held: {hold.why}. Mend it, or `callbox resume {source}` drains it as it is")
+    for source, hold in snapshot.holds.items():
+        say(f"{source} is held: {hold.why}. Deploy a fix, or `callbox resume {source}` to process it anyway")
 
 
 @main.command()
@@ -207,12 +211,12 @@ def resume(source_name: str, folder: Path) -> None:
     `callbox status` says which sources are held, and why. What cannot be understood becomes dead letters.
     """
     url = config.load_settings(environment(folder)).redis_url
-    with inbox.connect(redis.Redis, url, 5.0) as client:
+    with inbox.connect(url, 5.0) as client:
         holds = inbox.Holds(client)
         if source_name not in holds.read().held:
             raise Failed(f"{source_name} is not held: see `callbox status`")
-        holds.waive(source_name, breaker.this_release())
-        breaker.resume(inbox.Claimer(client, "resume"), source_name)
+        holds.waive(source_name, this_release())
+        holds.release(source_name)
     say(f"{source_name} is drained again")
 
 
@@ -223,8 +227,8 @@ def resume(source_name: str, folder: Path) -> None:
 @speaks_plainly
 def show(callback_id: UUID, json_wanted: bool, folder: Path) -> None:
     """Show one callback: raw, its outcome, and its events. ID is the X-Callbox-Id of its acknowledgement."""
-    with look.Database(config.load_settings(environment(folder)).database_url) as database:
-        found = database.callback(callback_id)
+    with Queries(config.load_settings(environment(folder)).database_url) as queries:
+        found = queries.callback(callback_id)
     if found is None:
         raise Failed(f"{callback_id} is not in PostgreSQL: it waits in the inbox (`callbox status`), or never was")
     say(*(as_json(found._asdict()) if json_wanted else as_text(found)))
@@ -248,8 +252,8 @@ def conflicts(
 ) -> None:
     """List events that came again with another content, the newest first; `show` tells what each said."""
     loaded = load(config_path, environment(folder))
-    with look.Database(loaded.settings.database_url) as database:
-        found = database.conflicts(loaded.sources, source=source, since=utc(since), limit=limit)
+    with Queries(loaded.settings.database_url) as queries:
+        found = queries.conflicts(loaded.sources, source=source, since=utc(since), limit=limit)
     columns = ("received_at", "source", "message_id", "callback_id", "stored_by")
     say_rows(found, columns, json_wanted, "no conflicts")
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import click
+import msgspec
 import psycopg
-import redis
 
-from deploy import check, look
+from deploy import check
 from deploy.local import addresses_of
 from deploy.output import complain, say
 from deploy.servers import CannotStart
@@ -21,6 +21,7 @@ from deploy.text import as_json, table
 from shared import config
 from shared.config import Config, ConfigError
 from shared.errors import Unavailable
+from shared.inbox import RedisUnavailable
 from shared.providers import PROVIDERS
 
 LONG_RUN = 50  # from so many callbacks on a bar shows the progress, and ids are not listed
@@ -106,8 +107,8 @@ def speaks_plainly(command: Callable[P, R]) -> Callable[P, R]:
             raise SystemExit(2) from None
         except CannotStart as error:
             raise Failed(str(error)) from None
-        except redis.RedisError as error:
-            raise Failed(f"Redis does not answer ({type(error).__name__}): {NOT_RUNNING} CALLBOX_REDIS_URL") from None
+        except RedisUnavailable as error:
+            raise Failed(f"{error}: {NOT_RUNNING} CALLBOX_REDIS_URL") from None
         except Unavailable as error:
             raise Failed(str(error)) from None
         except psycopg.errors.UndefinedTable:
@@ -137,12 +138,12 @@ def utc(time: datetime | None) -> datetime | None:
     return None if time is None else time.replace(tzinfo=UTC)
 
 
-def say_rows(rows: list[look.Row], columns: Sequence[str], json_wanted: bool, nothing: str) -> None:
+def say_rows(rows: Sequence[msgspec.Struct], columns: Sequence[str], json_wanted: bool, nothing: str) -> None:
     """Rows as JSON with all they have, or as a table of these columns."""
     if json_wanted:
         say(*as_json(rows))
     elif rows:
-        shown = [[row[column] for column in columns] for row in rows]
+        shown = [[getattr(row, column) for column in columns] for row in rows]
         say(*table([column.replace("_", " ") for column in columns], shown))
     else:
         say(nothing)

@@ -7,9 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
-import redis
 
-from deploy import look, play
+from deploy import play
 from deploy.output import say
 from deploy.servers import write_private
 from deploy.text import table
@@ -18,6 +17,7 @@ from shared.callback import Request
 from shared.config import Config
 from shared.events import InboundMessage
 from shared.source import Source
+from workers.queries import Queries
 
 ARRIVAL_SECONDS = 30.0  # for the samples to reach PostgreSQL
 
@@ -56,10 +56,10 @@ def show(config: Config, addresses: dict[str, str]) -> None:
     with play.Sender(url) as sender:
         answers = [sender.send(request) for request in _samples(config)]
     _wait_for_drain(addresses["CALLBOX_REDIS_URL"])
-    with look.Database(addresses["CALLBOX_DATABASE_URL"]) as database:
-        rows = database.recent(since, limit=50)
-    columns = ("source", "provider", "outcome", "kind", "sender", "recipient", "said", "traffic")
-    say(*table(columns, [[row[column] for column in columns] for row in rows]))
+    with Queries(addresses["CALLBOX_DATABASE_URL"]) as queries:
+        rows = queries.recent(since, limit=50)
+    columns = ("source", "provider", "outcome", "kind", "sender", "recipient", "content", "traffic")
+    say(*table(columns, [[getattr(row, column) for column in columns] for row in rows]))
     accepted = sum(answer.callback_id is not None for answer in answers)
     say(
         "",
@@ -98,8 +98,8 @@ def _unreadable(source: Source) -> Request:
 
 def _wait_for_drain(redis_url: str) -> None:
     ends = time.monotonic() + ARRIVAL_SECONDS
-    with inbox.connect(redis.Redis, redis_url, 5.0) as client:
-        while inbox.look(client).depth.entries and time.monotonic() < ends:
+    with inbox.connect(redis_url, 5.0) as client:
+        while inbox.take_snapshot(client).depth.entries and time.monotonic() < ends:
             time.sleep(0.05)
 
 

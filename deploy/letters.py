@@ -10,9 +10,7 @@ from typing import Any
 
 import click
 import psycopg
-import redis
 
-from deploy import look
 from deploy.command import (
     CONFIG,
     DATA,
@@ -33,10 +31,11 @@ from deploy.text import as_json, as_text, table
 from shared import config, inbox
 from shared.errors import Unavailable
 from shared.settings import Settings
-from workers import letters
-from workers.letters import Wanted
+from workers import dead_letters as letters
+from workers.database import Database
+from workers.dead_letters import Filter
+from workers.queries import Queries
 from workers.replay import Change, Replayer
-from workers.store import Store
 
 RATE = 100.0  # callbacks replayed in a second, so that the drain keeps PostgreSQL to itself
 
@@ -58,7 +57,7 @@ def _selection(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         if not (ids or source or reason or since or until or everything):
             raise click.UsageError("say which: IDs of the list, --source, --reason, --since, --until, or --all")
-        command(wanted=Wanted(ids or None, source, reason, utc(since), utc(until)), **options)
+        command(wanted=Filter(ids or None, source, reason, utc(since), utc(until)), **options)
 
     for option in (
         click.option("--all", "everything", is_flag=True, help="All that are open."),
@@ -104,8 +103,8 @@ def list_letters(
     folder: Path,
 ) -> None:
     """List dead letters, the newest first."""
-    with look.Database(config.load_settings(environment(folder)).database_url) as database:
-        letters = database.letters(
+    with Queries(config.load_settings(environment(folder)).database_url) as queries:
+        found = queries.dead_letters(
             source=source,
             reason=reason,
             since=utc(since),
@@ -114,7 +113,7 @@ def list_letters(
             limit=limit,
         )
     columns = ("id", "created_at", "source", "stage", "reason", "detail", "state", "callback_id")
-    say_rows(letters, columns, json_wanted, "no dead letters" if state == "all" else f"no {state} dead letters")
+    say_rows(found, columns, json_wanted, "no dead letters" if state == "all" else f"no {state} dead letters")
 
 
 @dead_letters.command("show")
@@ -124,9 +123,9 @@ def list_letters(
 @speaks_plainly
 def show_letter(letter_id: int, json_wanted: bool, folder: Path) -> None:
     """Show a dead letter with its raw callback. ID is the number in the list."""
-    with look.Database(config.load_settings(environment(folder)).database_url) as database:
-        letters = database.letters(id=letter_id)
-        found = database.callback(letters[0]["callback_id"]) if letters else None
+    with Queries(config.load_settings(environment(folder)).database_url) as queries:
+        rows = queries.dead_letters(ids=[letter_id], limit=1)
+        found = queries.callback(rows[0].callback_id) if rows else None
     if found is None:
         raise Failed(f"there is no dead letter {letter_id}: see `callbox dead-letters list --state all`")
     say(*(as_json(found._asdict()) if json_wanted else as_text(found)))
@@ -147,7 +146,7 @@ def show_letter(letter_id: int, json_wanted: bool, folder: Path) -> None:
 @CONFIG
 @DATA
 @speaks_plainly
-def replay(wanted: Wanted, dry: bool, rate: float, json_wanted: bool, config_path: Path | None, folder: Path) -> None:
+def replay(wanted: Filter, dry: bool, rate: float, json_wanted: bool, config_path: Path | None, folder: Path) -> None:
     """Replay open dead letters after a fix.
 
     Those to which all that is given applies. A callback is parsed once more as a whole, with all its open letters: what
@@ -158,11 +157,11 @@ def replay(wanted: Wanted, dry: bool, rate: float, json_wanted: bool, config_pat
     changes: Counter[Change] = Counter()
     callbacks = 0
     with (
-        _opened(loaded.settings) as store,
-        inbox.connect(redis.Redis, loaded.settings.redis_url, 5.0) as client,
+        _opened(loaded.settings) as database,
+        inbox.connect(loaded.settings.redis_url, 5.0) as client,
     ):
-        closed = _closed(store, wanted)
-        count = letters.count_callbacks(store, wanted)
+        closed = _closed(database, wanted)
+        count = letters.count_callbacks(database, wanted)
         hidden = json_wanted or count < LONG_RUN
         with progress("replaying", count, hidden) as advance:
 
@@ -173,14 +172,14 @@ def replay(wanted: Wanted, dry: bool, rate: float, json_wanted: bool, config_pat
                 advance()
 
             try:
-                Replayer(store, inbox.Mover(client), loaded.sources, rate, dry).run(wanted, tell)
+                Replayer(database, inbox.Reclassifier(client), loaded.sources, rate, dry).run(wanted, tell)
                 trouble: BaseException | None = None
-            except (KeyboardInterrupt, Unavailable, redis.RedisError) as error:
+            except (KeyboardInterrupt, Unavailable) as error:
                 trouble = error
     rows = [(number, *change) for change, number in sorted(changes.items())]
     if json_wanted:
-        its = [{"reason": reason, "became": became, "letters": number} for number, reason, became in rows]
-        say(*as_json({"dry": dry, "callbacks": callbacks, "letters": its, "closed": closed}))
+        listed = [{"reason": reason, "became": became, "letters": number} for number, reason, became in rows]
+        say(*as_json({"dry": dry, "callbacks": callbacks, "letters": listed, "closed": closed}))
     else:
         _report(("dead letters", "reason", "became"), rows, closed, None if trouble else _replayed(callbacks, dry))
     if isinstance(trouble, KeyboardInterrupt):
@@ -194,32 +193,32 @@ def replay(wanted: Wanted, dry: bool, rate: float, json_wanted: bool, config_pat
 @DRY
 @DATA
 @speaks_plainly
-def discard(wanted: Wanted, dry: bool, folder: Path) -> None:
+def discard(wanted: Filter, dry: bool, folder: Path) -> None:
     """Discard open dead letters that nobody wants replayed.
 
     Those to which all that is given applies. Their raw callbacks stay in `callbacks`, as they are.
     """
-    with _opened(config.load_settings(environment(folder))) as store:
-        closed = _closed(store, wanted)
-        counts = letters.discard(store, wanted, dry)
+    with _opened(config.load_settings(environment(folder))) as database:
+        closed = _closed(database, wanted)
+        counts = letters.discard(database, wanted, dry)
     rows = [(number, reason) for reason, number in sorted(counts.items())]
     _report(("dead letters", "reason"), rows, closed, "nothing was done: it was dry" if dry else "discarded")
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[Store]:
+def _opened(settings: Settings) -> Iterator[Database]:
     with psycopg.connect(settings.database_url, connect_timeout=5):
         pass  # says plainly why it cannot be reached
-    store = Store(settings.database_url, settings.statement_seconds)
+    database = Database(settings.database_url, settings.statement_seconds)
     try:
-        yield store
+        yield database
     finally:
-        store.close()
+        database.close()
 
 
-def _closed(store: Store, wanted: Wanted) -> dict[int, str]:
+def _closed(database: Database, wanted: Filter) -> dict[int, str]:
     """Those of the given ids that are open no more, with their state. Raises Failed for ids that are none."""
-    states = letters.states(store, wanted.ids or ())
+    states = letters.states(database, wanted.ids or ())
     if wrong := [str(id) for id in wanted.ids or () if id not in states]:
         raise Failed(f"there is no dead letter {', '.join(wrong)}: see `callbox dead-letters list --state all`")
     return {id: state for id, state in states.items() if state != "open"}

@@ -19,7 +19,6 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import psycopg
-import redis
 
 from deploy import logfile, servers
 from deploy.environment import environment_of
@@ -144,8 +143,8 @@ class Up:
             database_url = own_postgres.url
             own_postgres.prepare()
             self._start_child("postgres", own_postgres.command(), stop_signal=signal.SIGINT)
-        with inbox.connect(redis.Redis, redis_url, 2.0) as client:
-            self._wait("Redis", lambda: client.ping(), redis.RedisError)
+        with inbox.connect(redis_url, 2.0) as client:
+            self._wait("Redis", lambda: inbox.ping(client), inbox.RedisUnavailable)
         self._wait("PostgreSQL", lambda: schema.migrate(database_url) or True, psycopg.OperationalError)
         self.addresses |= {
             "CALLBOX_REDIS_URL": redis_url,
@@ -186,8 +185,8 @@ class Up:
         if self._plan.ingresses:
             self._wait("the ingress", lambda: _answers(f"{self.addresses['CALLBOX_ADMIN_URL']}/readyz"), URLError)
         if self._plan.workers:
-            with inbox.connect(redis.Redis, self.addresses["CALLBOX_REDIS_URL"], 2.0) as client:
-                self._wait("a worker", lambda: _drained_since(client, began), redis.RedisError)
+            with inbox.connect(self.addresses["CALLBOX_REDIS_URL"], 2.0) as client:
+                self._wait("a worker", lambda: _drained_since(client, began), inbox.RedisUnavailable)
         if self._plan.flower:
             self._wait("Flower", lambda: _answers(f"{self.addresses['FLOWER_URL']}/healthcheck"), URLError)
 
@@ -218,8 +217,8 @@ class Up:
         prefix = health.consumer_prefix(worker.process.pid)
         url = self.addresses["CALLBOX_REDIS_URL"]
         with (
-            suppress(redis.RedisError, ProcessLookupError),
-            inbox.connect(redis.Redis, url, HEALTH_WAIT_SECONDS) as client,
+            suppress(inbox.RedisUnavailable, ProcessLookupError),
+            inbox.connect(url, HEALTH_WAIT_SECONDS) as client,
         ):
             up_seconds = time.monotonic() - worker.started_at
             if why := health.stalled(client, prefix, self._plan.config.settings, up_seconds):
@@ -241,9 +240,9 @@ class Up:
         if not self._supervisor.running("worker-1"):
             return
         url = self.addresses["CALLBOX_REDIS_URL"]
-        with suppress(redis.RedisError), inbox.connect(redis.Redis, url, 2.0) as client:
-            inbox.Claimer(client, "up").ring(datetime.now(UTC))
-            while inbox.look(client).depth.entries and time.monotonic() < ends:
+        with suppress(inbox.RedisUnavailable), inbox.connect(url, 2.0) as client:
+            inbox.ring(client, datetime.now(UTC))
+            while inbox.take_snapshot(client).depth.entries and time.monotonic() < ends:
                 time.sleep(LOOK_SECONDS / 2)
 
 
@@ -267,12 +266,12 @@ def _answers(url: str) -> bool:
         return bool(response.status == 200)
 
 
-def _drained_since(client: redis.Redis, began: float) -> bool:
+def _drained_since(client: inbox.Client, began: float) -> bool:
     """Whether a worker asked for entries since then; rings, so that one that is up does."""
-    turned = inbox.turns(client, "").turned_seconds
-    if turned is not None and turned < time.monotonic() - began:
+    idle = inbox.activity(client, "").idle_seconds
+    if idle is not None and idle < time.monotonic() - began:
         return True
-    inbox.Claimer(client, "up").ring(datetime.now(UTC))
+    inbox.ring(client, datetime.now(UTC))
     return False
 
 

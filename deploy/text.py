@@ -8,10 +8,11 @@ from typing import Any
 
 import msgspec
 
-from deploy.look import Found
 from shared.visible import UNSAFE, visible
+from workers.queries import CallbackView
 
 _LONGEST = 40
+_EMPTY: tuple[object, ...] = (None, {}, "")
 _JOINERS = "\u200c\u200d"
 
 
@@ -33,33 +34,33 @@ def as_json(value: Any) -> list[str]:
     return _json(value, indent=2).split("\n")
 
 
-def as_text(found: Found) -> list[str]:
+def as_text(found: CallbackView) -> list[str]:
     """A callback for people: its request, then what became of it.
 
     Each line of the body begins with a bar, so that none of them looks like one of the others.
     """
     callback = found.callback
-    query = f"?{_one_line(callback['query'])}" if callback["query"] else ""
-    body = callback["body"].decode("utf-8", "backslashreplace")
+    query = f"?{_one_line(callback.query)}" if callback.query else ""
+    body = callback.body.decode("utf-8", "backslashreplace")
+    conflict = "  (conflicts with an event stored before)" if callback.conflict else ""
     lines = [
-        f"{callback['id']}  {callback['outcome']}"
-        + ("  (conflicts with an event stored before)" * callback["conflict"]),
-        f"{callback['received_at'].isoformat()}  source {callback['source']} ({callback['provider']})"
-        f"  from {callback['remote_ip']}  inbox entry {callback['inbox_id']}",
+        f"{callback.id}  {callback.outcome}{conflict}",
+        f"{callback.received_at.isoformat()}  source {callback.source} ({callback.provider})"
+        f"  from {callback.remote_ip}  inbox entry {callback.inbox_id}",
         "",
-        f"{callback['method']} /callbacks/{callback['source']}{query}",
-        *(f"{name}: {_one_line(value)}" for name, value in callback["headers"].items()),
+        f"{callback.method} /callbacks/{callback.source}{query}",
+        *(f"{name}: {_one_line(value)}" for name, value in callback.headers.items()),
         "",
         *(f"  | {line}" for line in body.split("\n") if body),
     ]
     for title, rows in (
         ("inbound message", found.messages),
         ("delivery report", found.reports),
-        ("dead letter", found.letters),
+        ("dead letter", found.dead_letters),
     ):
         for row in rows:
-            said = [f"  {name:16}{_one_line(value)}" for name, value in row.items() if value not in (None, {}, "")]
-            lines += ["", title, *said]
+            values = msgspec.structs.asdict(row).items()
+            lines += ["", title, *(f"  {name:16}{_one_line(value)}" for name, value in values if value not in _EMPTY)]
     return lines
 
 

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import redis.asyncio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -27,7 +26,7 @@ from ingress.probes import Probes
 from ingress.receive import Receiver, place_in
 from shared import config, logs
 from shared.config import Config
-from shared.inbox import Appender, connect
+from shared.inbox import Appender
 from shared.providers import PROVIDERS
 
 GARBAGE_THRESHOLD = 50_000  # objects, more made than let go; CPython's own is 700
@@ -67,18 +66,14 @@ class Ingress:
 
 def create_app(
     configuration: Config,
-    client: "redis.asyncio.Redis | None" = None,
+    inbox: Appender | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     admin_listener: socket.socket | None = None,
 ) -> Ingress:
-    """The application for one configuration; tests may give client and clock, and who starts it a listening socket for
+    """The application for one configuration; tests may give inbox and clock, and who starts it a listening socket for
     the admin paths, in the place of the address in `CALLBOX_ADMIN_BIND`."""
     settings = configuration.settings
-    inbox = Appender(
-        client or connect(redis.asyncio.Redis, settings.redis_url, settings.append_seconds),
-        settings.inbox_limit,
-        settings.append_seconds,
-    )
+    inbox = inbox or Appender.connect(settings.redis_url, settings.inbox_limit, settings.append_seconds)
     limits = durable.Limits(
         settings.group_count,
         settings.group_bytes,

@@ -32,7 +32,7 @@ class Probes:
     async def metrics(self, request: Request) -> Response:
         """Everything of shared/metrics.py, in Prometheus's text format."""
         try:
-            seen = await self._inbox.look()
+            snapshot = await self._inbox.snapshot()
         except Unavailable:
-            seen = None
-        return Response(metrics.render(seen), media_type="text/plain; version=0.0.4; charset=utf-8")
+            snapshot = None
+        return Response(metrics.render(snapshot), media_type="text/plain; version=0.0.4; charset=utf-8")

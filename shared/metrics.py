@@ -13,7 +13,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
-from shared.inbox import OUTCOMES, Seen
+from shared.inbox import APPENDED, REPEAT, Snapshot
+from shared.outcomes import Outcome
 
 _OWN = CollectorRegistry()
 
@@ -68,14 +69,14 @@ CONNECTIONS_ENDED = Counter(
 class InboxCollector(Collector):
     """Depth, age, ledger and oddities of the inbox, as read just before; None when Redis did not answer."""
 
-    def __init__(self, seen: Seen | None) -> None:
-        self._seen = seen
+    def __init__(self, snapshot: Snapshot | None) -> None:
+        self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("callbox_redis_up", "1 when Redis answered", value=float(self._seen is not None))
-        if self._seen is None:
+        yield GaugeMetricFamily("callbox_redis_up", "1 when Redis answered", value=float(self._snapshot is not None))
+        if self._snapshot is None:
             return
-        depth, ledger, oddities, spooled, holds, mended = self._seen
+        depth, ledger, oddities, spooled, holds, repaired = self._snapshot
         yield GaugeMetricFamily("callbox_inbox_callbacks", "Callbacks that wait for a worker", value=depth.entries)
         yield GaugeMetricFamily(
             "callbox_inbox_oldest_seconds", "Age of the oldest callback that waits", value=depth.oldest_seconds
@@ -88,9 +89,9 @@ class InboxCollector(Collector):
             "callbox_callbacks", "Callbacks that stand in PostgreSQL, by outcome", labels=["source", "outcome"]
         )
         for source, counts in ledger.items():
-            appended.add_metric([source], counts["appended"])
-            repeats.add_metric([source], counts["repeat"])
-            for outcome in OUTCOMES:
+            appended.add_metric([source], counts[APPENDED])
+            repeats.add_metric([source], counts[REPEAT])
+            for outcome in Outcome:
                 outcomes.add_metric([source, outcome], counts[outcome])
         odd = CounterMetricFamily(
             "callbox_oddities",
@@ -116,10 +117,10 @@ class InboxCollector(Collector):
         yield GaugeMetricFamily(
             "callbox_ledger_difference_callbacks",
             "Callbacks in the inbox, less those that must be there by the ledger: not 0 when something broke",
-            value=self._seen.difference,
+            value=self._snapshot.difference,
         )
         yield CounterMetricFamily(
-            "callbox_mended", "Inbox entries found neither pending nor unread, and made pending again", value=mended
+            "callbox_repaired", "Inbox entries found neither pending nor unread, and made pending again", value=repaired
         )
 
 
@@ -142,12 +143,12 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def render(seen: Seen | None) -> bytes:
+def render(snapshot: Snapshot | None) -> bytes:
     """All metrics in Prometheus's text format 0.0.4."""
     processes = _OWN
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         processes = CollectorRegistry()
         MultiProcessCollector(processes)  # type: ignore[no-untyped-call]
     inbox = CollectorRegistry(auto_describe=False)
-    inbox.register(InboxCollector(seen))
+    inbox.register(InboxCollector(snapshot))
     return generate_latest(processes) + generate_latest(inbox)

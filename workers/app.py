@@ -9,17 +9,17 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
-import redis
 from celery import Celery, signals
 from kombu.connection import Connection
 
-from shared import config, doorbell, inbox, logs
+from shared import config, inbox, logs
 from shared.config import Config
 from shared.errors import Unavailable
+from shared.inbox import doorbell
 from shared.providers import PROVIDERS
 from workers import health
-from workers.store import Store
-from workers.tasks import Drain
+from workers.database import Database
+from workers.drain.drainer import Drainer
 
 RECONNECT_SECONDS = 2.0  # longest pause between two tries to reach Redis
 REDIS_SECONDS = 5.0  # longest wait of a worker for an answer of Redis
@@ -67,34 +67,34 @@ app.conf.update(
 
 app.amqp.Connection = _Connection
 
-# One byte that the parent shares with its children: a drain looks at it after each batch and leaves when it is set.
+# One byte that the parent shares with its children: a drain reads it after each batch, and ends when it is set.
 _stopping = mmap.mmap(-1, 1)
 _configuration: Config | None = None
-_drain: Drain | None = None
+_drainer: Drainer | None = None
 _worker_pid = os.getpid()  # of the parent, once it has forked
 
 
 @app.task(name=doorbell.TASK)
 def drain() -> dict[str, int]:
     """Empties the inbox into PostgreSQL. Takes no arguments and returns counts, all of which Flower may show."""
-    return _get_drain().run()
+    return _get_drainer().run()
 
 
-def _get_drain() -> Drain:
-    """This process's drain, made after the fork: neither connection may be shared with the parent."""
-    global _drain
-    if _drain is None:
+def _get_drainer() -> Drainer:
+    """This process's drainer, made after the fork: neither connection may be shared with the parent."""
+    global _drainer
+    if _drainer is None:
         configuration = _configuration or _load()
-        client = inbox.connect(redis.Redis, settings.redis_url, REDIS_SECONDS)
-        _drain = Drain(
-            inbox.Claimer(client, f"{health.consumer_prefix(_worker_pid)}{os.getpid()}"),
-            Store(settings.database_url, settings.statement_seconds),
+        _drainer = Drainer(
+            inbox.connect(settings.redis_url, REDIS_SECONDS),
+            f"{health.consumer_prefix(_worker_pid)}{os.getpid()}",
+            Database(settings.database_url, settings.statement_seconds),
             configuration.sources,
             settings,
-            stopping=lambda: _stopping[0] != 0,
             now=lambda: datetime.now(UTC),
+            stopping=lambda: _stopping[0] != 0,
         )
-    return _drain
+    return _drainer
 
 
 def _load() -> Config:
@@ -115,33 +115,33 @@ def _read_configuration(**_: Any) -> None:
 
 
 def _make_room() -> None:
-    """Drains before Celery starts when Redis is full: nobody could ring then, and only a drain makes room."""
-    global _drain
+    """Drains before Celery starts when Redis is full: no doorbell could be rung then, and only a drain makes room."""
+    global _drainer
     try:
-        with inbox.connect(redis.Redis, settings.redis_url, REDIS_SECONDS) as client:
+        with inbox.connect(settings.redis_url, REDIS_SECONDS) as client:
             if not inbox.is_full(client):
                 return
         log.warning("draining before anything else", why="Redis has no memory left")
-        _get_drain().run()
-    except (redis.RedisError, Unavailable) as trouble:
-        log.warning("could not make room", why=type(trouble).__name__)
+        _get_drainer().run()
+    except Unavailable as error:
+        log.warning("could not make room", why=str(error))
     finally:
-        if _drain is not None:
-            _drain.close()  # its connections are not for the children
-            _drain = None
+        if _drainer is not None:
+            _drainer.close()  # its connections are not for the children
+            _drainer = None
 
 
 @signals.worker_ready.connect
-def _say_ready(**_: Any) -> None:
-    store = Store(settings.database_url, settings.statement_seconds)
+def _report_ready(**_: Any) -> None:
+    database = Database(settings.database_url, settings.statement_seconds)
     try:
-        store.ready()
-    except Unavailable as trouble:
-        log.warning("worker started, but cannot store yet", why=str(trouble))
+        database.check()
+    except Unavailable as error:
+        log.warning("worker started, but cannot store yet", why=str(error))
     else:
         log.info("worker started")
     finally:
-        store.close()
+        database.close()
 
 
 @signals.worker_shutting_down.connect
@@ -151,5 +151,5 @@ def _stop_drains(**_: Any) -> None:
 
 @signals.worker_process_shutdown.connect
 def _leave(**_: Any) -> None:
-    if _drain is not None:
-        _drain.close()
+    if _drainer is not None:
+        _drainer.close()

@@ -1,45 +1,66 @@
-"""The inbox: a Redis stream that holds every acknowledged callback until it stands in PostgreSQL.
+"""The inbox: a Redis stream that holds every acknowledged callback until it is in PostgreSQL.
 
-The only place that knows its keys. The ingress appends (async); workers claim, acknowledge, hand back and hold (sync);
-both ends read the ledger, the counts per source that the scripts keep in the same step as they change the stream.
+The only place that speaks to Redis, and that knows its keys. The ingress appends (async); workers claim, acknowledge,
+hand back and hold (sync). Both ends read the ledger: counts for each source, which the scripts keep in the same step as
+they change the stream. Both raise RedisUnavailable when Redis is away.
 """
 
-from shared.inbox.append import Appender
-from shared.inbox.claim import Abandoned, Claimer, Entry, Settled
-from shared.inbox.client import connect, is_full
-from shared.inbox.hold import Board, Hold, Holds
-from shared.inbox.keys import COUNTERS, GROUP, INBOX, LEDGER, ODDITIES, OUTCOMES, PROBE
-from shared.inbox.mend import audit
-from shared.inbox.move import Move, Mover
-from shared.inbox.seen import Counts, Depth, Seen, Turns, look, pending, turns, waiting_by_source
+from shared.inbox.accounts import Account, accounts, differences
+from shared.inbox.append import Appender, Group
+from shared.inbox.audit import audit
+from shared.inbox.client import Client, RedisUnavailable, connect, connect_async, is_full, ping
+from shared.inbox.consumer import Consumer, Done, Entry
+from shared.inbox.doorbell import ring
+from shared.inbox.group import Abandoned
+from shared.inbox.holds import Hold, HoldRecords, Holds
+from shared.inbox.keys import APPENDED, COUNTERS, REPEAT
+from shared.inbox.reclassify import Reclassification, Reclassifier
+from shared.inbox.server import Server, read_server
+from shared.inbox.snapshot import (
+    Activity,
+    Counts,
+    Depth,
+    Snapshot,
+    activity,
+    pending_in,
+    take_snapshot,
+    waiting_by_source,
+)
 
 __all__ = [
+    "APPENDED",
     "COUNTERS",
-    "GROUP",
-    "INBOX",
-    "LEDGER",
-    "ODDITIES",
-    "OUTCOMES",
-    "PROBE",
+    "REPEAT",
     "Abandoned",
+    "Account",
+    "Activity",
     "Appender",
-    "Board",
-    "Claimer",
+    "Client",
+    "Consumer",
     "Counts",
     "Depth",
+    "Done",
     "Entry",
+    "Group",
     "Hold",
+    "HoldRecords",
     "Holds",
-    "Move",
-    "Mover",
-    "Seen",
-    "Settled",
-    "Turns",
+    "Reclassification",
+    "Reclassifier",
+    "RedisUnavailable",
+    "Server",
+    "Snapshot",
+    "accounts",
+    "activity",
     "audit",
     "connect",
+    "connect_async",
+    "differences",
     "is_full",
-    "look",
-    "pending",
-    "turns",
+    "pending_in",
+    "ping",
+    "read_server",
+    "ring",
+    "take_snapshot",
     "waiting_by_source",
 ]

@@ -7,34 +7,38 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-import redis.asyncio
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError
 
-from shared import doorbell
 from shared.callback import new_id
-from shared.errors import Unavailable
+from shared.inbox import doorbell
+from shared.inbox.client import AsyncClient, RedisUnavailable, connect_async, unavailable
 from shared.inbox.keys import INBOX, LEDGER, MEMORY_SHARE, PROBE, SPOOLS, script
-from shared.inbox.seen import Seen, answer, ask
+from shared.inbox.snapshot import Snapshot, queue_reads, snapshot_in
 
-_APPEND = script("append")
+Group = Sequence[tuple[str, bytes]]  # (source, packed callback), made durable together
 
 
 class Appender:
-    """Appends callbacks, and reads the ledger for `/metrics`."""
+    """Appends callbacks, and reads the inbox for `/metrics`. Each method raises RedisUnavailable."""
 
-    def __init__(self, client: redis.asyncio.Redis, limit: int, deadline_seconds: float) -> None:
+    def __init__(self, client: AsyncClient, limit: int, deadline_seconds: float) -> None:
         self._client = client
         self._limit = limit
         self._deadline_seconds = deadline_seconds
-        self._append = client.register_script(_APPEND)
+        self._append = client.register_script(script("append"))
 
-    async def append(self, group: Sequence[tuple[str, bytes]], now: datetime) -> None:
-        """Makes all of (source, packed callback) durable, or none. One round trip, and one fsync of Redis.
+    @classmethod
+    def connect(cls, url: str, limit: int, deadline_seconds: float) -> "Appender":
+        """Appends to the Redis at this URL, up to `limit` entries in the inbox; each call has the deadline."""
+        return cls(connect_async(url, deadline_seconds), limit, deadline_seconds)
+
+    async def append(self, group: Group, now: datetime) -> None:
+        """Makes all callbacks of the group durable, or none. One round trip, and one fsync of Redis.
 
         Raises Unavailable when Redis refuses, is away or does not answer in time. Then the group may have been
-        taken all the same; appending it again is harmless, since a callback's id makes it one.
+        taken; appending it again is harmless, since a callback's id makes it one.
         """
-        arguments: list[Any] = [self._limit, MEMORY_SHARE, doorbell.ring(new_id(now))]
+        arguments: list[Any] = [self._limit, MEMORY_SHARE, doorbell.message(new_id(now))]
         for pair in group:
             arguments += pair
         async with self._call():
@@ -54,11 +58,11 @@ class Appender:
             else:
                 await self._client.hdel(SPOOLS, file)
 
-    async def look(self) -> Seen:
+    async def snapshot(self) -> Snapshot:
         """The inbox at this moment. Raises Unavailable."""
         async with self._call(), self._client.pipeline() as pipe:
-            ask(pipe)
-            return answer(await pipe.execute())
+            queue_reads(pipe)
+            return snapshot_in(await pipe.execute())
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -70,12 +74,6 @@ class Appender:
             async with asyncio.timeout(self._deadline_seconds):
                 yield
         except TimeoutError:
-            raise Unavailable(f"Redis did not answer within {self._deadline_seconds:g} s") from None
+            raise RedisUnavailable(f"Redis did not answer within {self._deadline_seconds:g} s") from None
         except (RedisError, OSError) as error:
-            raise Unavailable(_reason(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ResponseError) and str(error).startswith("FULL "):
-        return str(error).removeprefix("FULL ")
-    return f"Redis cannot take it ({type(error).__name__})"
+            raise unavailable(error) from error

@@ -1,6 +1,8 @@
-"""The keys in Redis, and what the ledger counts."""
+"""The keys in Redis, the names in the ledger, and the scripts."""
 
 from importlib.resources import files
+
+from shared.outcomes import Outcome
 
 INBOX = "callbox:inbox"
 LEDGER = "callbox:ledger"
@@ -11,17 +13,18 @@ PROBE = "callbox:probe"
 HOLDS = "callbox:holds"
 AUDIT = "callbox:audit"
 AUDITED = "callbox:audited"
-MOVED = "callbox:moved"
+RECLASSIFIED = "callbox:reclassified"
 GROUP = "drain"
 HOLDER = "held:"  # + source: the consumer under whose name the entries of a held source stay pending
 
 MEMORY_SHARE = 0.8  # of Redis's maxmemory; the rest is for Celery and the drain
 
 # What the ledger counts. For every source: appended - repeat = stored + duplicate + dead + ignored + pending.
-OUTCOMES = ("stored", "duplicate", "dead", "ignored")
-COUNTERS = ("appended", "repeat", *OUTCOMES)
+APPENDED = "appended"
+REPEAT = "repeat"  # stored before under another entry: an append whose answer was lost, and that was sent again
+COUNTERS = (APPENDED, REPEAT, *Outcome)
 
 
 def script(name: str) -> str:
-    """The text of a script of shared/lua."""
-    return files("shared").joinpath("lua", f"{name}.lua").read_text()
+    """The text of a script in shared/inbox/lua."""
+    return files("shared.inbox").joinpath("lua", f"{name}.lua").read_text()

@@ -21,8 +21,8 @@ from shared import config, inbox
 from shared.callback import Callback, new_id, pack
 from shared.providers import PROVIDERS
 from shared.settings import Settings
-from workers.store import Store
-from workers.tasks import Drain
+from workers.drain.drainer import Drainer
+from workers.drain.store import Store
 
 ATTACK = "\x1b]0;t\x07\x1b[2J\x7f\x9b31m\u202e\u2066\u200f\u2028\ufeff\U000e0041"
 SPELLED = r"\x1b]0;t\x07\x1b[2J\x7f\x9b31m\u202e\u2066\u200f\u2028\ufeff\U000e0041"
@@ -73,7 +73,7 @@ def stored(folder: Path, database_url: str, redis_url: str, monkeypatch: pytest.
         store = Store(database_url, statement_seconds=10)
         sources = config.load(None, {}, PROVIDERS).sources
         settings = Settings(linger_seconds=0.01)
-        Drain(inbox.Claimer(client, "one"), store, sources, settings, lambda: False, lambda: datetime.now(UTC)).run()
+        Drainer(inbox.Claimer(client, "one"), store, sources, settings, lambda: False, lambda: datetime.now(UTC)).run()
         store.close()
         client.hincrby(inbox.ODDITIES, f"open:{TEXT}", 1)
         inbox.Holds(client).hold("open", inbox.Hold(TEXT, 0.0))

@@ -14,10 +14,9 @@ from uuid import UUID
 import psycopg
 import redis
 
-from shared import doorbell
 from shared.callback import unpack
 from shared.errors import Malformed
-from shared.inbox import GROUP, INBOX
+from shared.inbox import GROUP, INBOX, doorbell
 from tests.faults.relay import Relay
 from tests.faults.system import LONGER_THAN_ALL, Server, System, until
 from tests.faults.traffic import Body, Traffic

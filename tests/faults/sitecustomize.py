@@ -31,17 +31,17 @@ if _worker:
     parse.read = _read_or_die
 
 if _worker and _broken == "entries acknowledged before COMMIT":
-    from shared.inbox import Settled
-    from workers.tasks import Drain
+    from shared.inbox import Done
+    from workers.drain.drainer import Drainer
 
-    _store_patiently = Drain._store_patiently
+    _store_patiently = Drainer._store_patiently
 
     def _acknowledge_and_store(self, parsed, *how):
-        self._claimer.acknowledge([Settled(it.entry, "stored") for it in parsed])
+        self._claimer.acknowledge([Done(it.entry, "stored") for it in parsed])
         time.sleep(0.1)
         return _store_patiently(self, parsed, *how)
 
-    Drain._store_patiently = _acknowledge_and_store
+    Drainer._store_patiently = _acknowledge_and_store
 
 if _ingress and _broken == "callbacks answered before the commit":
     from ingress.commit import Committer

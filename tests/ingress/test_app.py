@@ -22,9 +22,10 @@ from starlette.routing import Mount
 import ingress.app
 from deploy.supervise import die_with_parent
 from ingress.app import create_app
-from shared import doorbell, inbox
+from shared import inbox
 from shared.callback import unpack
 from shared.config import Config
+from shared.inbox import doorbell
 from shared.providers import PROVIDERS
 from shared.settings import Settings
 from shared.signing import hmac_hex, make_jwt

@@ -15,8 +15,9 @@ import redis
 
 from deploy import servers
 from deploy.supervise import die_with_parent
-from shared import doorbell, inbox
+from shared import inbox
 from shared.callback import Callback, new_id, pack
+from shared.inbox import doorbell
 from tests.conftest import wait_until
 from tests.pipeline.conftest import SOURCES, callbox, clean_environment, http
 from workers import schema

@@ -19,8 +19,9 @@ from tests.providers.mutations import OTHER_TYPES, SPELLINGS, documents
 from tests.providers.support import NOW, Sample, kept, read, samples
 from tests.workers.conftest import Rows
 from workers import parse
-from workers.parse import Parsed
-from workers.store import Result, Store
+from workers.drain.read import Parsed
+from workers.drain.store import Store
+from workers.rows import Stored
 
 ORDER_FREE = "status, final, error_code, reason, recipient, read_at, first_report_at, updated_at, reports"
 BATCH = 500
@@ -34,7 +35,7 @@ def parsed(callback: Callback, source: Source, name: str) -> Parsed:
     return parse.read(Entry(f"{next(_numbers)}-0", name, pack(callback)), {name: source})
 
 
-def stored(store: Store, batch: list[Parsed]) -> list[Result]:
+def stored(store: Store, batch: list[Parsed]) -> list[Stored]:
     return [result for start in range(0, len(batch), BATCH) for result in store.store(batch[start : start + BATCH])]
 
 

@@ -9,8 +9,9 @@ import pytest
 import redis
 import redis.asyncio
 
-from shared import doorbell, inbox
+from shared import inbox
 from shared.errors import Unavailable
+from shared.inbox import doorbell
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LINGER_SECONDS = 0.01

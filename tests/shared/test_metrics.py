@@ -12,10 +12,10 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared import metrics
-from shared.inbox import COUNTERS, OUTCOMES, Depth, Hold, Seen
+from shared.inbox import COUNTERS, OUTCOMES, Depth, Hold, Snapshot
 
 COUNTS = {"appended": 10, "repeat": 1, "stored": 4, "duplicate": 2, "dead": 1, "ignored": 1}
-SEEN = Seen(
+SEEN = Snapshot(
     Depth(1, 2.5),
     {"fleet": COUNTS, "otp": dict.fromkeys(COUNTERS, 0)},
     {"fleet": {"conflict": 3}},
@@ -89,7 +89,7 @@ def test_while_redis_is_away_the_rest_is_shown_and_that_it_is_away() -> None:
 def test_a_source_cannot_break_out_of_its_label() -> None:
     name = 'a"}\nb\\'
     ledger: Any = {name: COUNTS}
-    assert value(metrics.render(Seen(Depth(0, 0.0), ledger, {}, {})), "callbox_appended_total", source=name) == 10
+    assert value(metrics.render(Snapshot(Depth(0, 0.0), ledger, {}, {})), "callbox_appended_total", source=name) == 10
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,9 @@ from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.inbox import Entry
 from shared.providers import PROVIDERS
 from tests.workers.scene import Scene, Words
-from workers.parse import Letter, Parsed
-from workers.store import Store
+from workers.dead_letters import DeadLetter
+from workers.drain.read import Parsed
+from workers.drain.store import Store
 
 _numbers = count(1)
 _callbacks = count(1)
@@ -27,7 +28,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 Rows = Callable[[str], list[dict[str, Any]]]
 
 
-def parsed(*events: Event, letters: list[Letter] | None = None, source: str = "s", **fields: Any) -> Parsed:
+def parsed(*events: Event, letters: list[DeadLetter] | None = None, source: str = "s", **fields: Any) -> Parsed:
     """A callback of its own with these events."""
     callback = Callback(
         id=new_id(START), source=source, provider="emnify", received_at=START, method="POST", body=b"\x00raw\xff"

@@ -14,16 +14,16 @@ from shared import inbox
 from shared.callback import Callback, new_id, pack, unpack
 from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
-from shared.inbox import Mover
+from shared.inbox import Reclassifier
 from shared.settings import Settings
 from shared.source import Source
 from workers import parse
-from workers.letters import Wanted
+from workers.dead_letters import Filter
+from workers.drain.drainer import Drainer
+from workers.drain.store import Store
 from workers.replay import Change, Replayer
-from workers.store import Store
-from workers.tasks import Drain
 
-ALL = Wanted()
+ALL = Filter()
 TABLES = ("callbacks", "inbound_messages", "delivery_reports", "deliveries", "dead_letters", "replays")
 _times = itertools.count()
 
@@ -88,7 +88,7 @@ class Scene:
         self.client.hincrby(inbox.LEDGER, f"{source}:appended", 1)
 
     def drain(self) -> None:
-        Drain(
+        Drainer(
             inbox.Claimer(self.client, "one"),
             self.store,
             self.sources,
@@ -110,10 +110,10 @@ class Scene:
         monkeypatch.setattr(parse, "unpack", lambda packed: unpack(packed.removeprefix(b"LATER")))
 
     def replayer(self, store: Store | None = None, **options: Any) -> Replayer:
-        given = {"rate": 10_000.0, "mover": Mover(self.client), **options}
+        given = {"rate": 10_000.0, "mover": Reclassifier(self.client), **options}
         return Replayer(store=store or self.store, sources=self.sources, **given)
 
-    def replay(self, wanted: Wanted = ALL, **options: Any) -> Counter[Change]:
+    def replay(self, wanted: Filter = ALL, **options: Any) -> Counter[Change]:
         told: Counter[Change] = Counter()
         self.replayer(**options).run(wanted, told.update)
         return told

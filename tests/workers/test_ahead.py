@@ -7,18 +7,19 @@ from typing import Any
 import psycopg
 import pytest
 import redis
+from workers.store import Stored
 
 from shared import inbox
 from shared.errors import Unavailable
-from shared.inbox import Abandoned, Claimer, Entry
+from shared.inbox import Abandoned, Consumer, Entry
 from tests.conftest import wait_until
 from tests.workers.conftest import Rows, message, parsed
 from tests.workers.test_tasks import Flaky, drain, ledger
 from workers import parse
-from workers.intake import SUSPECT
-from workers.parse import Parsed
-from workers.store import Store, Stored
-from workers.write import write
+from workers.drain.intake import SUSPECT
+from workers.drain.read import Parsed
+from workers.drain.store import Store
+from workers.rows import write
 
 BATCH = 10
 
@@ -117,7 +118,7 @@ def test_a_worker_that_is_to_stop_claims_nothing_more(client: redis.Redis, store
 
 
 def test_in_a_backlog_what_others_lost_is_still_looked_for(client: redis.Redis, store: Store, put: Any) -> None:
-    gone = Claimer(client, "gone")
+    gone = Consumer(client, "gone")
 
     def lose() -> None:
         if lost:
@@ -147,14 +148,14 @@ def test_while_postgresql_is_away_both_batches_stay_claimed_and_in_the_end_are_h
     def fail() -> None:
         raise Unavailable("away")
 
-    def renew(self: Claimer, entries: Any) -> None:
+    def renew(self: Consumer, entries: Any) -> None:
         its = list(entries)
         renewed.append(len(its))
         original(self, its)
 
     renewed: list[int] = []
-    original = Claimer.renew
-    monkeypatch.setattr(Claimer, "renew", renew)
+    original = Consumer.renew
+    monkeypatch.setattr(Consumer, "renew", renew)
     put(25)
     away = Watched(store, client, fail)
     assert drain(client, away, settings={"drain_seconds": 0.3}, sleep=lambda _: None).run() == {"claimed": 10}
@@ -180,8 +181,8 @@ def test_a_redis_that_goes_away_meanwhile_loses_and_doubles_nothing(
 def test_nothing_is_claimed_behind_a_suspect(client: redis.Redis, store: Store, put: Any) -> None:
     """It may be what ended its workers, and shall take nothing else along."""
     put(2)
-    (entry,) = Claimer(client, "gone").claim(1, 0.01)
-    Claimer(client, "gone too").take([Abandoned(entry.id, SUSPECT - 1)], 0)
+    (entry,) = Consumer(client, "gone").claim(1, 0.01)
+    Consumer(client, "gone too").take([Abandoned(entry.id, SUSPECT - 1)], 0)
     time.sleep(0.4)
     watched = Watched(store, client)
     settings = {"batch_count": 1, "reclaim_seconds": 0.3}

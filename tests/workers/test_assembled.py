@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.workers.conftest import START, Rows, message, parsed
-from workers.store import Store
+from workers.drain.store import Store
 
 _ids = count(1)
 

@@ -12,7 +12,7 @@ from shared.source import Source
 from tests.workers.conftest import Rows
 from tests.workers.test_tasks import SOURCES, drain, ledger
 from workers import breaker
-from workers.store import Store
+from workers.drain.store import Store
 
 MANY = 60
 JUNK = b"junk"

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from workers.letters import callbacks, count_callbacks, discard, states
 
 from tests.workers.scene import ALL, Scene
-from workers.letters import Wanted, callbacks, count_callbacks, discard, states
+from workers.dead_letters import Filter
 
 
 def test_filters_choose(scene: Scene) -> None:
@@ -18,23 +19,23 @@ def test_filters_choose(scene: Scene) -> None:
         connection.execute("UPDATE dead_letters SET created_at = timestamptz '2026-01-01Z' + id * interval '1 day'")
     their = [row["callback_id"] for row in scene.rows("SELECT callback_id FROM dead_letters ORDER BY id")]
     for wanted, numbers in (
-        (Wanted(), [1, 2, 3, 4]),
-        (Wanted(source="t"), [3, 4]),
-        (Wanted(reason="unknown odd"), [1, 3]),
-        (Wanted(source="t", reason="unknown odd"), [3]),
-        (Wanted(since=datetime(2026, 1, 3, tzinfo=UTC)), [2, 3, 4]),
-        (Wanted(until=datetime(2026, 1, 3, tzinfo=UTC)), [1]),
-        (Wanted(since=datetime(2026, 1, 3, tzinfo=UTC), until=datetime(2026, 1, 4, tzinfo=UTC)), [2]),
-        (Wanted(ids=[1, 4, 99]), [1, 4]),
-        (Wanted(ids=[1, 4], source="t"), [4]),
-        (Wanted(ids=[]), []),
+        (Filter(), [1, 2, 3, 4]),
+        (Filter(source="t"), [3, 4]),
+        (Filter(reason="unknown odd"), [1, 3]),
+        (Filter(source="t", reason="unknown odd"), [3]),
+        (Filter(since=datetime(2026, 1, 3, tzinfo=UTC)), [2, 3, 4]),
+        (Filter(until=datetime(2026, 1, 3, tzinfo=UTC)), [1]),
+        (Filter(since=datetime(2026, 1, 3, tzinfo=UTC), until=datetime(2026, 1, 4, tzinfo=UTC)), [2]),
+        (Filter(ids=[1, 4, 99]), [1, 4]),
+        (Filter(ids=[1, 4], source="t"), [4]),
+        (Filter(ids=[]), []),
     ):
         assert list(callbacks(scene.store, wanted)) == [their[number - 1] for number in numbers], wanted
         assert count_callbacks(scene.store, wanted) == len(numbers)
         assert discard(scene.store, wanted, dry=True).total() == len(numbers)
     scene.fix("odd", "strange")
-    scene.replay(Wanted(ids=[1, 4], source="t"))
-    discard(scene.store, Wanted(reason="unknown odd", source="s"))
+    scene.replay(Filter(ids=[1, 4], source="t"))
+    discard(scene.store, Filter(reason="unknown odd", source="s"))
     assert states(scene.store, [1, 2, 3, 4, 99]) == {1: "discarded", 2: "open", 3: "open", 4: "replayed"}
 
 
@@ -70,7 +71,7 @@ def test_discarded_letters_are_closed_and_their_callbacks_stay(scene: Scene) -> 
 
 def test_a_discarded_letter_stays_so_when_its_callback_is_replayed(scene: Scene) -> None:
     scene.arrive(b"odd:1 strange:2")
-    discard(scene.store, Wanted(reason="unknown strange"))
+    discard(scene.store, Filter(reason="unknown strange"))
     scene.fix("odd")
     scene.replay()
     assert scene.letters() == [(0, "replayed", "unknown odd", 2), (1, "discarded", "unknown strange", 1)]

@@ -11,7 +11,7 @@ from shared.errors import Malformed
 from shared.events import Event, InboundMessage
 from shared.source import Source
 from tests.workers.scene import Scene, packed_by_a_later_release
-from workers.parse import WHOLE
+from workers.dead_letters import WHOLE
 from workers.replay import GONE, Change
 
 # What a replay does.

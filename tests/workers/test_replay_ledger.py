@@ -11,17 +11,17 @@ import redis
 
 from shared import inbox
 from shared.errors import Unavailable
-from shared.inbox import Mover
+from shared.inbox import Reclassifier
 from tests.conftest import wait_until
 from tests.workers.scene import ALL, Scene
 from tests.workers.test_tasks import Killed
 from workers import parse
-from workers.letters import Wanted
+from workers.dead_letters import Filter
+from workers.drain.store import Store
 from workers.replay import WAITING, Change
-from workers.store import Store
 
 
-class Dying(Mover):
+class Dying(Reclassifier):
     """Ends the process where a kill could, at the move: before it, or right after it."""
 
     after = False
@@ -43,7 +43,7 @@ def test_a_death_between_commit_and_ledger_is_settled_exactly_once(scene: Scene,
     assert scene.outcomes() == ["stored", "duplicate", "dead"], "committed, but not yet counted"
     assert scene.rows("SELECT DISTINCT in_ledger FROM replays") == [{"in_ledger": False}]
     for _ in range(2):
-        scene.replay(Wanted(reason="nothing has this reason"))
+        scene.replay(Filter(reason="nothing has this reason"))
         assert scene.ledger() == {"appended": 3, "stored": 1, "duplicate": 1, "dead": 1}
     assert scene.rows("SELECT DISTINCT in_ledger FROM replays") == [{"in_ledger": True}]
     assert not scene.client.exists(inbox.keys.MOVED), "nothing is left to remember"
@@ -79,7 +79,7 @@ def test_a_run_that_settles_while_another_does_keeps_off(scene: Scene) -> None:
     scene.fix("odd")
     other = Store(scene.url, statement_seconds=10)
 
-    class Overtaken(Mover):
+    class Overtaken(Reclassifier):
         def move(self, moves: Sequence[inbox.Move]) -> int:
             scene.replayer(other).settle()
             return super().move(moves)
@@ -115,7 +115,7 @@ def test_without_redis_nothing_is_replayed(scene: Scene) -> None:
     scene.fix("odd")
     before = scene.everything()
     with inbox.connect(redis.Redis, "redis://127.0.0.1:1", 1.0) as nowhere, pytest.raises(redis.RedisError):
-        scene.replay(mover=Mover(nowhere))
+        scene.replay(mover=Reclassifier(nowhere))
     assert scene.everything() == before
 
 
@@ -247,7 +247,7 @@ def test_an_interrupt_in_the_middle_of_a_callback_takes_it_back(scene: Scene) ->
     scene.arrive(b"odd:1", b"odd:2")
     scene.fix("odd")
 
-    class Interrupting(Mover):
+    class Interrupting(Reclassifier):
         calls = 0
 
         def is_counted(self, entry_id: str) -> bool:

@@ -4,7 +4,7 @@ import pytest
 
 from shared.callback import Callback, pack
 from tests.workers.scene import Scene, packed_by_a_later_release
-from workers.parse import WHOLE
+from workers.dead_letters import WHOLE
 from workers.replay import Change
 
 

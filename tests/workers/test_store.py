@@ -15,15 +15,17 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from workers.store import Stored
 
 from shared.errors import Unavailable
 from shared.events import DeliveryReport, Event, Status
 from tests.workers.conftest import Rows, again, message, parsed, report
-from workers.parse import WHOLE, Letter, Parsed
-from workers.store import Refused, Store, Stored
+from workers.dead_letters import WHOLE, DeadLetter
+from workers.drain.read import Parsed
+from workers.drain.store import Refused, Store
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
-LETTER = Letter(WHOLE, "parse", "not JSON", "at character 1")
+LETTER = DeadLetter(WHOLE, "parse", "not JSON", "at character 1")
 
 
 def outcomes(results: list[Stored]) -> list[str]:

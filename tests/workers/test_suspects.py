@@ -5,15 +5,17 @@ from typing import Any
 import psycopg
 import pytest
 import redis
+from workers.store import Stored
 
 from shared import inbox
 from shared.errors import Unavailable
 from tests.workers.conftest import Rows
 from tests.workers.test_tasks import Flaky, Killed, drain, ledger
 from workers import parse
-from workers.intake import ALONE, SUSPECT
-from workers.parse import WHOLE, Letter, Parsed
-from workers.store import Refused, Store, Stored
+from workers.dead_letters import WHOLE, DeadLetter
+from workers.drain.intake import SUSPECT
+from workers.drain.read import ALONE, Parsed
+from workers.drain.store import Refused, Store
 
 AT_ONCE = {"reclaim_seconds": 0.001}
 DEADLY = b"deadly"
@@ -114,7 +116,7 @@ class Overtaxed(Flaky):
     def store(self, batch: Any, *how: Any) -> list[Stored]:
         bad = [DEADLY in it.callback.body and not any(letter.stage == "drain" for letter in it.letters) for it in batch]
         results = iter(self._store.store([it for it, its in zip(batch, bad, strict=True) if not its], *how))
-        refused = Refused(Letter(WHOLE, "store", "too much", "too much"), certain=False)
+        refused = Refused(DeadLetter(WHOLE, "store", "too much", "too much"), certain=False)
         return [refused if its else next(results) for its in bad]
 
 

@@ -9,14 +9,16 @@ import psycopg
 import pytest
 import redis
 
-from shared import doorbell, inbox
+from shared import inbox
 from shared.errors import Unavailable
+from shared.inbox import doorbell
 from shared.settings import Settings
 from shared.source import Source
 from tests.workers.conftest import Rows
-from workers.parse import Parsed
-from workers.store import Result, Store, Stored
-from workers.tasks import GATHER_SECONDS, PAUSES_SECONDS, Drain
+from workers.drain.drainer import Drainer
+from workers.drain.read import Parsed
+from workers.drain.store import Store
+from workers.rows import Stored
 
 SOURCES = {"fleet": Source("fleet", "emnify", unsigned=True)}
 
@@ -25,9 +27,9 @@ class Killed(BaseException):
     """Ends a drain as a kill would: nothing after it runs."""
 
 
-def drain(client: redis.Redis, store: Any, consumer: str = "one", **given: Any) -> Drain:
+def drain(client: redis.Redis, store: Any, consumer: str = "one", **given: Any) -> Drainer:
     settings = Settings(**{"batch_count": 10, "linger_seconds": 0.01, **given.pop("settings", {})})
-    return Drain(
+    return Drainer(
         inbox.Claimer(client, consumer),
         store,
         given.pop("sources", SOURCES),
@@ -58,7 +60,7 @@ class Flaky:
     def answers(self) -> bool:
         return self._store.answers()
 
-    def bury(self, dead: Parsed) -> Result:
+    def bury(self, dead: Parsed) -> Stored:
         return self._store.bury(dead)
 
     def close(self) -> None:

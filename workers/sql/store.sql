@@ -1,11 +1,11 @@
--- Stores one batch in one statement and tells the outcome of every callback in it.
+-- Stores one batch in one statement and returns the outcome of every callback in it.
 --
--- Parameters, each a JSON array: callbacks, messages (inbound), reports (delivery), letters (dead). `n` numbers the
--- callbacks of the batch, and an event and a letter name their callback by it; `i` numbers the events.
+-- Parameters, each a JSON array: callbacks, messages (inbound), reports (delivery), dead_letters. `n` numbers the
+-- callbacks of the batch, and an event and a dead letter name their callback by it; `i` numbers the events.
 --
--- Returns n, outcome, repeat, conflict, raced. `repeat` is true where the callback stands under another inbox entry (an append
--- whose answer was lost and that was sent again). `raced` is true where another transaction stored the same callback
--- or event since this statement began: what this one cannot see of it, settle.sql finds out.
+-- Returns n, outcome, repeat, conflict, raced. `repeat` is true where the callback was stored under another inbox entry
+-- (an append whose answer was lost and that was sent again). `raced` is true where another transaction stored the same callback
+-- or event since this statement began: what this one cannot see of it, raced.sql finds out.
 --
 -- Every INSERT is sorted by its key: several writers of the same keys then wait for each other, but never in a circle.
 WITH
@@ -25,19 +25,19 @@ fresh AS MATERIALIZED (  -- new, each callback once
     ORDER BY a.received_at, a.id, a.n
 ),
 messages AS MATERIALIZED (
-    SELECT e.*, decode(e.key, 'hex') AS dedupe_key, decode(e.print, 'hex') AS fingerprint,
+    SELECT e.*, decode(e.key_hex, 'hex') AS dedupe_key, decode(e.fingerprint_hex, 'hex') AS fingerprint,
         f.id AS callback_id, f.source, f.provider, f.received_at
     FROM jsonb_to_recordset(%(messages)s::jsonb) AS e (
-        n integer, i integer, key text, print text, message_id text, channel text, sender text,
-        recipient text, text text, encoding text, part_reference text, part_number integer, part_count integer, traffic text,
-        intent text, segments integer, sent_at timestamptz, extra jsonb)
+        n integer, i integer, key_hex text, fingerprint_hex text, message_id text, channel text, sender text,
+        recipient text, text text, encoding text, part_reference text, part_number integer, part_count integer,
+        traffic text, intent text, segments integer, sent_at timestamptz, extra jsonb)
     JOIN fresh f USING (n)
 ),
 reports AS MATERIALIZED (
-    SELECT e.*, decode(e.key, 'hex') AS dedupe_key, decode(e.print, 'hex') AS fingerprint,
+    SELECT e.*, decode(e.key_hex, 'hex') AS dedupe_key, decode(e.fingerprint_hex, 'hex') AS fingerprint,
         f.id AS callback_id, f.source, f.provider, f.received_at
     FROM jsonb_to_recordset(%(reports)s::jsonb) AS e (
-        n integer, i integer, key text, print text, message_id text, channel text, sender text,
+        n integer, i integer, key_hex text, fingerprint_hex text, message_id text, channel text, sender text,
         recipient text, status text, final boolean, read boolean, rank smallint, position smallint, provider_status text,
         error_code text, reason text, occurred_at timestamptz, price numeric, currency text, parts integer,
         traffic text, extra jsonb)
@@ -111,9 +111,9 @@ advanced AS (
         updated_at = greatest(d.updated_at, excluded.updated_at),
         reports = d.reports + excluded.reports
 ),
-seen AS (  -- every event, with the fingerprint that stands under its key: its own, or that of the first of its kind
+seen AS (  -- every event, with the fingerprint that is stored under its key: its own, or that of an earlier one
     SELECT e.callback_id, new.callback_id IS NOT DISTINCT FROM e.callback_id AS is_new, e.fingerprint,
-        coalesce(new.fingerprint, old.fingerprint) AS stands
+        coalesce(new.fingerprint, old.fingerprint) AS stored_print
     FROM messages e
     LEFT JOIN new_messages new ON new.source = e.source AND new.dedupe_key = e.dedupe_key
     LEFT JOIN inbound_messages old ON old.source = e.source AND old.dedupe_key = e.dedupe_key
@@ -125,14 +125,14 @@ seen AS (  -- every event, with the fingerprint that stands under its key: its o
     LEFT JOIN delivery_reports old ON old.source = e.source AND old.dedupe_key = e.dedupe_key
 ),
 judged AS (
-    SELECT callback_id, bool_or(is_new) AS any_new, bool_or(stands <> fingerprint) AS conflict,
-        bool_or(stands IS NULL) AS raced
+    SELECT callback_id, bool_or(is_new) AS any_new, bool_or(stored_print <> fingerprint) AS conflict,
+        bool_or(stored_print IS NULL) AS raced
     FROM seen
     GROUP BY callback_id
 ),
 letters AS (
     SELECT f.id AS callback_id, f.source, f.provider, l.*
-    FROM jsonb_to_recordset(%(letters)s::jsonb) AS l (n integer, item integer, stage text, reason text, detail text)
+    FROM jsonb_to_recordset(%(dead_letters)s::jsonb) AS l (n integer, item integer, stage text, reason text, detail text)
     JOIN fresh f USING (n)
 ),
 new_letters AS (

@@ -1,0 +1,110 @@
+"""A worker's end of the inbox: what it claims, keeps, hands back and acknowledges."""
+
+from collections.abc import Collection, Iterable, Sequence
+from itertools import groupby
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from shared.inbox.client import Client, or_unavailable, text_of
+from shared.inbox.group import FREE_MS, Abandoned, consumers, in_group, pending
+from shared.inbox.keys import GROUP, INBOX, KINDS, LEDGER, ODDITIES, script
+
+ODDITY_KINDS = 100  # of one source, each counted by its phrase; all other kinds are counted together, as OTHER_ODDITIES
+ODDITIES_NAMED = 20  # of one callback, at most; a list may bring 5,000 kinds at once
+OTHER_ODDITIES = "other"
+
+
+class Entry(NamedTuple):
+    """A claimed callback, still packed. `id` is the stream's; `deliveries` counts the workers that took it, this one
+    included, without those that handed it back."""
+
+    id: str
+    source: str
+    packed: bytes
+    deliveries: int = 1
+
+
+class Done(NamedTuple):
+    """An entry whose callback is in PostgreSQL: the counter of the ledger that it raises (an Outcome, or REPEAT), and
+    what was odd about it, in short phrases without data."""
+
+    entry: Entry
+    counter: str
+    oddities: Sequence[str] = ()
+
+
+class Consumer:
+    """One member of the consumer group. Each method raises RedisUnavailable."""
+
+    def __init__(self, client: Client, name: str) -> None:
+        self.name = name
+        self._client = client
+        self._acknowledge = client.register_script(script("acknowledge"))
+        self._leave = client.register_script(script("leave"))
+
+    @or_unavailable
+    def claim(self, count: int, linger_seconds: float) -> list[Entry]:
+        """Up to `count` unclaimed entries, waiting up to `linger_seconds` for the first."""
+        milliseconds = max(1, round(linger_seconds * 1000))
+        answer: Any = in_group(
+            self._client,
+            lambda: self._client.xreadgroup(GROUP, self.name, {INBOX: ">"}, count=count, block=milliseconds),
+        )
+        streams = answer.items() if isinstance(answer, dict) else answer or ()
+        return [_entry(item, 1) for _, items in streams for item in items]
+
+    @or_unavailable
+    def abandoned(self, count: int, idle_seconds: float) -> list[Abandoned]:
+        """Up to `count` entries whose claim was not renewed for that long; entries of held sources are skipped."""
+        found: list[Abandoned] = []
+        for consumer in consumers(self._client):
+            if consumer.pending and consumer.held_source is None and len(found) < count:
+                found += pending(self._client, consumer.name, count - len(found), idle_seconds)
+        return found
+
+    @or_unavailable
+    def take(self, abandoned: Sequence[Abandoned], idle_seconds: float) -> list[Entry]:
+        """Claims these, unless another worker was faster. What is pending but no longer in the stream is forgotten."""
+        if not abandoned:
+            return []
+        deliveries = dict(abandoned)
+        ids: list[Any] = list(deliveries)
+        claimed: Any = self._client.xclaim(INBOX, GROUP, self.name, round(idle_seconds * 1000), ids)
+        return [_entry(item, deliveries[text_of(item[0])] + 1) for item in claimed if item and item[0]]
+
+    @or_unavailable
+    def renew(self, entries: Collection[Entry]) -> None:
+        """Keeps the claim while PostgreSQL is waited for, without counting as another delivery."""
+        ids: list[Any] = [entry.id for entry in entries]
+        if ids:
+            self._client.xclaim(INBOX, GROUP, self.name, 0, ids, idle=0, justid=True)
+
+    @or_unavailable
+    def hand_back(self, entries: Iterable[Entry], blamed: bool = False) -> None:
+        """Lets any worker take these at once. This delivery counts only where the entry is `blamed` for it."""
+        by_deliveries = attrgetter("deliveries")
+        for deliveries, group in groupby(sorted(entries, key=by_deliveries), by_deliveries):
+            ids: list[Any] = [entry.id for entry in group]
+            count = deliveries if blamed else deliveries - 1
+            self._client.xclaim(INBOX, GROUP, self.name, 0, ids, idle=FREE_MS, retrycount=count, justid=True)
+
+    @or_unavailable
+    def acknowledge(self, done: Iterable[Done]) -> int:
+        """Takes the entries out of the inbox and counts them in one step; returns how many were still there."""
+        arguments: list[Any] = [GROUP, ODDITY_KINDS, OTHER_ODDITIES]
+        for entry, counter, oddities in done:
+            named, others = oddities[:ODDITIES_NAMED], len(oddities[ODDITIES_NAMED:])
+            arguments += (entry.id, entry.source, counter, "\n".join(named), others)
+        taken: int = self._acknowledge(keys=[INBOX, LEDGER, ODDITIES, KINDS], args=arguments)
+        return taken
+
+    @or_unavailable
+    def leave(self) -> None:
+        """Takes this consumer's name off the group, unless something is pending under it."""
+        in_group(self._client, lambda: self._leave(keys=[INBOX], args=[GROUP, self.name]))
+
+
+def _entry(item: Any, deliveries: int) -> Entry:
+    id, fields = item
+    fields = fields or {}
+    return Entry(text_of(id), fields.get(b"s", b"").decode(errors="replace"), fields.get(b"c", b""), deliveries)

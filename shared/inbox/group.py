@@ -1,0 +1,76 @@
+"""The consumer group of the inbox: who is in it, and what is pending under whose name."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+from redis.exceptions import ResponseError
+
+from shared.inbox.client import Client, text_of
+from shared.inbox.keys import GROUP, HOLDER, INBOX
+
+FREE_MS = 3_600_000  # idle for longer than any reclaim limit: free for the next worker
+
+R = TypeVar("R")
+
+
+class ConsumerInfo(NamedTuple):
+    """A consumer as Redis knows it. `idle_seconds`: since it last asked for, claimed or renewed anything."""
+
+    name: str
+    pending: int
+    idle_seconds: float
+
+    @property
+    def held_source(self) -> str | None:
+        """The source whose entries are set aside under this name; None for a worker."""
+        return self.name.removeprefix(HOLDER) if self.name.startswith(HOLDER) else None
+
+
+class Abandoned(NamedTuple):
+    """An entry whose claim was handed back, or not renewed in time: its worker is gone, or hangs."""
+
+    id: str
+    deliveries: int
+
+
+def in_group(client: Client, call: Callable[[], R]) -> R:
+    """What `call` returns; the stream and its group are made first where they do not exist yet."""
+    try:
+        return call()
+    except ResponseError as error:
+        if not is_missing(error):
+            raise
+    try:
+        client.xgroup_create(INBOX, GROUP, id="0", mkstream=True)
+    except ResponseError as error:
+        if "BUSYGROUP" not in str(error):
+            raise
+    return call()
+
+
+def is_missing(error: ResponseError) -> bool:
+    """Whether the stream or its group does not exist."""
+    return "NOGROUP" in str(error) or "no such key" in str(error)
+
+
+def consumers(client: Client) -> list[ConsumerInfo]:
+    """All of the group; none where there is no stream or group yet."""
+    try:
+        found: Any = client.xinfo_consumers(INBOX, GROUP)
+    except ResponseError as error:
+        if not is_missing(error):
+            raise
+        return []
+    return [ConsumerInfo(text_of(each["name"]), each["pending"], each["idle"] / 1000) for each in found]
+
+
+def pending(client: Client, consumer: str, count: int, idle_seconds: float = 0.0) -> list[Abandoned]:
+    """Up to `count` entries pending under a name for that long, the oldest first."""
+    milliseconds = round(idle_seconds * 1000)
+    found: Any = in_group(
+        client,
+        lambda: client.xpending_range(
+            INBOX, GROUP, min="-", max="+", count=count, consumername=consumer, idle=milliseconds
+        ),
+    )
+    return [Abandoned(text_of(each["message_id"]), each["times_delivered"]) for each in found]

@@ -1,0 +1,8 @@
+#!lua flags=allow-oom
+-- Deletes a consumer that has nothing pending: deleting one that has would orphan its entries forever.
+-- KEYS: inbox   ARGV: consumer group, consumer
+local pending = redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2])
+if #pending == 0 then
+  return redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+end
+return -1

@@ -1,0 +1,16 @@
+#!lua flags=allow-oom
+-- Counts replayed callbacks under another outcome in the ledger, each replay once however often it is sent.
+-- KEYS: ledger, replays that were counted   ARGV: replay, source, outcome before and outcome after in turn
+-- A ledger younger than the callback (Redis was replaced) never counted it: then there is nothing to change.
+local changed = 0
+for i = 1, #ARGV, 4 do
+  if redis.call('SADD', KEYS[2], ARGV[i]) == 1 then
+    local before = ARGV[i + 1] .. ':' .. ARGV[i + 2]
+    if tonumber(redis.call('HGET', KEYS[1], before) or '0') > 0 then
+      redis.call('HINCRBY', KEYS[1], before, -1)
+      redis.call('HINCRBY', KEYS[1], ARGV[i + 1] .. ':' .. ARGV[i + 3], 1)
+      changed = changed + 1
+    end
+  end
+end
+return changed

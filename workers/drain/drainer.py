@@ -1,0 +1,155 @@
+"""The loop of the drain: takes callbacks from the inbox, reads and stores them, and only then acknowledges them
+(promise P2).
+
+One run empties the inbox for as long as there is anything in it and its time is not up. Many may run at once, on any
+number of hosts; each entry is claimed by one of them, and what a worker that is gone had claimed is reclaimed.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import NamedTuple
+
+from shared import logs
+from shared.inbox import Client, Consumer, Entry, RedisUnavailable, audit, ring
+from shared.settings import Settings
+from shared.source import Source
+from workers.database import Database
+from workers.drain.holds import HoldPolicy, this_release, verdict
+from workers.drain.intake import Intake
+from workers.drain.read import Parsed, read_unless_deadly
+from workers.drain.run import Run
+from workers.drain.settle import settle, settle_trial
+from workers.drain.store import Store
+
+FEW_SHARE = 0.05  # of a full batch: with fewer it pays to let more arrive before the next transaction
+GATHER_SECONDS = 0.02
+AUDIT_SECONDS = 15  # between two searches for entries that no worker would ever take
+
+log = logs.get(__name__)
+
+
+class Batch(NamedTuple):
+    """Entries that belong to one transaction, and what they say."""
+
+    entries: list[Entry]
+    parsed: list[Parsed]
+
+
+class Drainer:
+    """What one worker process keeps from run to run."""
+
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        database: Database,
+        sources: Mapping[str, Source],
+        settings: Settings,
+        now: Callable[[], datetime],
+        stopping: Callable[[], bool] = lambda: False,
+        sleep: Callable[[float], None] = time.sleep,
+        release: str | None = None,
+    ) -> None:
+        self._client = client
+        self._consumer = Consumer(client, name)
+        self._database = database
+        self._sources = sources
+        self._settings = settings
+        self._now = now
+        self._stopping = stopping
+        self._sleep = sleep
+        self._intake = Intake(self._consumer, settings)
+        self._holds = HoldPolicy(client, settings.inbox_limit, release or this_release())
+        self._store = Store(database)
+        self._audited_at = float("-inf")
+
+    def run(self) -> dict[str, int]:
+        """Drains until the inbox stays empty or the time is up; returns what it counted (shown by Flower).
+
+        Raises RedisUnavailable.
+        """
+        run = Run(self._consumer, self._settings.drain_seconds, self._stopping, self._sleep)
+        self._intake.begin()
+        try:
+            self._audit()
+            self._try_held_sources(run)
+            is_empty = self._drain(run)
+        finally:
+            with suppress(RedisUnavailable):
+                run.end()
+        if not is_empty:
+            self._ring()  # what is left is another run's
+        if run.counts["claimed"]:
+            log.info("drained", seconds=round(run.seconds, 3), **run.counts)
+        return dict(run.counts)
+
+    def close(self) -> None:
+        """Leaves the group of workers, and PostgreSQL."""
+        with suppress(RedisUnavailable):
+            self._consumer.leave()
+        self._database.close()
+
+    def _drain(self, run: Run) -> bool:
+        """Whether the inbox was empty in the end."""
+        batch = self._next(run)
+        if len(batch.entries) >= self._settings.batch_count or self._intake.has_waiting:
+            self._ring()  # a backlog: other workers may join
+        while batch.entries:
+            run.counts["claimed"] += len(batch.entries)
+            to_store = self._holds.set_aside(batch.parsed, run)
+            with self._store.begin(to_store) as pending:
+                ahead = self._next_ahead(run, batch.entries)
+                results = pending.finish(run)
+            if results is not None:
+                settle(to_store, results, run, self._holds, self._store)
+            if results is None or run.is_stopping or (run.is_over and not ahead.entries):
+                return False
+            if len(batch.entries) < self._settings.batch_count * FEW_SHARE and not self._intake.has_waiting:
+                self._sleep(GATHER_SECONDS)
+            batch = ahead if ahead.entries else self._next(run)
+        return True
+
+    def _next(self, run: Run) -> Batch:
+        """The next batch, claimed and read; empty when the inbox stays empty for a moment."""
+        entries = self._intake.reclaimed(run) or self._suspect(run)
+        return self._read(entries or self._intake.new(run, self._settings.linger_seconds))
+
+    def _next_ahead(self, run: Run, behind: Sequence[Entry]) -> Batch:
+        """The next batch, while PostgreSQL works on the one before; empty unless that is safe and useful."""
+        if not self._intake.may_read_ahead(run, behind):
+            return Batch([], [])
+        return self._read(self._intake.new(run, linger_seconds=0))
+
+    def _suspect(self, run: Run) -> list[Entry]:
+        while self._intake.has_suspects:
+            if not self._store.is_working():  # an outage must not count against it
+                self._intake.postpone_suspects()
+            elif entries := self._intake.suspect(run):
+                return entries
+        return []
+
+    def _read(self, entries: list[Entry]) -> Batch:
+        return Batch(entries, [read_unless_deadly(entry, self._sources) for entry in entries])
+
+    def _try_held_sources(self, run: Run) -> None:
+        """Stores what can be stored of a few entries of each held source; if that is most of them, the hold ends."""
+        for source, abandoned in self._holds.due_trials():
+            entries = self._consumer.take(abandoned, idle_seconds=0)
+            run.add(entries)
+            good = [parsed for parsed in self._read(entries).parsed if verdict(parsed).blame is None]
+            results = self._store.finish(good, run) if good else None
+            stored = settle_trial(good, results, run) if results else 0
+            if 2 * stored > len(entries):
+                self._holds.release(source)
+            self._holds.put_back(source, run)
+
+    def _audit(self) -> None:
+        if time.monotonic() - self._audited_at >= AUDIT_SECONDS:
+            self._audited_at = time.monotonic()
+            if repaired := audit(self._client, AUDIT_SECONDS):
+                log.error("repaired the inbox", entries=repaired, why="they were neither pending nor unread")
+
+    def _ring(self) -> None:
+        ring(self._client, self._now())

@@ -1,0 +1,112 @@
+"""Which entries a drain takes next: those that were handed back or lost, a suspect by itself, or new ones.
+
+An entry whose workers vanish again and again is a suspect: it is tried alone, and in the end set aside as a dead letter
+(promise P5).
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+
+from shared import logs
+from shared.inbox import Abandoned, Consumer, Entry
+from shared.settings import Settings
+from workers.drain.run import Run
+
+SUSPECT = 2  # deliveries from which on an entry is tried alone
+
+log = logs.get(__name__)
+
+
+class Intake:
+    """One for each worker process. What asks Redis raises RedisUnavailable."""
+
+    def __init__(self, consumer: Consumer, settings: Settings) -> None:
+        self._consumer = consumer
+        self._settings = settings
+        self._reclaimed_at = float("-inf")
+        self._suspects: list[Abandoned] = []
+        self._waiting: deque[list[Entry]] = deque()  # claimed, but too many bytes for one batch
+
+    @property
+    def has_suspects(self) -> bool:
+        """Whether an entry waits to be tried alone."""
+        return bool(self._suspects)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether entries are claimed that did not fit into a batch."""
+        return bool(self._waiting)
+
+    def begin(self) -> None:
+        """To be called at the start of a run: nothing is claimed."""
+        self._waiting.clear()
+
+    def reclaimed(self, run: Run) -> list[Entry]:
+        """The next batch of entries that are claimed already, were handed back, or whose claim was not renewed."""
+        if self._waiting or not self._is_reclaim_due():
+            return self._next_waiting()
+        count, idle = self._settings.batch_count, self._settings.reclaim_seconds
+        self._reclaimed_at = time.monotonic()
+        abandoned = self._consumer.abandoned(count, idle)
+        # Those that were tried alone least often come first: a bad one must not keep the others waiting.
+        self._suspects = sorted(
+            (one for one in abandoned if one.deliveries >= SUSPECT), key=lambda one: -one.deliveries
+        )
+        entries = self._consumer.take([one for one in abandoned if one.deliveries < SUSPECT], idle)
+        if entries:
+            if len(entries) == count:
+                self._reclaimed_at = float("-inf")  # there are more: a hold that ended, or a long outage
+            log.warning("reclaimed", entries=len(entries), why="their claim was handed back, or not renewed")
+        return self._claimed(run, entries)
+
+    def suspect(self, run: Run) -> list[Entry]:
+        """The next suspect, if it is still to be had."""
+        suspect = self._suspects.pop()
+        entries = self._consumer.take([suspect], self._settings.reclaim_seconds)
+        if entries:
+            log.warning("trying an entry alone", entry=suspect.id, workers_lost=suspect.deliveries)
+        return self._claimed(run, entries)
+
+    def postpone_suspects(self) -> None:
+        """Leaves the suspects to a later run: nothing may count against them now."""
+        self._suspects.clear()
+
+    def new(self, run: Run, linger_seconds: float) -> list[Entry]:
+        """The next batch of new entries; empty when none comes within the time."""
+        return self._claimed(run, self._consumer.claim(self._settings.batch_count, linger_seconds))
+
+    def may_read_ahead(self, run: Run, batch: Sequence[Entry]) -> bool:
+        """Whether the next batch may be claimed while this one is being stored.
+
+        Only behind a full batch of new entries: none of them is suspected of ending its worker, which would then be
+        blamed on the next ones too. And only when nothing else comes first.
+        """
+        is_full = len(batch) >= self._settings.batch_count
+        comes_first = self._waiting or self._suspects or self._is_reclaim_due() or run.is_stopping or run.is_over
+        return is_full and not comes_first and all(entry.deliveries == 1 for entry in batch)
+
+    def _claimed(self, run: Run, entries: Sequence[Entry]) -> list[Entry]:
+        run.add(entries)
+        self._waiting.extend(_batches(entries, self._settings.batch_bytes))
+        return self._next_waiting()
+
+    def _next_waiting(self) -> list[Entry]:
+        return self._waiting.popleft() if self._waiting else []
+
+    def _is_reclaim_due(self) -> bool:
+        return time.monotonic() - self._reclaimed_at >= self._settings.reclaim_seconds / 3
+
+
+def _batches(entries: Iterable[Entry], limit_bytes: int) -> Iterator[list[Entry]]:
+    """The entries in order, cut into batches of up to `limit_bytes`, or of one entry."""
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if batch and size + len(entry.packed) > limit_bytes:
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += len(entry.packed)
+    if batch:
+        yield batch

@@ -1,0 +1,54 @@
+"""The end of a batch: acknowledges what is in PostgreSQL, and finds a place for what PostgreSQL refused."""
+
+from collections.abc import Sequence
+
+from shared import logs
+from shared.errors import Unavailable
+from shared.inbox import REPEAT, Done
+from workers.drain.holds import HoldPolicy
+from workers.drain.read import Parsed
+from workers.drain.run import Run
+from workers.drain.store import Refused, Result, Store
+from workers.rows import Stored
+
+CONFLICT = "conflict"  # the oddity of a callback that repeats the key of an event with another content
+
+log = logs.get(__name__)
+
+
+def settle(batch: Sequence[Parsed], results: Sequence[Result], run: Run, holds: HoldPolicy, store: Store) -> None:
+    """Acknowledges what was stored. What PostgreSQL refused is held with its source, or becomes a dead letter; what
+    only took too much is handed back. Raises RedisUnavailable."""
+    stored = [(parsed, each) for parsed, each in zip(batch, results, strict=True) if isinstance(each, Stored)]
+    refused = [(parsed, each) for parsed, each in zip(batch, results, strict=True) if isinstance(each, Refused)]
+    certain: list[Parsed] = []
+    for parsed, refusal in refused:
+        if refusal.certain:
+            certain.append(parsed._replace(events=[], dead_letters=[refusal.dead_letter]))
+        else:
+            log.warning("could not store an entry", entry=parsed.entry.id, why=refusal.dead_letter.detail)
+            run.hand_back([parsed.entry], blamed=True)
+    run.acknowledge([_done(parsed, each) for parsed, each in stored])
+    for parsed in holds.set_aside_refused(certain, run):
+        try:
+            run.acknowledge([_done(parsed, store.store_dead(parsed))])
+        except Unavailable as error:
+            log.warning("could not store a dead letter", entry=parsed.entry.id, why=str(error))
+            run.hand_back([parsed.entry])
+
+
+def settle_trial(good: Sequence[Parsed], results: Sequence[Result], run: Run) -> int:
+    """Acknowledges what was stored of a held source; how much. The rest stays claimed. Raises RedisUnavailable."""
+    stored = [(parsed, each) for parsed, each in zip(good, results, strict=True) if isinstance(each, Stored)]
+    run.acknowledge([_done(parsed, each) for parsed, each in stored])
+    return len(stored)
+
+
+def _done(parsed: Parsed, stored: Stored) -> Done:
+    """How the ledger counts a callback. A repeat was counted, with its oddities, under the other entry."""
+    if stored.repeat:
+        return Done(parsed.entry, REPEAT)
+    oddities = {note for event in parsed.events for note in event.extra.get("notes", ())}
+    if stored.conflict:
+        oddities.add(CONFLICT)
+    return Done(parsed.entry, stored.outcome, sorted(oddities))

@@ -1,0 +1,205 @@
+"""The read model: what commands (and pages) show of the tables, in typed rows."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
+
+import msgspec
+import psycopg
+from psycopg.rows import dict_row
+
+from shared.callback import Callback, pack, time_of
+from shared.events import dedupe_key
+from shared.inbox import Entry
+from shared.outcomes import Outcome, Stage
+from shared.source import Source
+from workers.drain import read
+from workers.statements import sql
+
+Row = TypeVar("Row")
+
+
+class CallbackRow(Callback, frozen=True, kw_only=True):
+    """A row of `callbacks`."""
+
+    inbox_id: str
+    outcome: Outcome
+    conflict: bool
+
+
+class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `inbound_messages`, as a callback brought it."""
+
+    message_id: str
+    channel: str
+    sender: str | None
+    recipient: str | None
+    text: str
+    encoding: str | None
+    segments: int | None
+    part_reference: str | None
+    part_number: int | None
+    part_count: int | None
+    traffic: str | None
+    intent: str
+    sent_at: datetime | None
+    received_at: datetime
+    extra: dict[str, Any]
+
+
+class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `delivery_reports`, as a callback brought it."""
+
+    message_id: str
+    channel: str
+    sender: str | None
+    recipient: str | None
+    status: str
+    final: bool
+    provider_status: str | None
+    error_code: str | None
+    reason: str | None
+    occurred_at: datetime | None
+    received_at: datetime
+    price: Decimal | None
+    currency: str | None
+    parts: int | None
+    traffic: str | None
+    extra: dict[str, Any]
+
+
+class DeadLetterRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A row of `dead_letters`."""
+
+    id: int
+    callback_id: UUID
+    item: int
+    source: str
+    provider: str
+    stage: Stage
+    reason: str
+    detail: str
+    created_at: datetime
+    attempts: int
+    state: str
+
+
+class RecentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of a recent callback, or the callback itself where it has none."""
+
+    received_at: datetime
+    source: str
+    provider: str
+    outcome: Outcome
+    kind: str | None
+    message_id: str | None
+    sender: str | None
+    recipient: str | None
+    content: str | None
+    traffic: str | None
+
+
+class ConflictRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that came again with another content: the callback that brought it again, and the one it was stored
+    from."""
+
+    received_at: datetime
+    source: str
+    provider: str
+    message_id: str
+    callback_id: UUID
+    stored_by: UUID
+
+
+class CallbackView(NamedTuple):
+    """A callback and everything that became of it."""
+
+    callback: CallbackRow
+    messages: list[MessageRow]
+    reports: list[ReportRow]
+    dead_letters: list[DeadLetterRow]
+
+
+class _StoredUnder(msgspec.Struct, frozen=True):
+    message_id: str
+    callback_id: UUID
+
+
+def find_callback(connection: "psycopg.Connection[Any]", id: UUID) -> CallbackRow | None:
+    """The callback of this id, read from the one partition that may have it; None when it is not in PostgreSQL."""
+    made = time_of(id)  # the millisecond of received_at, the first column of the key
+    parameters = {"id": id, "from": made, "to": made + timedelta(milliseconds=1)}
+    return next(_select(connection, CallbackRow, "callback", parameters), None)
+
+
+class Queries:
+    """Reads the tables over a connection of its own. Raises psycopg.Error."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = psycopg.connect(url, autocommit=True, connect_timeout=5)
+
+    def __enter__(self) -> "Queries":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def callback(self, id: UUID) -> CallbackView | None:
+        """The callback of this id, and everything that became of it; None when it is not in PostgreSQL (yet)."""
+        callback = find_callback(self._connection, id)
+        if callback is None:
+            return None
+        key = {"id": id, "received_at": callback.received_at}
+        return CallbackView(
+            callback,
+            list(_select(self._connection, MessageRow, "messages", key)),
+            list(_select(self._connection, ReportRow, "reports", key)),
+            self.dead_letters(callback_id=id, limit=None)[::-1],
+        )
+
+    def dead_letters(self, **filters: Any) -> list[DeadLetterRow]:
+        """Dead letters by ids, callback_id, source, reason, since, until and state, the newest first, at most `limit`
+        of them."""
+        nothing = dict.fromkeys(("ids", "callback_id", "source", "reason", "since", "until", "state", "limit"))
+        return list(_select(self._connection, DeadLetterRow, "dead_letters", {**nothing, **filters}))
+
+    def conflicts(self, sources: Mapping[str, Source], **filters: Any) -> list[ConflictRow]:
+        """Events that came again with another content, by source and since, from at most `limit` callbacks.
+
+        Only the raw callback holds what came: it is parsed once more, and its events are looked up by their keys.
+        """
+        parameters = {"source": None, "since": None, **filters}
+        return [
+            row
+            for callback in _select(self._connection, CallbackRow, "conflicts", parameters)
+            for row in self._conflicts_of(callback, sources)
+        ]
+
+    def recent(self, since: datetime, limit: int) -> list[RecentRow]:
+        """What the callbacks since then became, one row for each event."""
+        return list(_select(self._connection, RecentRow, "recent", {"since": since, "limit": limit}))
+
+    def _conflicts_of(self, callback: CallbackRow, sources: Mapping[str, Source]) -> Iterator[ConflictRow]:
+        entry = Entry(callback.inbox_id, callback.source, pack(callback))
+        for event in read.read(entry, sources).events:
+            key = {"source": callback.source, "key": dedupe_key(event)}
+            for stored in _select(self._connection, _StoredUnder, "stored_under", key):
+                if stored.callback_id != callback.id:
+                    yield ConflictRow(
+                        received_at=callback.received_at,
+                        source=callback.source,
+                        provider=callback.provider,
+                        message_id=stored.message_id,
+                        callback_id=callback.id,
+                        stored_by=stored.callback_id,
+                    )
+
+
+def _select(
+    connection: "psycopg.Connection[Any]", kind: type[Row], name: str, parameters: Mapping[str, Any]
+) -> Iterator[Row]:
+    with connection.cursor(row_factory=dict_row) as cursor:
+        for row in cursor.execute(sql(f"queries/{name}"), parameters).fetchall():
+            yield msgspec.convert(row, kind, builtin_types=(bytes, datetime, UUID, Decimal))

@@ -1,6 +1,0 @@
--- Replays that the ledger does not count yet, locked; those that another run has locked are its own to settle.
-SELECT id, source, before, after FROM replays
-WHERE NOT in_ledger
-ORDER BY replayed_at
-LIMIT %(page)s
-FOR UPDATE SKIP LOCKED
