@@ -18,7 +18,7 @@ _WORDS: dict[Intent, str] = {
     "help": "help,info",
 }
 _KEYWORDS = {word: intent for intent, words in _WORDS.items() for word in words.split(",")}
-_LONGEST_KEYWORD = 64  # characters, with all that may stand around it
+_LONGEST_KEYWORD = 64  # characters, with everything around it
 _AROUND = " \t\r\n\v\f\u00a0.,;:!?'\"`()[]<>*_-\u2018\u2019\u201c\u201d\u2026"
 
 

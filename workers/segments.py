@@ -22,7 +22,7 @@ def encoding_of(text: str) -> str:
 def segments_of(text: str, encoding: str) -> int | None:
     """The number of SMS that carry the text; None for an encoding that is not text. An empty text takes one.
 
-    A character of a national language table, which a provider's `gsm7` may stand for, counts as one septet.
+    A character of a national language table, which a provider may mean by `gsm7`, counts as one septet.
     """
     if encoding == "gsm7":
         return _count((_SEPTETS.get(char, 1) for char in text), *_GSM7_SEPTETS)

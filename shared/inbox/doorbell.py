@@ -28,7 +28,7 @@ _NO_ARGUMENTS = base64.b64encode(
 
 
 def message(id: UUID) -> bytes:
-    """The message that asks for one drain. `id` must be new: Celery tells messages apart by it."""
+    """The message that asks for one drain. `id` must be new: Celery distinguishes messages by it."""
     return msgspec.json.encode(
         {
             "body": _NO_ARGUMENTS,

@@ -72,7 +72,7 @@ def read_unless_deadly(entry: Entry, sources: Mapping[str, Source]) -> Parsed:
 
 
 def stand_in_id(entry_id: str) -> UUID:
-    """The id of the callback that stands for an entry whose bytes cannot be unpacked: its body is those bytes."""
+    """The id of the callback made for an entry whose bytes cannot be unpacked; those bytes are its body."""
     return new_id(_appended_at(entry_id), hashlib.blake2b(entry_id.encode(), digest_size=10).digest())
 
 

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Takes stored callbacks out of the inbox and counts what became of them, each entry once however often it is sent.
 -- KEYS: inbox, ledger, oddities, kinds of oddities by source
--- ARGV: consumer group, most kinds of oddities of one source, the kind that stands for all others, then entry, source,
---   outcome, oddities (one a line) and the number of phrases other oddities in turn
+-- ARGV: consumer group, most kinds of oddities of one source, the kind that counts all others, then entry, source,
+--   outcome, oddities (one a line) and the number of its other oddities in turn
 -- allow-oom, because this is what makes room in a full Redis.
 local most, others = tonumber(ARGV[2]), ARGV[3]
 local counts, odd = {}, {}

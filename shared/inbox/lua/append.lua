@@ -1,5 +1,5 @@
 -- Appends a group of callbacks to the inbox, counts them, and rings the doorbell if no ring is waiting: all or none.
--- With no callbacks it only tells whether one would be taken.
+-- With no callbacks it only checks whether one would be taken.
 -- KEYS: inbox, ledger, Celery's queue
 -- ARGV: most entries the inbox may hold, share of maxmemory it may use, doorbell, then source and callback in turn
 -- Refuses with FULL before it writes anything, so that the drain and Celery always have room left to work.
