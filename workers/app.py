@@ -20,6 +20,7 @@ from shared.providers import PROVIDERS
 from workers import health
 from workers.database import Database
 from workers.drain.drainer import Drainer
+from workers.drain.store import Store
 
 RECONNECT_SECONDS = 2.0  # longest pause between two tries to reach Redis
 REDIS_SECONDS = 5.0  # longest wait of a worker for an answer of Redis
@@ -88,7 +89,7 @@ def _get_drainer() -> Drainer:
         _drainer = Drainer(
             inbox.connect(settings.redis_url, REDIS_SECONDS),
             f"{health.consumer_prefix(_worker_pid)}{os.getpid()}",
-            Database(settings.database_url, settings.statement_seconds),
+            Store(Database(settings.database_url, settings.statement_seconds)),
             configuration.sources,
             settings,
             now=lambda: datetime.now(UTC),

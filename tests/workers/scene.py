@@ -8,17 +8,19 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import redis
 
 from shared import inbox
 from shared.callback import Callback, new_id, pack, unpack
 from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
-from shared.inbox import Reclassifier
+from shared.inbox import Client, Reclassifier
+from shared.inbox.keys import INBOX, LEDGER
+from shared.outcomes import Outcome
 from shared.settings import Settings
 from shared.source import Source
-from workers import parse
+from workers.database import Database
 from workers.dead_letters import Filter
+from workers.drain import read
 from workers.drain.drainer import Drainer
 from workers.drain.store import Store
 from workers.replay import Change, Replayer
@@ -59,16 +61,16 @@ class Scene:
     """A running system without its processes."""
 
     def __init__(
-        self, url: str, client: redis.Redis, store: Store, rows: Callable[[str], list[dict[str, Any]]], words: Words
+        self, url: str, client: Client, database: Database, rows: Callable[[str], list[dict[str, Any]]], words: Words
     ) -> None:
-        self.url, self.client, self.store, self.rows, self.words = url, client, store, rows, words
+        self.url, self.client, self.database, self.rows, self.words = url, client, database, rows, words
         self.sources = {name: Source(name, "emnify", unsigned=True) for name in ("s", "t")}
 
     def append(self, *bodies: bytes, source: str = "s", packed: Callable[[Callback], bytes] = pack) -> list[UUID]:
         ids = []
         for body in bodies:
             now = datetime.now(UTC) + timedelta(milliseconds=next(_times))
-            its = Callback(
+            callback = Callback(
                 id=new_id(now),
                 source=source,
                 provider="emnify",
@@ -79,24 +81,24 @@ class Scene:
                 body=body,
                 remote_ip="192.0.2.7",
             )
-            self.enter(source, packed(its))
-            ids.append(its.id)
+            self.enter(source, packed(callback))
+            ids.append(callback.id)
         return ids
 
     def enter(self, source: str, packed: bytes) -> None:
-        self.client.xadd(inbox.INBOX, {"s": source, "c": packed})
-        self.client.hincrby(inbox.LEDGER, f"{source}:appended", 1)
+        self.client.xadd(INBOX, {"s": source, "c": packed})
+        self.client.hincrby(LEDGER, f"{source}:appended", 1)
 
     def drain(self) -> None:
         Drainer(
-            inbox.Claimer(self.client, "one"),
-            self.store,
+            self.client,
+            "one",
+            Store(self.database),
             self.sources,
             Settings(linger_seconds=0.01),
-            stopping=lambda: False,
             now=lambda: datetime.now(UTC),
         ).run()
-        assert self.client.xlen(inbox.INBOX) == 0
+        assert self.client.xlen(INBOX) == 0
 
     def arrive(self, *bodies: bytes, **options: Any) -> list[UUID]:
         ids = self.append(*bodies, **options)
@@ -107,11 +109,11 @@ class Scene:
         self.words.unknown -= set(words)
 
     def read_the_later_format(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(parse, "unpack", lambda packed: unpack(packed.removeprefix(b"LATER")))
+        monkeypatch.setattr(read, "unpack", lambda packed: unpack(packed.removeprefix(b"LATER")))
 
-    def replayer(self, store: Store | None = None, **options: Any) -> Replayer:
-        given = {"rate": 10_000.0, "mover": Reclassifier(self.client), **options}
-        return Replayer(store=store or self.store, sources=self.sources, **given)
+    def replayer(self, database: Database | None = None, **options: Any) -> Replayer:
+        given = {"rate": 10_000.0, "reclassifier": Reclassifier(self.client), **options}
+        return Replayer(database=database or self.database, sources=self.sources, **given)
 
     def replay(self, wanted: Filter = ALL, **options: Any) -> Counter[Change]:
         told: Counter[Change] = Counter()
@@ -119,7 +121,7 @@ class Scene:
         return told
 
     def ledger(self, source: str = "s") -> dict[str, int]:
-        return {name: count for name, count in inbox.look(self.client).ledger[source].items() if count}
+        return {name: count for name, count in inbox.take_snapshot(self.client).ledger[source].items() if count}
 
     def outcomes(self) -> list[str]:
         """In the order of arrival."""
@@ -135,10 +137,10 @@ class Scene:
     def assert_adds_up(self) -> None:
         """The ledger says what stands in the tables."""
         counted: Counter[str] = Counter()
-        for counts in inbox.look(self.client).ledger.values():
-            counted.update({what: counts[what] for what in inbox.OUTCOMES})
+        for counts in inbox.take_snapshot(self.client).ledger.values():
+            counted.update({what: counts[what] for what in Outcome})
         assert +counted == Counter(self.outcomes())
-        assert inbox.look(self.client).difference == 0
+        assert inbox.take_snapshot(self.client).difference == 0
 
 
 def packed_by_a_later_release(callback: Callback) -> bytes:

@@ -1,17 +1,18 @@
-"""What fails by a fault of ours is held and not buried; what a source gets wrong itself is buried and not held."""
+"""What fails by a fault of ours is held; what a source gets wrong itself becomes dead letters."""
 
 from typing import Any
 
 import psycopg
 import pytest
-import redis
 
 from shared import inbox
+from shared.inbox import Client, Holds
+from shared.inbox.keys import INBOX, LEDGER
 from shared.providers import emnify
 from shared.source import Source
 from tests.workers.conftest import Rows
 from tests.workers.test_tasks import SOURCES, drain, ledger
-from workers import breaker
+from workers.drain import holds
 from workers.drain.store import Store
 
 MANY = 60
@@ -20,20 +21,20 @@ JUNK = b"junk"
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(breaker, "REFRESH_SECONDS", -1.0)
+    monkeypatch.setattr(holds, "REFRESH_SECONDS", -1.0)
 
 
-def held(client: redis.Redis) -> dict[str, str]:
-    return {source: hold.why for source, hold in inbox.look(client).holds.items()}
+def held(client: Client) -> dict[str, str]:
+    return {source: hold.why for source, hold in inbox.take_snapshot(client).holds.items()}
 
 
-def try_again(client: redis.Redis) -> None:
+def try_again(client: Client) -> None:
     client.delete("callbox:trial:fleet")
 
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Breaks the parser; what it returns mends it."""
+    """Breaks the parser; what it returns fixes it."""
     parse = emnify.parse
 
     def fail(*_: object) -> Any:
@@ -43,8 +44,8 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda: monkeypatch.setattr(emnify, "parse", parse)
 
 
-def test_a_parser_that_breaks_holds_its_source_and_a_mend_frees_it(
-    client: redis.Redis,
+def test_a_parser_that_breaks_holds_its_source_and_a_fix_releases_it(
+    client: Client,
     store: Store,
     rows: Rows,
     put: Any,
@@ -52,9 +53,9 @@ def test_a_parser_that_breaks_holds_its_source_and_a_mend_frees_it(
 ) -> None:
     put(MANY)
     counts = drain(client, store).run()
-    assert counts["held"] >= MANY - breaker.LEAST
-    assert counts.get("dead", 0) <= breaker.LEAST
-    assert "the parser failed" in held(client)["fleet"]
+    assert counts["held"] >= MANY - holds.LEAST
+    assert counts.get("dead", 0) <= holds.LEAST
+    assert "parser failed" in held(client)["fleet"]
     dead = counts.get("dead", 0)
     try_again(client)
     drain(client, store).run()
@@ -64,24 +65,24 @@ def test_a_parser_that_breaks_holds_its_source_and_a_mend_frees_it(
     drain(client, store, settings={"reclaim_seconds": 0.001}).run()
     assert held(client) == {}
     assert ledger(client)["stored"] == MANY - dead
-    assert client.xlen(inbox.INBOX) == 0
+    assert client.xlen(INBOX) == 0
 
 
-def test_a_held_source_stops_nobody_else(client: redis.Redis, store: Store, put: Any, broken: Any) -> None:
+def test_a_held_source_stops_no_other(client: Client, store: Store, put: Any, broken: Any) -> None:
     put(MANY)
     drain(client, store).run()
     broken()
-    waiting = client.xlen(inbox.INBOX)
-    for _, fields in client.xrange(inbox.INBOX):
-        client.xadd(inbox.INBOX, {"s": "other", "c": fields[b"c"].replace(b"\xa5fleet", b"\xa5other")}, id="*")
+    waiting = client.xlen(INBOX)
+    for _, fields in client.xrange(INBOX):
+        client.xadd(INBOX, {"s": "other", "c": fields[b"c"].replace(b"\xa5fleet", b"\xa5other")}, id="*")
     sources = {**SOURCES, "other": Source("other", "emnify", unsigned=True)}
-    its = drain(client, store, sources=sources)
-    assert its.run()["claimed"] == waiting
+    drainer = drain(client, store, sources=sources)
+    assert drainer.run()["claimed"] == waiting
     assert list(held(client)) == ["fleet"]
-    assert client.xlen(inbox.INBOX) == waiting
+    assert client.xlen(INBOX) == waiting
 
 
-def test_junk_of_a_source_is_buried_however_much_it_is(client: redis.Redis, store: Store, put: Any) -> None:
+def test_junk_of_a_source_becomes_dead_letters_however_much_there_is(client: Client, store: Store, put: Any) -> None:
     put(MANY, JUNK)
     assert drain(client, store, release="one").run() == {"claimed": MANY, "dead": MANY}
     put(MANY)
@@ -91,7 +92,7 @@ def test_junk_of_a_source_is_buried_however_much_it_is(client: redis.Redis, stor
 
 
 def test_a_release_that_no_longer_understands_a_source_holds_it(
-    client: redis.Redis,
+    client: Client,
     store: Store,
     rows: Rows,
     put: Any,
@@ -100,17 +101,17 @@ def test_a_release_that_no_longer_understands_a_source_holds_it(
     assert drain(client, store, release="one").run() == {"claimed": MANY, "stored": MANY}
     put(MANY, JUNK)  # what the new release makes of it
     counts = drain(client, store, release="two").run()
-    assert counts["held"] >= MANY - breaker.LEAST
+    assert counts["held"] >= MANY - holds.LEAST
     assert list(held(client)) == ["fleet"]
-    inbox.Holds(client).waive("fleet", "two")
-    breaker.resume(inbox.Claimer(client, "resume"), "fleet")
+    Holds(client).waive("fleet", "two")
+    Holds(client).release("fleet")
     drain(client, store, release="two", settings={"reclaim_seconds": 0.001}).run()
     assert held(client) == {}
     assert len(rows("SELECT FROM dead_letters")) == MANY
 
 
 def test_rows_that_postgresql_refuses_hold_their_source(
-    client: redis.Redis,
+    client: Client,
     store: Store,
     database_url: str,
     put: Any,
@@ -119,35 +120,35 @@ def test_rows_that_postgresql_refuses_hold_their_source(
         connection.execute("ALTER TABLE inbound_messages ADD CONSTRAINT mistaken CHECK (false)")
         put(MANY)
         counts = drain(client, store).run()
-        assert counts["held"] >= MANY - 3 * breaker.LEAST
+        assert counts["held"] >= MANY - 3 * holds.LEAST
         assert "PostgreSQL" in held(client)["fleet"]
         connection.execute("ALTER TABLE inbound_messages DROP CONSTRAINT mistaken")
     try_again(client)
     drain(client, store, settings={"reclaim_seconds": 0.001}).run()
     assert held(client) == {}
-    assert client.xlen(inbox.INBOX) == 0
+    assert client.xlen(INBOX) == 0
 
 
-def test_a_source_taken_out_of_the_configuration_is_buried(client: redis.Redis, store: Store, put: Any) -> None:
-    client.hset(inbox.LEDGER, "other:appended", 1000)
+def test_a_source_taken_out_of_the_configuration_becomes_dead_letters(client: Client, store: Store, put: Any) -> None:
+    client.hset(LEDGER, "other:appended", 1000)
     put(MANY)
-    its = drain(client, store, sources={"other": Source("other", "emnify", unsigned=True)})
-    assert its.run() == {"claimed": MANY, "dead": MANY}
+    drainer = drain(client, store, sources={"other": Source("other", "emnify", unsigned=True)})
+    assert drainer.run() == {"claimed": MANY, "dead": MANY}
 
 
 def test_a_configuration_that_lacks_most_of_all_callbacks_holds_them(
-    client: redis.Redis,
+    client: Client,
     store: Store,
     put: Any,
 ) -> None:
-    client.hset(inbox.LEDGER, "other:appended", 10)
+    client.hset(LEDGER, "other:appended", 10)
     put(MANY)
-    its = drain(client, store, sources={"other": Source("other", "emnify", unsigned=True)})
-    assert its.run()["held"] >= MANY - breaker.LEAST
+    drainer = drain(client, store, sources={"other": Source("other", "emnify", unsigned=True)})
+    assert drainer.run()["held"] >= MANY - holds.LEAST
 
 
 def test_more_than_its_share_of_the_inbox_is_not_held(
-    client: redis.Redis,
+    client: Client,
     store: Store,
     put: Any,
     broken: Any,
@@ -158,17 +159,15 @@ def test_more_than_its_share_of_the_inbox_is_not_held(
     assert counts["held"] + counts["dead"] == 3 * MANY
 
 
-def test_a_configuration_without_any_of_several_sources_holds_every_one(
-    client: redis.Redis, store: Store, put: Any
-) -> None:
+def test_a_configuration_without_any_of_several_sources_holds_every_one(client: Client, store: Store, put: Any) -> None:
     """None of them alone brought most of all callbacks."""
     put(MANY)
-    waiting = client.xrange(inbox.INBOX)
+    waiting = client.xrange(INBOX)
     for other in ("other", "third"):
         for _, fields in waiting:
-            client.xadd(inbox.INBOX, {"s": other, "c": fields[b"c"].replace(b"\xa5fleet", b"\xa5" + other.encode())})
+            client.xadd(INBOX, {"s": other, "c": fields[b"c"].replace(b"\xa5fleet", b"\xa5" + other.encode())})
     for source in ("fleet", "other", "third"):
-        client.hset(inbox.LEDGER, f"{source}:appended", MANY)
-    its = drain(client, store, settings={"batch_count": 3 * MANY}, sources={})
-    assert its.run() == {"claimed": 3 * MANY, "held": 3 * MANY}
+        client.hset(LEDGER, f"{source}:appended", MANY)
+    drainer = drain(client, store, settings={"batch_count": 3 * MANY}, sources={})
+    assert drainer.run() == {"claimed": 3 * MANY, "held": 3 * MANY}
     assert set(held(client)) == {"fleet", "other", "third"}

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
-from shared import inbox
+from shared.inbox import Client, Consumer
+from shared.inbox.keys import GROUP, INBOX
 from shared.settings import Settings
 from tests.workers.conftest import Rows
 from workers import health
@@ -20,33 +20,35 @@ SETTINGS = Settings(stall_seconds=20, statement_seconds=1)
 
 
 def ask(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
-    its = {name: value for name, value in os.environ.items() if not name.startswith("CALLBOX_")}
-    return subprocess.run([sys.executable, *words], env=its | environment, capture_output=True, text=True, timeout=60)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("CALLBOX_")}
+    return subprocess.run([sys.executable, *words], env=own | environment, capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture
-def waiting(client: redis.Redis) -> Iterator[None]:
+def waiting(client: Client) -> Iterator[None]:
     """One callback waits, for long, and a worker of this host asked for something just before."""
     seconds: Any = client.time()[0]
-    client.xgroup_create(inbox.INBOX, inbox.GROUP, id="0", mkstream=True)
-    inbox.Claimer(client, f"{health.consumer_prefix(1)}2").claim(1, 0.01)
-    client.xadd(inbox.INBOX, {"s": "fleet", "c": b""}, id=f"{(seconds - OLD_SECONDS) * 1000}-0")
+    client.xgroup_create(INBOX, GROUP, id="0", mkstream=True)
+    Consumer(client, f"{health.consumer_prefix(1)}2").claim(1, 0.01)
+    client.xadd(INBOX, {"s": "fleet", "c": b""}, id=f"{(seconds - OLD_SECONDS) * 1000}-0")
     yield
 
 
-def test_a_worker_that_turned_is_not_stalled_and_one_that_did_not_is(client: redis.Redis, waiting: None) -> None:
+def test_a_worker_that_was_active_is_not_stalled_and_one_that_did_not_is(client: Client, waiting: None) -> None:
     assert health.stalled(client, health.consumer_prefix(1), SETTINGS, OLD_SECONDS) is None
-    assert "no drain turned for 100 s" in str(health.stalled(client, health.consumer_prefix(3), SETTINGS, OLD_SECONDS))
+    assert "no drain was active for 100 s" in str(
+        health.stalled(client, health.consumer_prefix(3), SETTINGS, OLD_SECONDS)
+    )
     assert health.stalled(client, health.consumer_prefix(3), SETTINGS, 1) is None, "it has only just started"
 
 
-def test_nobody_is_stalled_while_nothing_waits(client: redis.Redis) -> None:
-    assert health.stalled(client, "nobody", SETTINGS, OLD_SECONDS) is None
+def test_no_worker_is_stalled_while_nothing_waits(client: Client) -> None:
+    assert health.stalled(client, "no-worker", SETTINGS, OLD_SECONDS) is None
 
 
-def test_the_liveness_check_tells_by_its_exit_code(client: redis.Redis, redis_url: str, waiting: None) -> None:
+def test_the_liveness_check_has_an_exit_code(client: Client, redis_url: str, waiting: None) -> None:
     assert ask("-m", "workers.health", CALLBOX_REDIS_URL=redis_url).returncode == 0
-    client.xgroup_delconsumer(inbox.INBOX, inbox.GROUP, f"{health.consumer_prefix(1)}2")
+    client.xgroup_delconsumer(INBOX, GROUP, f"{health.consumer_prefix(1)}2")
     if health._up_seconds() > SETTINGS.stall_seconds:
         done = ask("-m", "workers.health", CALLBOX_REDIS_URL=redis_url)
         assert (done.returncode, "while callbacks wait" in done.stderr) == (1, True)
@@ -54,11 +56,11 @@ def test_the_liveness_check_tells_by_its_exit_code(client: redis.Redis, redis_ur
 
 
 def test_a_worker_that_starts_on_a_full_redis_makes_room_first(
-    client: redis.Redis, redis_url: str, database_url: str, rows: Rows, put: Any, tmp_path: Path
+    client: Client, redis_url: str, database_url: str, rows: Rows, put: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "callbox.toml").write_text('[sources.fleet]\nprovider = "emnify"\nunsigned = true\n')
     put(20)
-    client.xgroup_create(inbox.INBOX, inbox.GROUP, id="0")
+    client.xgroup_create(INBOX, GROUP, id="0")
     client.config_set("maxmemory", 1)
     try:
         done = ask(
@@ -70,5 +72,5 @@ def test_a_worker_that_starts_on_a_full_redis_makes_room_first(
     finally:
         client.config_set("maxmemory", 0)
     assert done.returncode == 0, done.stderr
-    assert client.xlen(inbox.INBOX) == 0
+    assert client.xlen(INBOX) == 0
     assert len(rows("SELECT FROM callbacks")) == 20

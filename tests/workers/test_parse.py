@@ -9,7 +9,8 @@ from shared.errors import Malformed
 from shared.events import InboundMessage
 from shared.inbox import Entry
 from shared.source import Source
-from workers import parse
+from workers.dead_letters import WHOLE, DeadLetter
+from workers.drain import read
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SOURCES = {"fleet": Source("fleet", "emnify", unsigned=True)}
@@ -23,71 +24,71 @@ def entry(body: bytes = b"", source: str = "fleet", provider: str = "emnify") ->
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Any:
     """emnify, whose parser does what a test says."""
-    its = SimpleNamespace(found=[])
+    stub = SimpleNamespace(found=[])
 
-    def play(callback: Callback, source: Source) -> Any:
-        for found in its.found:
+    def parse(callback: Callback, source: Source) -> Any:
+        for found in stub.found:
             if isinstance(found, Exception) and not isinstance(found, Malformed):
                 raise found
             yield found
 
-    monkeypatch.setattr(parse, "PROVIDERS", {"emnify": SimpleNamespace(parse=play)})
-    return its
+    monkeypatch.setattr(read, "PROVIDERS", {"emnify": SimpleNamespace(parse=parse)})
+    return stub
 
 
 def test_events_come_classified(provider: Any) -> None:
     provider.found = [InboundMessage(key=("mo", "1"), message_id="1", recipient="1234", text="STOP")]
-    parsed = parse.read(entry(), SOURCES)
+    parsed = read.read(entry(), SOURCES)
     assert [(event.traffic, event.intent) for event in parsed.events] == [("a2p", "opt_out")]
-    assert parsed.letters == []
+    assert parsed.dead_letters == []
 
 
 def test_an_item_that_is_not_understood_leaves_the_others(provider: Any) -> None:
     event = InboundMessage(key=("mo", "1"), message_id="1")
     provider.found = [Malformed("no id"), event, Malformed("no status", "in item 2")]
-    parsed = parse.read(entry(), SOURCES)
+    parsed = read.read(entry(), SOURCES)
     assert len(parsed.events) == 1
-    assert [(letter.item, letter.reason) for letter in parsed.letters] == [(0, "no id"), (2, "no status")]
+    assert [(letter.item, letter.reason) for letter in parsed.dead_letters] == [(0, "no id"), (2, "no status")]
 
 
 def test_more_events_than_a_callback_can_mean_are_one_letter(provider: Any) -> None:
-    provider.found = [Malformed("no id")] * (parse.ITEMS + 1)
-    parsed = parse.read(entry(), SOURCES)
-    assert (parsed.events, [letter.reason for letter in parsed.letters]) == ([], ["too many events"])
-    provider.found = [Malformed("no id")] * parse.ITEMS
-    assert len(parse.read(entry(), SOURCES).letters) == parse.ITEMS
+    provider.found = [Malformed("no id")] * (read.ITEMS + 1)
+    parsed = read.read(entry(), SOURCES)
+    assert (parsed.events, [letter.reason for letter in parsed.dead_letters]) == ([], ["too many events"])
+    provider.found = [Malformed("no id")] * read.ITEMS
+    assert len(read.read(entry(), SOURCES).dead_letters) == read.ITEMS
 
 
 def test_a_parser_that_fails_makes_a_letter_without_the_payload(provider: Any) -> None:
     provider.found = [RuntimeError("+4366012345678")]
-    parsed = parse.read(entry(), SOURCES)
-    assert [letter.reason for letter in parsed.letters] == ["the parser failed"]
-    assert "4366" not in str(parsed.letters)
+    parsed = read.read(entry(), SOURCES)
+    assert [letter.reason for letter in parsed.dead_letters] == ["parser failed"]
+    assert "4366" not in str(parsed.dead_letters)
 
 
 def test_an_unreadable_payload_says_why() -> None:
-    (letter,) = parse.read(entry(b"<xml/>"), SOURCES).letters
-    assert letter == parse.Letter(parse.WHOLE, "parse", "not JSON", letter.detail)
+    (letter,) = read.read(entry(b"<xml/>"), SOURCES).dead_letters
+    assert letter == DeadLetter(WHOLE, "parse", "not JSON", letter.detail)
 
 
 @pytest.mark.parametrize(("source", "provider"), [("gone", "emnify"), ("fleet", "messente")])
 def test_a_source_that_is_no_longer_configured_makes_a_letter(source: str, provider: str) -> None:
-    parsed = parse.read(entry(source=source, provider=provider), SOURCES)
-    assert [letter.stage for letter in parsed.letters] == ["source"]
+    parsed = read.read(entry(source=source, provider=provider), SOURCES)
+    assert [letter.stage for letter in parsed.dead_letters] == ["source"]
     assert (parsed.callback.source, parsed.callback.provider) == (source, provider)
 
 
 @pytest.mark.parametrize("packed", [b"", b"junk", b"\xc1", b"\x9a" + b"\x01" * 10])
-def test_an_entry_that_is_no_callback_becomes_one_row_all_the_same(packed: bytes) -> None:
+def test_an_entry_that_is_no_callback_becomes_one_row(packed: bytes) -> None:
     for source, expected in (("fleet", ("fleet", "emnify")), ("gone\0", ("gone", "unknown")), ("", ("unknown",) * 2)):
-        its = Entry("1767225600000-7", source, packed)
-        parsed, again = parse.read(its, SOURCES), parse.read(its, SOURCES)
+        entry = Entry("1767225600000-7", source, packed)
+        parsed, again = read.read(entry, SOURCES), read.read(entry, SOURCES)
         assert parsed == again
         assert (parsed.callback.source, parsed.callback.provider) == expected
         assert (parsed.callback.body, parsed.callback.received_at) == (packed, NOW)
-        assert [letter.stage for letter in parsed.letters] == ["unpack"]
+        assert [letter.stage for letter in parsed.dead_letters] == ["unpack"]
 
 
 def test_stand_ins_of_different_entries_have_different_ids() -> None:
-    ids = {parse.read(Entry(f"1767225600000-{n}", "fleet", b"x"), SOURCES).callback.id for n in range(100)}
+    ids = {read.read(Entry(f"1767225600000-{n}", "fleet", b"x"), SOURCES).callback.id for n in range(100)}
     assert len(ids) == 100

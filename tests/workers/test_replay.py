@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from shared import inbox
 from shared.callback import Callback
 from shared.errors import Malformed
 from shared.events import Event, InboundMessage
+from shared.inbox.keys import LEDGER
 from shared.source import Source
 from tests.workers.scene import Scene, packed_by_a_later_release
 from workers.dead_letters import WHOLE
@@ -182,7 +182,7 @@ def test_a_source_that_was_not_configured_is_replayed_once_it_is(scene: Scene) -
 def test_what_postgresql_refuses_again_stays_open_and_hurts_no_other(scene: Scene) -> None:
     scene.arrive(b"nul:1", b"odd:2", b"odd:3 nul:4")
     scene.fix("odd")
-    refused = "PostgreSQL refused its events"
+    refused = "refused by PostgreSQL"
     assert scene.replay() == {
         Change(refused, f"still dead: {refused}"): 2,
         Change("unknown odd", "stored"): 1,
@@ -219,8 +219,8 @@ def test_dry_changes_nothing_and_reports_the_same(scene: Scene, monkeypatch: pyt
     scene.drain()
     scene.fix("odd", "WHOLE")
     scene.read_the_later_format(monkeypatch)
-    before, ledger = scene.everything(), scene.client.hgetall(inbox.LEDGER)
+    before, ledger = scene.everything(), scene.client.hgetall(LEDGER)
     dry = scene.replay(dry=True)
-    assert (scene.everything(), scene.client.hgetall(inbox.LEDGER)) == (before, ledger)
+    assert (scene.everything(), scene.client.hgetall(LEDGER)) == (before, ledger)
     assert scene.replay() == dry
     assert scene.everything() != before

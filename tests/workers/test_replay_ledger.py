@@ -7,93 +7,95 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-import redis
 
 from shared import inbox
 from shared.errors import Unavailable
-from shared.inbox import Reclassifier
+from shared.inbox import Consumer, Reclassification, Reclassifier, RedisUnavailable
+from shared.inbox.keys import RECLASSIFIED
 from tests.conftest import wait_until
 from tests.workers.scene import ALL, Scene
 from tests.workers.test_tasks import Killed
-from workers import parse
+from workers.database import Database
 from workers.dead_letters import Filter
-from workers.drain.store import Store
+from workers.drain import read
 from workers.replay import WAITING, Change
+from workers.rows import write
 
 
 class Dying(Reclassifier):
-    """Ends the process where a kill could, at the move: before it, or right after it."""
+    """Ends the process where a kill could: right before or after the ledger is corrected."""
 
     after = False
 
-    def move(self, moves: Sequence[inbox.Move]) -> int:
+    def reclassify(self, changes: Sequence[Reclassification]) -> int:
         if self.after:
-            super().move(moves)
+            super().reclassify(changes)
         raise Killed
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_a_death_between_commit_and_ledger_is_settled_exactly_once(scene: Scene, after: bool) -> None:
+def test_a_death_between_commit_and_ledger_is_counted_exactly_once(scene: Scene, after: bool) -> None:
     scene.arrive(b"odd:1", b"odd:1", b"strange:2")
     scene.fix("odd")
-    mover = Dying(scene.client)
-    mover.after = after
+    reclassifier = Dying(scene.client)
+    reclassifier.after = after
     with pytest.raises(Killed):
-        scene.replay(mover=mover)
+        scene.replay(reclassifier=reclassifier)
     assert scene.outcomes() == ["stored", "duplicate", "dead"], "committed, but not yet counted"
     assert scene.rows("SELECT DISTINCT in_ledger FROM replays") == [{"in_ledger": False}]
     for _ in range(2):
         scene.replay(Filter(reason="nothing has this reason"))
         assert scene.ledger() == {"appended": 3, "stored": 1, "duplicate": 1, "dead": 1}
     assert scene.rows("SELECT DISTINCT in_ledger FROM replays") == [{"in_ledger": True}]
-    assert not scene.client.exists(inbox.keys.MOVED), "nothing is left to remember"
+    assert not scene.client.exists(RECLASSIFIED), "nothing is left to remember"
 
 
-def test_dry_settles_nothing(scene: Scene) -> None:
+def test_a_dry_run_counts_nothing(scene: Scene) -> None:
     scene.arrive(b"odd:1")
     scene.fix("odd")
     with pytest.raises(Killed):
-        scene.replay(mover=Dying(scene.client))
+        scene.replay(reclassifier=Dying(scene.client))
     scene.replay(dry=True)
     assert scene.ledger() == {"appended": 1, "dead": 1}
 
 
-def test_two_runs_that_settle_at_once_move_once(scene: Scene) -> None:
+def test_two_runs_that_count_at_once_count_once(scene: Scene) -> None:
     scene.arrive(*(b"odd:%d" % number for number in range(15)))
     scene.fix("odd")
     with pytest.raises(Killed):
-        scene.replay(mover=Dying(scene.client))
+        scene.replay(reclassifier=Dying(scene.client))
 
-    def settle(_: int) -> None:
-        store = Store(scene.url, statement_seconds=10)
-        scene.replayer(store).settle()
-        store.close()
+    def count(_: int) -> None:
+        database = Database(scene.url, statement_seconds=10)
+        scene.replayer(database).count()
+        database.close()
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(settle, range(4)))
+        list(pool.map(count, range(4)))
     assert scene.ledger() == {"appended": 15, "stored": 15}
 
 
-def test_a_run_that_settles_while_another_does_keeps_off(scene: Scene) -> None:
+def test_a_run_leaves_to_another_what_that_counts(scene: Scene) -> None:
     scene.arrive(b"odd:1", b"fine:2", b"strange:3")
     scene.fix("odd")
-    other = Store(scene.url, statement_seconds=10)
+    other = Database(scene.url, statement_seconds=10)
 
     class Overtaken(Reclassifier):
-        def move(self, moves: Sequence[inbox.Move]) -> int:
-            scene.replayer(other).settle()
-            return super().move(moves)
+        def reclassify(self, changes: Sequence[Reclassification]) -> int:
+            scene.replayer(other).count()
+            return super().reclassify(changes)
 
-    scene.replay(mover=Overtaken(scene.client))
+    scene.replay(reclassifier=Overtaken(scene.client))
     other.close()
     assert scene.ledger() == {"appended": 3, "stored": 2, "dead": 1}
 
 
 def test_what_a_worker_may_still_count_is_left_alone(scene: Scene) -> None:
     scene.append(b"odd:1")
-    drain = inbox.Claimer(scene.client, "dies before it acknowledges")
+    drain = Consumer(scene.client, "dies before it acknowledges")
     entries = drain.claim(10, 0.01)
-    scene.store.store([parse.read(entry, scene.sources) for entry in entries])
+    batch = [read.read(entry, scene.sources) for entry in entries]
+    scene.database.run(lambda connection: write(connection, batch))
     scene.fix("odd")
     assert scene.replay() == {Change("unknown odd", WAITING): 1}
     drain.hand_back(entries)
@@ -107,15 +109,15 @@ def test_a_ledger_that_never_counted_it_does_not_go_below_nothing(scene: Scene) 
     scene.client.flushall()
     scene.fix("odd")
     scene.replay()
-    assert inbox.look(scene.client).ledger == {}
+    assert inbox.take_snapshot(scene.client).ledger == {}
 
 
 def test_without_redis_nothing_is_replayed(scene: Scene) -> None:
     scene.arrive(b"odd:1")
     scene.fix("odd")
     before = scene.everything()
-    with inbox.connect(redis.Redis, "redis://127.0.0.1:1", 1.0) as nowhere, pytest.raises(redis.RedisError):
-        scene.replay(mover=Reclassifier(nowhere))
+    with inbox.connect("redis://127.0.0.1:1", 1.0) as nowhere, pytest.raises(RedisUnavailable):
+        scene.replay(reclassifier=Reclassifier(nowhere))
     assert scene.everything() == before
 
 
@@ -128,11 +130,11 @@ def test_two_replays_at_once_are_one(scene: Scene) -> None:
     scene.fix("odd")
 
     def run(_: int) -> Counter[Change]:
-        store = Store(scene.url, statement_seconds=10)
+        database = Database(scene.url, statement_seconds=10)
         try:
-            return scene.replay(store=store)
+            return scene.replay(database=database)
         finally:
-            store.close()
+            database.close()
 
     with ThreadPoolExecutor(3) as pool:
         told: Counter[Change] = sum(pool.map(run, range(3)), Counter())
@@ -152,7 +154,7 @@ def test_a_replay_while_the_drain_stores_an_equal_event(scene: Scene, first: str
     scene.arrive(b"odd:1")
     scene.fix("odd")
     scene.append(b"fine:1")
-    other = Store(scene.url, statement_seconds=10)
+    other = Database(scene.url, statement_seconds=10)
     held = Held(scene.url)
     run = {"drain": scene.drain, "replay": lambda: scene.replay(store=other)}
     table = {"replay": "replays", "drain": "callbacks"}[first]
@@ -222,20 +224,20 @@ def test_a_replay_keeps_to_its_rate(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize("trouble", [KeyboardInterrupt, Unavailable])
-def test_an_interrupted_replay_leaves_whole_callbacks_and_a_settled_ledger(
+def test_an_interrupted_replay_leaves_whole_callbacks_and_a_counted_ledger(
     scene: Scene, trouble: type[BaseException]
 ) -> None:
     scene.arrive(*(b"odd:%d" % number for number in range(6)))
     scene.fix("odd")
     told: list[Change] = []
 
-    def tell(changes: Sequence[Change]) -> None:
+    def report(changes: Sequence[Change]) -> None:
         told.extend(changes)
         if len(told) == 3:
             raise trouble
 
     with pytest.raises(trouble):
-        scene.replayer().run(ALL, tell)
+        scene.replayer().run(ALL, report)
     assert Counter(scene.outcomes()) == {"stored": 3, "dead": 3}
     scene.assert_adds_up()
     scene.replay()
@@ -257,13 +259,13 @@ def test_an_interrupt_in_the_middle_of_a_callback_takes_it_back(scene: Scene) ->
             return super().is_counted(entry_id)
 
     with pytest.raises(KeyboardInterrupt):
-        scene.replay(mover=Interrupting(scene.client))
+        scene.replay(reclassifier=Interrupting(scene.client))
     assert scene.outcomes() == ["stored", "dead"]
     scene.assert_adds_up()
 
 
 def test_a_database_that_is_not_migrated_says_so(scene: Scene, empty_database_url: str) -> None:
-    store = Store(empty_database_url, statement_seconds=10)
+    database = Database(empty_database_url, statement_seconds=10)
     with pytest.raises(Unavailable, match="callbox migrate"):
-        scene.replay(store=store)
-    store.close()
+        scene.replay(database=database)
+    database.close()

@@ -79,4 +79,4 @@ def test_a_stand_in_whose_events_postgresql_refuses_stays_as_it_is(
     scene.read_the_later_format(monkeypatch)
     scene.replay()
     assert scene.rows("SELECT * FROM callbacks") == before
-    assert scene.letters() == [(WHOLE, "open", "PostgreSQL refused its events", 2)]
+    assert scene.letters() == [(WHOLE, "open", "refused by PostgreSQL", 2)]

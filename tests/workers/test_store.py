@@ -15,22 +15,25 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from workers.store import Stored
 
 from shared.errors import Unavailable
 from shared.events import DeliveryReport, Event, Status
-from tests.workers.conftest import Rows, again, message, parsed, report
+from shared.outcomes import Stage
+from tests.workers.conftest import Idle, Rows, again, attempt, message, parsed, report
+from workers.database import Database
 from workers.dead_letters import WHOLE, DeadLetter
 from workers.drain.read import Parsed
-from workers.drain.store import Refused, Store
+from workers.drain.run import Run
+from workers.drain.store import Refused, Result, Store
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
-LETTER = DeadLetter(WHOLE, "parse", "not JSON", "at character 1")
+LETTER = DeadLetter(WHOLE, Stage.PARSE, "not JSON", "at character 1")
 
 
-def outcomes(results: list[Stored]) -> list[str]:
+def outcomes(results: list[Result]) -> list[str]:
     return [
-        "refused" if isinstance(it, Refused) else ("repeat of " if it.repeat else "") + it.outcome for it in results
+        "refused" if isinstance(each, Refused) else ("repeat of " if each.repeat else "") + each.outcome
+        for each in results
     ]
 
 
@@ -39,21 +42,26 @@ def test_each_callback_has_one_outcome(store: Store, rows: Rows) -> None:
         parsed(message("1")),
         parsed(message("1")),
         parsed(),
-        parsed(letters=[LETTER]),
-        parsed(report("2", Status.SENT), letters=[LETTER._replace(item=1)]),
+        parsed(dead_letters=[LETTER]),
+        parsed(report("2", Status.SENT), dead_letters=[LETTER._replace(item=1)]),
         parsed(report("2", Status.SENT), report("2", Status.DELIVERED)),
-        parsed(report("2", Status.SENT), letters=[LETTER]),
+        parsed(report("2", Status.SENT), dead_letters=[LETTER]),
     ]
     expected = ["stored", "duplicate", "ignored", "dead", "stored", "stored", "dead"]
-    assert outcomes(store.store(batch)) == expected
+    assert outcomes(attempt(store, batch)) == expected
     assert sorted(row["outcome"] for row in rows("SELECT outcome FROM callbacks")) == sorted(expected)
 
 
 def test_a_redelivered_batch_keeps_its_outcomes_and_changes_nothing(store: Store, rows: Rows) -> None:
-    batch = [parsed(report("1", Status.SENT)), parsed(report("1", Status.SENT)), parsed(letters=[LETTER]), parsed()]
-    first = store.store(batch)
+    batch = [
+        parsed(report("1", Status.SENT)),
+        parsed(report("1", Status.SENT)),
+        parsed(dead_letters=[LETTER]),
+        parsed(),
+    ]
+    first = attempt(store, batch)
     before = [rows(f"SELECT * FROM {table}") for table in ("callbacks", "delivery_reports", "deliveries")]
-    assert store.store(batch) == first
+    assert attempt(store, batch) == first
     assert [rows(f"SELECT * FROM {table}") for table in ("callbacks", "delivery_reports", "deliveries")] == before
 
 
@@ -61,14 +69,14 @@ def test_a_redelivered_batch_keeps_its_outcomes_and_changes_nothing(store: Store
 def test_a_callback_appended_twice_is_a_repeat(store: Store, rows: Rows, together: bool) -> None:
     first = parsed(message("1"))
     second = again(first)
-    results = store.store([first, second]) if together else store.store([first]) + store.store([second])
+    results = attempt(store, [first, second]) if together else attempt(store, [first]) + attempt(store, [second])
     assert outcomes(results) == ["stored", "repeat of stored"]
     assert len(rows("SELECT FROM callbacks")) == 1
 
 
 def test_the_raw_callback_is_kept_byte_for_byte(store: Store, rows: Rows) -> None:
     body = bytes(range(256))
-    store.store([parsed(body=body, query="a=%00&b=ü", headers={"user-agent": 'x"\\'}, remote_ip="2001:db8::1")])
+    attempt(store, [parsed(body=body, query="a=%00&b=ü", headers={"user-agent": 'x"\\'}, remote_ip="2001:db8::1")])
     (row,) = rows("SELECT * FROM callbacks")
     assert (row["body"], row["query"], row["headers"]) == (body, "a=%00&b=ü", {"user-agent": 'x"\\'})
     assert str(row["remote_ip"]) == "2001:db8::1"
@@ -77,7 +85,7 @@ def test_the_raw_callback_is_kept_byte_for_byte(store: Store, rows: Rows) -> Non
 def test_an_event_keeps_its_fields(store: Store, rows: Rows) -> None:
     sent = message("1", "emoji 😀 ‏مرحبا", sender="+1", recipient="2", part_number=1, part_count=2, sent_at=T)
     price = report("1", Status.DELIVERED, T, price=Decimal("0.0450"), currency="USD", parts=2, extra={"a": [1]})
-    store.store([parsed(sent, price)])
+    attempt(store, [parsed(sent, price)])
     (stored,) = rows("SELECT * FROM inbound_messages")
     assert (stored["text"], stored["sender"], stored["part_count"], stored["sent_at"]) == (sent.text, "+1", 2, T)
     (stored,) = rows("SELECT * FROM delivery_reports")
@@ -85,17 +93,19 @@ def test_an_event_keeps_its_fields(store: Store, rows: Rows) -> None:
 
 
 def test_mo_and_receipt_with_one_number_are_two_events(store: Store) -> None:
-    assert outcomes(store.store([parsed(message("7")), parsed(report("7", Status.SENT))])) == ["stored", "stored"]
+    assert outcomes(attempt(store, [parsed(message("7")), parsed(report("7", Status.SENT))])) == ["stored", "stored"]
 
 
 def test_sources_do_not_share_their_dedupe_keys(store: Store) -> None:
-    assert outcomes(store.store([parsed(message("7"), source="a"), parsed(message("7"), source="b")])) == ["stored"] * 2
+    assert (
+        outcomes(attempt(store, [parsed(message("7"), source="a"), parsed(message("7"), source="b")])) == ["stored"] * 2
+    )
 
 
 @pytest.mark.parametrize("together", [True, False])
 def test_the_same_key_with_another_event_is_a_conflict(store: Store, rows: Rows, together: bool) -> None:
     first, second = parsed(message("1", "pay 10")), parsed(message("1", "pay 99"))
-    results = store.store([first, second]) if together else store.store([first]) + store.store([second])
+    results = attempt(store, [first, second]) if together else attempt(store, [first]) + attempt(store, [second])
     assert outcomes(results) == ["stored", "duplicate"]
     assert [row["id"] for row in rows("SELECT id FROM callbacks WHERE conflict")] == [second.callback.id]
     assert [row["text"] for row in rows("SELECT text FROM inbound_messages")] == ["pay 10"]
@@ -104,13 +114,13 @@ def test_the_same_key_with_another_event_is_a_conflict(store: Store, rows: Rows,
 def test_a_repush_with_another_time_and_price_is_no_conflict(store: Store, rows: Rows) -> None:
     first = report("1", Status.DELIVERED, T, price=Decimal("1"), extra={"rate": "1"})
     second = report("1", Status.DELIVERED, T + timedelta(hours=1), price=Decimal("2"))
-    store.store([parsed(first), parsed(second)])
+    attempt(store, [parsed(first), parsed(second)])
     assert rows("SELECT FROM callbacks WHERE conflict") == []
 
 
 def test_a_callback_that_holds_one_event_twice_counts_it_once(store: Store, rows: Rows) -> None:
     same = report("1", Status.SENT)
-    assert outcomes(store.store([parsed(same, same)])) == ["stored"]
+    assert outcomes(attempt(store, [parsed(same, same)])) == ["stored"]
     assert [row["reports"] for row in rows("SELECT reports FROM deliveries")] == [1]
 
 
@@ -149,15 +159,15 @@ def test_the_higher_rank_wins(store: Store, rows: Rows, reports: list[Status], w
         name = f"m{at_once}"
         batch = [parsed(report(name, status, T)) for status in reports]
         for part in [batch] if at_once else [[one] for one in batch]:
-            store.store(part)
+            attempt(store, part)
     assert {(row["status"], row["final"]) for row in rows("SELECT status, final FROM deliveries")} == {
         (winner, winner.final)
     }
 
 
 def test_of_one_rank_the_later_provider_time_wins_and_none_is_the_earliest(store: Store, rows: Rows) -> None:
-    store.store([parsed(report("m", Status.DELETED)), parsed(report("m", Status.FAILED, T))])
-    store.store([parsed(report("m", Status.EXPIRED, T - timedelta(1))), parsed(report("m", Status.REJECTED))])
+    attempt(store, [parsed(report("m", Status.DELETED)), parsed(report("m", Status.FAILED, T))])
+    attempt(store, [parsed(report("m", Status.EXPIRED, T - timedelta(1))), parsed(report("m", Status.REJECTED))])
     assert [row["status"] for row in rows("SELECT status FROM deliveries")] == ["failed"]
 
 
@@ -171,7 +181,7 @@ def test_receipts_in_any_order_and_any_batches_give_one_state(store: Store, rows
         waiting = [parsed(event, source=source) for event in data.draw(st.permutations(chosen))]
         while waiting:
             size = data.draw(st.integers(1, len(waiting)))
-            store.store(waiting[:size] + waiting[: data.draw(st.integers(0, 1))])
+            attempt(store, waiting[:size] + waiting[: data.draw(st.integers(0, 1))])
             waiting = waiting[size:]
         (row,) = rows(f"SELECT {ORDER_FREE} FROM deliveries WHERE source = '{source}'")
         states.add(tuple(row.values()))
@@ -194,13 +204,13 @@ BAD: list[Event] = [
 def test_a_row_that_postgresql_refuses_hurts_only_itself(store: Store, rows: Rows, bad: Event, place: int) -> None:
     batch = [parsed(report(str(number), Status.SENT)) for number in range(9)]
     batch.insert(place, parsed(bad))
-    results = store.store(batch)
+    results = attempt(store, batch)
     refused = results[place]
     assert isinstance(refused, Refused)
     assert refused.certain
     assert outcomes(results[:place] + results[place + 1 :]) == ["stored"] * 9
     assert rows("SELECT FROM dead_letters") == []
-    assert store.bury(batch[place]._replace(events=[], letters=[refused.letter])).outcome == "dead"
+    assert store.store_dead(batch[place]._replace(events=[], dead_letters=[refused.dead_letter])).outcome == "dead"
     (letter,) = rows("SELECT * FROM dead_letters")
     assert (letter["callback_id"], letter["stage"]) == (batch[place].callback.id, "store")
     assert "surrogate" not in letter["detail"]
@@ -210,10 +220,10 @@ def test_a_row_that_postgresql_refuses_hurts_only_itself(store: Store, rows: Row
 def test_a_batch_whose_rows_are_too_many_at_once_is_halved(
     store: Store, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.write.STATEMENT_CHARS", 4000)
+    monkeypatch.setattr("workers.rows.STATEMENT_CHARS", 4000)
     batch = [parsed(message(str(number), "x" * 500)) for number in range(9)]
     batch.insert(4, parsed(message("large", "x" * 5000)))
-    results = store.store(batch)
+    results = attempt(store, batch)
     assert isinstance(results.pop(4), Refused)
     assert outcomes(results) == ["stored"] * 9
     assert len(rows("SELECT FROM callbacks")) == 9
@@ -226,39 +236,39 @@ def test_a_batch_that_takes_too_long_is_halved(database_url: str, rows: Rows) ->
             " 'BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END';"
             "CREATE TRIGGER dawdle BEFORE INSERT ON inbound_messages FOR EACH ROW EXECUTE FUNCTION dawdle()"
         )
-    store = Store(database_url, statement_seconds=0.5)
+    store = Store(Database(database_url, statement_seconds=0.5))
     try:
-        assert outcomes(store.store([parsed(message(str(number))) for number in range(8)])) == ["stored"] * 8
+        assert outcomes(attempt(store, [parsed(message(str(number))) for number in range(8)])) == ["stored"] * 8
     finally:
-        store.close()
+        store.database.close()
     assert len(rows("SELECT FROM inbound_messages")) == 8
 
 
 def test_while_a_table_is_locked_postgresql_is_away_and_nothing_is_halved(database_url: str) -> None:
-    store = Store(database_url, statement_seconds=0.4)
-    asked: list[bool] = []
+    store = Store(Database(database_url, statement_seconds=0.4))
+    consumer = Idle()
     try:
-        assert store.answers()
+        assert store.is_working()
         with psycopg.connect(database_url) as other:
             other.execute("LOCK TABLE inbound_messages")
-            assert not store.answers()
+            assert not store.is_working()
             with pytest.raises(Unavailable, match="55P03"):
-                store.store([parsed(message("1")), parsed(message("2"))], lambda: asked.append(True) or True)
-        assert asked == []
-        assert store.answers()
+                store.attempt([parsed(message("1")), parsed(message("2"))], Run(consumer, seconds=60))
+        assert consumer.renewals == 0
+        assert store.is_working()
     finally:
-        store.close()
+        store.database.close()
 
 
 def test_asking_whether_postgresql_answers_leaves_nothing_behind(store: Store, rows: Rows) -> None:
-    assert store.answers()
+    assert store.is_working()
     for table in ("callbacks", "inbound_messages", "delivery_reports", "deliveries", "dead_letters"):
         assert rows(f"SELECT FROM {table}") == []
 
 
 def test_looking_for_the_callback_at_fault_stops_when_the_time_is_up(store: Store, rows: Rows) -> None:
     with pytest.raises(Unavailable, match="too slow"):
-        store.store([parsed(message("1")), parsed(BAD[1])], lambda: False)
+        attempt(store, [parsed(message("1")), parsed(BAD[1])], seconds=0)
     assert rows("SELECT FROM callbacks") == []
 
 
@@ -289,51 +299,51 @@ def test_a_postgresql_that_says_nothing_is_cut_off(database_url: str, kilobytes:
         sockets: list[socket.socket] = []
         threading.Thread(target=serve, daemon=True).start()
         url = database_url.replace(f":{address.port}/", f":{listener.getsockname()[1]}/")
-        store = Store(url, statement_seconds=0.3)
+        store = Store(Database(url, statement_seconds=0.3))
         try:
-            assert outcomes(store.store([parsed(message("1"))])) == ["stored"]
+            assert outcomes(attempt(store, [parsed(message("1"))])) == ["stored"]
             flows.clear()
-            with pytest.raises(Unavailable, match="away"):
-                store.store([parsed(message("2", text="k" * 1000 * kilobytes))])
+            with pytest.raises(Unavailable, match="does not answer"):
+                attempt(store, [parsed(message("2", text="k" * 1000 * kilobytes))])
             flows.set()
-            assert outcomes(store.store([parsed(message("2"))])) in (["stored"], ["duplicate"])
+            assert outcomes(attempt(store, [parsed(message("2"))])) in (["stored"], ["duplicate"])
         finally:
             flows.set()
-            store.close()
-            for it in sockets:
-                it.close()
+            store.database.close()
+            for each in sockets:
+                each.close()
 
 
 def test_a_missing_table_says_what_to_do(empty_database_url: str) -> None:
-    store = Store(empty_database_url, statement_seconds=10)
+    store = Store(Database(empty_database_url, statement_seconds=10))
     with pytest.raises(Unavailable, match="callbox migrate"):
-        store.store([parsed()])
+        attempt(store, [parsed()])
     with pytest.raises(Unavailable, match="callbox migrate"):
-        store.ready()
-    store.close()
+        store.database.check()
+    store.database.close()
 
 
 def test_a_server_that_is_not_there_is_unavailable_without_its_password() -> None:
     with pytest.raises(Unavailable) as caught:
-        Store("postgresql://me:hidden@127.0.0.1:1/x", statement_seconds=1).store([parsed()])
+        attempt(Store(Database("postgresql://me:hidden@127.0.0.1:1/x", statement_seconds=1)), [parsed()])
     assert "hidden" not in str(caught.value)
 
 
 def test_a_lost_connection_is_opened_again(store: Store, database_url: str) -> None:
-    assert outcomes(store.store([parsed(message("1"))])) == ["stored"]
+    assert outcomes(attempt(store, [parsed(message("1"))])) == ["stored"]
     with psycopg.connect(database_url, autocommit=True) as other:
         other.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE pid <> pg_backend_pid() AND datname = current_database()"
         )
     with pytest.raises(Unavailable):
-        store.store([parsed(message("2"))])
-    assert outcomes(store.store([parsed(message("2"))])) == ["stored"]
+        attempt(store, [parsed(message("2"))])
+    assert outcomes(attempt(store, [parsed(message("2"))])) == ["stored"]
 
 
 def test_the_session_commits_to_disk(store: Store) -> None:
-    store.ready()
-    connection = store._connected()
+    store.database.check()
+    connection = store.database._connected()
     assert connection.execute("SHOW synchronous_commit").fetchone() == ("on",)
 
 
@@ -356,12 +366,12 @@ def test_writers_of_the_same_events_agree_on_every_outcome(database_url: str, ro
     whole = [part for part in shared for _ in range(2)]  # every batch is stored twice, by whoever comes
     dice.shuffle(whole)
 
-    def work(parts: list[list[Parsed]]) -> list[tuple[Parsed, Stored]]:
-        store = Store(database_url, statement_seconds=10)
+    def work(parts: list[list[Parsed]]) -> list[tuple[Parsed, Result]]:
+        store = Store(Database(database_url, statement_seconds=10))
         try:
-            return [pair for part in parts for pair in zip(part, store.store(part), strict=True)]
+            return [pair for part in parts for pair in zip(part, attempt(store, part), strict=True)]
         finally:
-            store.close()
+            store.database.close()
 
     with ThreadPoolExecutor(4) as pool:
         done = [pair for pairs in pool.map(work, [whole[start::4] for start in range(4)]) for pair in pairs]

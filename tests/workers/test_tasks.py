@@ -1,24 +1,24 @@
 """The drain on real servers: claimed, stored, and only then acknowledged."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
-import redis
 
 from shared import inbox
 from shared.errors import Unavailable
-from shared.inbox import doorbell
+from shared.inbox import Client, Consumer, doorbell
+from shared.inbox.keys import GROUP, INBOX, LEDGER
 from shared.settings import Settings
 from shared.source import Source
 from tests.workers.conftest import Rows
-from workers.drain.drainer import Drainer
+from workers.database import Database
+from workers.drain.drainer import GATHER_SECONDS, Drainer
 from workers.drain.read import Parsed
-from workers.drain.store import Store
-from workers.rows import Stored
+from workers.drain.store import PAUSES_SECONDS, Pending, Store
 
 SOURCES = {"fleet": Source("fleet", "emnify", unsigned=True)}
 
@@ -27,93 +27,66 @@ class Killed(BaseException):
     """Ends a drain as a kill would: nothing after it runs."""
 
 
-def drain(client: redis.Redis, store: Any, consumer: str = "one", **given: Any) -> Drainer:
+def drain(client: Client, store: Store, name: str = "one", **given: Any) -> Drainer:
     settings = Settings(**{"batch_count": 10, "linger_seconds": 0.01, **given.pop("settings", {})})
-    return Drainer(
-        inbox.Claimer(client, consumer),
-        store,
-        given.pop("sources", SOURCES),
-        settings,
-        stopping=given.pop("stopping", lambda: False),
-        now=lambda: datetime.now(UTC),
-        **given,
-    )
+    return Drainer(client, name, store, given.pop("sources", SOURCES), settings, now=lambda: datetime.now(UTC), **given)
 
 
-class Flaky:
-    """The store, with trouble before, or after, its work; `trouble` is what happens, in turn."""
+class Counting(Store):
+    """Notes the sizes of the batches."""
 
-    def __init__(self, store: Store, *trouble: BaseException | None, after: bool = False) -> None:
-        self._store = store
-        self._trouble = iter(trouble)
-        self._after = after
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.sizes: list[int] = []
 
-    def store(self, batch: list[Parsed], *how: Callable[[], Any]) -> list[Stored]:
-        trouble = next(self._trouble, None)
-        if trouble and not self._after:
-            raise trouble
-        results = self._store.store(batch, *how)
-        if trouble:
-            raise trouble
-        return results
-
-    def answers(self) -> bool:
-        return self._store.answers()
-
-    def bury(self, dead: Parsed) -> Stored:
-        return self._store.bury(dead)
-
-    def close(self) -> None:
-        self._store.close()
+    def begin(self, batch: Sequence[Parsed]) -> Pending:
+        self.sizes.append(len(batch))
+        return super().begin(batch)
 
 
-def ledger(client: redis.Redis) -> dict[str, int]:
-    return dict(inbox.look(client).ledger["fleet"])
+def ledger(client: Client) -> dict[str, int]:
+    return dict(inbox.take_snapshot(client).ledger["fleet"])
 
 
-def test_a_drain_empties_the_inbox_and_counts(client: redis.Redis, store: Store, rows: Rows, put: Any) -> None:
+def test_a_drain_empties_the_inbox_and_counts(client: Client, store: Store, rows: Rows, put: Any) -> None:
     put(25)
     put(1, b"junk")
     assert drain(client, store).run() == {"claimed": 26, "stored": 25, "dead": 1}
     assert (len(rows("SELECT FROM callbacks")), len(rows("SELECT FROM inbound_messages"))) == (26, 25)
-    assert client.xlen(inbox.INBOX) == 0
+    assert client.xlen(INBOX) == 0
     assert ledger(client) == {"appended": 26, "repeat": 0, "stored": 25, "duplicate": 0, "dead": 1, "ignored": 0}
 
 
 def test_a_callback_that_was_appended_twice_is_counted_as_a_repeat(
-    client: redis.Redis, store: Store, rows: Rows, put: Any
+    client: Client, store: Store, rows: Rows, put: Any
 ) -> None:
     put(1)
-    (entry,) = client.xrange(inbox.INBOX)
-    client.xadd(inbox.INBOX, entry[1])
-    client.hincrby(inbox.LEDGER, "fleet:appended", 1)
+    (entry,) = client.xrange(INBOX)
+    client.xadd(INBOX, entry[1])
+    client.hincrby(LEDGER, "fleet:appended", 1)
     assert drain(client, store).run() == {"claimed": 2, "stored": 1, "repeat": 1}
     assert ledger(client) == {"appended": 2, "repeat": 1, "stored": 1, "duplicate": 0, "dead": 0, "ignored": 0}
     assert len(rows("SELECT FROM callbacks")) == 1
 
 
-def test_what_is_odd_is_counted_per_source(client: redis.Redis, store: Store, put: Any) -> None:
+def test_what_is_odd_is_counted_per_source(client: Client, store: Store, put: Any) -> None:
     first = b'{"id": 1, "organisation": {"id": 1}, "payload": "hi", "colour": "red", "submit_date": {}}'
     put(1, first)
     put(1, first.replace(b"hi", b"ho"))
     assert drain(client, store).run() == {"claimed": 2, "stored": 1, "duplicate": 1}
-    assert inbox.look(client).oddities == {
+    assert inbox.take_snapshot(client).oddities == {
         "fleet": {"undocumented field colour": 2, "unreadable time": 2, "conflict": 1}
     }
 
 
-def test_a_drain_of_nothing_ends_at_once(client: redis.Redis, store: Store) -> None:
+def test_a_drain_of_nothing_ends_at_once(client: Client, store: Store) -> None:
     assert drain(client, store).run() == {"claimed": 0}
 
 
-def test_few_callbacks_are_gathered_before_the_next_transaction(client: redis.Redis, store: Store, put: Any) -> None:
-    batches: list[int] = []
+def test_few_callbacks_are_gathered_before_the_next_transaction(client: Client, store: Store, put: Any) -> None:
     pauses: list[float] = []
 
-    class Counting(Flaky):
-        def store(self, batch: list[Parsed], *how: Callable[[], Any]) -> list[Stored]:
-            batches.append(len(batch))
-            return super().store(batch, *how)
+    counting = Counting(store.database)
 
     def sleep(seconds: float) -> None:
         if not pauses:
@@ -121,107 +94,105 @@ def test_few_callbacks_are_gathered_before_the_next_transaction(client: redis.Re
         pauses.append(seconds)
 
     put(1)
-    assert drain(client, Counting(store), sleep=sleep, settings={"batch_count": 50}).run() == {
+    assert drain(client, counting, sleep=sleep, settings={"batch_count": 50}).run() == {
         "claimed": 4,
         "stored": 4,
     }
-    assert batches == [1, 3]
+    assert counting.sizes == [1, 3]
     assert pauses == [GATHER_SECONDS], "three are no longer few"
 
 
-def test_a_drain_that_has_to_end_does_not_gather(client: redis.Redis, store: Store, put: Any) -> None:
+def test_a_drain_that_has_to_end_does_not_gather(client: Client, store: Store, put: Any) -> None:
     pauses: list[float] = []
     put(1)
-    its = drain(client, store, sleep=pauses.append, stopping=lambda: True, settings={"batch_count": 50})
-    assert its.run() == {"claimed": 1, "stored": 1}
+    drainer = drain(client, store, sleep=pauses.append, stopping=lambda: True, settings={"batch_count": 50})
+    assert drainer.run() == {"claimed": 1, "stored": 1}
     assert pauses == []
 
 
-def test_a_worker_killed_before_commit_loses_nothing(client: redis.Redis, store: Store, rows: Rows, put: Any) -> None:
-    put(5)
-    with pytest.raises(Killed):
-        drain(client, Flaky(store, Killed()), "killed").run()
-    assert rows("SELECT FROM callbacks") == []
-    other = drain(client, store, "other", settings={"reclaim_seconds": 0.001})
-    assert other.run() == {"claimed": 5, "stored": 5}
-    assert client.xlen(inbox.INBOX) == 0
-
-
-def test_a_worker_killed_between_commit_and_acknowledgement_doubles_nothing(
-    client: redis.Redis, store: Store, rows: Rows, put: Any
+def test_a_worker_killed_before_commit_loses_nothing(
+    client: Client, store: Store, failing: Callable[..., Store], rows: Rows, put: Any
 ) -> None:
     put(5)
     with pytest.raises(Killed):
-        drain(client, Flaky(store, Killed(), after=True), "killed").run()
-    assert client.xlen(inbox.INBOX) == 5, "acknowledged although the drain never came so far"
+        drain(client, failing(Killed()), "killed").run()
+    assert rows("SELECT FROM callbacks") == []
+    other = drain(client, store, "other", settings={"reclaim_seconds": 0.001})
+    assert other.run() == {"claimed": 5, "stored": 5}
+    assert client.xlen(INBOX) == 0
+
+
+def test_a_worker_killed_between_commit_and_acknowledgement_doubles_nothing(
+    client: Client, store: Store, failing: Callable[..., Store], rows: Rows, put: Any
+) -> None:
+    put(5)
+    with pytest.raises(Killed):
+        drain(client, failing(Killed(), after=True), "killed").run()
+    assert client.xlen(INBOX) == 5, "acknowledged although the drain never came so far"
     assert drain(client, store, "other", settings={"reclaim_seconds": 0.001}).run() == {"claimed": 5, "stored": 5}
     assert (len(rows("SELECT FROM callbacks")), len(rows("SELECT FROM inbound_messages"))) == (5, 5)
     assert ledger(client)["stored"] == 5
 
 
 def test_while_postgresql_is_away_a_drain_waits_with_growing_pauses(
-    client: redis.Redis, store: Store, rows: Rows, put: Any
+    client: Client, failing: Callable[..., Store], rows: Rows, put: Any
 ) -> None:
     put(3)
     slept: list[float] = []
-    flaky = Flaky(store, *[Unavailable("away")] * 7)
+    flaky = failing(*[Unavailable("away")] * 7)
     counts = drain(client, flaky, sleep=slept.append).run()
     assert counts == {"claimed": 3, "stored": 3}
     assert slept == [*PAUSES_SECONDS, PAUSES_SECONDS[-1], PAUSES_SECONDS[-1]]
     assert len(rows("SELECT FROM callbacks")) == 3
 
 
-def test_a_drain_whose_time_is_up_hands_its_claim_back_and_rings(client: redis.Redis, store: Store, put: Any) -> None:
+def test_a_drain_whose_time_is_up_hands_its_claim_back_and_rings(
+    client: Client, store: Store, failing: Callable[..., Store], put: Any
+) -> None:
     put(3)
-    away = Flaky(store, *[Unavailable("away")] * 99)
+    away = failing(*[Unavailable("away")] * 99)
     assert drain(client, away, settings={"drain_seconds": 0.05}, sleep=lambda _: None).run() == {"claimed": 3}
     assert client.llen(doorbell.QUEUE) == 1
     assert drain(client, store, "other").run() == {"claimed": 3, "stored": 3}
 
 
-def test_a_worker_that_is_to_stop_finishes_its_batch_and_rings(client: redis.Redis, store: Store, put: Any) -> None:
+def test_a_worker_that_is_to_stop_finishes_its_batch_and_rings(client: Client, store: Store, put: Any) -> None:
     put(25)
     assert drain(client, store, stopping=lambda: True).run() == {"claimed": 10, "stored": 10}
-    assert (client.xlen(inbox.INBOX), client.llen(doorbell.QUEUE)) == (15, 1)
+    assert (client.xlen(INBOX), client.llen(doorbell.QUEUE)) == (15, 1)
 
 
-def test_a_standing_backlog_calls_for_other_children(client: redis.Redis, store: Store, put: Any) -> None:
+def test_a_standing_backlog_calls_for_other_children(client: Client, store: Store, put: Any) -> None:
     put(10)
     drain(client, store).run()
     assert client.llen(doorbell.QUEUE) == 1
 
 
-def test_a_batch_is_cut_by_bytes(client: redis.Redis, store: Store, put: Any) -> None:
+def test_a_batch_is_cut_by_bytes(client: Client, store: Store, put: Any) -> None:
     put(10)
-    sizes: list[int] = []
-
-    class Counting(Flaky):
-        def store(self, batch: list[Parsed], *how: Callable[[], Any]) -> list[Stored]:
-            sizes.append(len(batch))
-            return super().store(batch, *how)
-
-    assert drain(client, Counting(store), settings={"batch_bytes": 500}).run() == {"claimed": 10, "stored": 10}
-    assert sum(sizes) == 10
-    assert 1 < len(sizes) < 10
+    counting = Counting(store.database)
+    assert drain(client, counting, settings={"batch_bytes": 500}).run() == {"claimed": 10, "stored": 10}
+    assert sum(counting.sizes) == 10
+    assert 1 < len(counting.sizes) < 10
 
 
 def test_without_redis_a_drain_says_so(store: Store) -> None:
-    nowhere = inbox.connect(redis.Redis, "redis://127.0.0.1:1/0", 0.5)
-    with nowhere as client, pytest.raises(Unavailable, match="Redis is away"):
+    nowhere = inbox.connect("redis://127.0.0.1:1/0", 0.5)
+    with nowhere as client, pytest.raises(Unavailable, match="Redis does not answer"):
         drain(client, store).run()
 
 
-def test_a_closed_drain_leaves_no_name_behind(client: redis.Redis, store: Store, put: Any) -> None:
+def test_a_closed_drain_leaves_no_name_behind(client: Client, store: Store, put: Any) -> None:
     put(1)
     one = drain(client, store)
     one.run()
     one.close()
-    consumers: Any = client.xinfo_consumers(inbox.INBOX, inbox.GROUP)
+    consumers: Any = client.xinfo_consumers(INBOX, GROUP)
     assert consumers == []
 
 
 def test_a_cut_connection_in_the_middle_is_taken_up_again(
-    client: redis.Redis, store: Store, database_url: str, rows: Rows, put: Any
+    client: Client, store: Store, database_url: str, rows: Rows, put: Any
 ) -> None:
     put(1)
     drain(client, store).run()
@@ -235,8 +206,8 @@ def test_a_cut_connection_in_the_middle_is_taken_up_again(
     assert len(rows("SELECT FROM callbacks")) == 2
 
 
-def test_everything_that_was_handed_back_is_taken_in_one_drain(client: redis.Redis, store: Store, put: Any) -> None:
+def test_everything_that_was_handed_back_is_taken_in_one_drain(client: Client, store: Store, put: Any) -> None:
     put(35)
-    gone = inbox.Claimer(client, "gone")
+    gone = Consumer(client, "gone")
     gone.hand_back(gone.claim(35, 0.01))
     assert drain(client, store).run() == {"claimed": 35, "stored": 35}

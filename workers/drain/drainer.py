@@ -15,7 +15,6 @@ from shared import logs
 from shared.inbox import Client, Consumer, Entry, RedisUnavailable, audit, ring
 from shared.settings import Settings
 from shared.source import Source
-from workers.database import Database
 from workers.drain.holds import HoldPolicy, this_release, verdict
 from workers.drain.intake import Intake
 from workers.drain.read import Parsed, read_unless_deadly
@@ -44,7 +43,7 @@ class Drainer:
         self,
         client: Client,
         name: str,
-        database: Database,
+        store: Store,
         sources: Mapping[str, Source],
         settings: Settings,
         now: Callable[[], datetime],
@@ -54,7 +53,6 @@ class Drainer:
     ) -> None:
         self._client = client
         self._consumer = Consumer(client, name)
-        self._database = database
         self._sources = sources
         self._settings = settings
         self._now = now
@@ -62,7 +60,7 @@ class Drainer:
         self._sleep = sleep
         self._intake = Intake(self._consumer, settings)
         self._holds = HoldPolicy(client, settings.inbox_limit, release or this_release())
-        self._store = Store(database)
+        self._store = store
         self._audited_at = float("-inf")
 
     def run(self) -> dict[str, int]:
@@ -76,9 +74,13 @@ class Drainer:
             self._audit()
             self._try_held_sources(run)
             is_empty = self._drain(run)
-        finally:
+        except RedisUnavailable:
             with suppress(RedisUnavailable):
                 run.end()
+            raise
+        # After any other exception the entries stay claimed, as after a death: what failed on them may fail again, and
+        # the delivery counts against them.
+        run.end()
         if not is_empty:
             self._ring()  # what is left is another run's
         if run.counts["claimed"]:
@@ -89,7 +91,7 @@ class Drainer:
         """Leaves the group of workers, and PostgreSQL."""
         with suppress(RedisUnavailable):
             self._consumer.leave()
-        self._database.close()
+        self._store.database.close()
 
     def _drain(self, run: Run) -> bool:
         """Whether the inbox was empty in the end."""

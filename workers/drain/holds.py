@@ -114,6 +114,7 @@ class HoldPolicy:
         by_source: dict[str, list[tuple[Verdict, Parsed]]] = defaultdict(list)
         for verdict, parsed in judged:
             by_source[parsed.entry.source].append((verdict, parsed))
+            self._note_configuration(parsed.entry.source, verdict)
         held = {source for source, group in by_source.items() if self._is_set_aside(source, group, run)}
         return [parsed for _, parsed in judged if parsed.entry.source not in held]
 
@@ -129,12 +130,14 @@ class HoldPolicy:
         run.forget(entries)
         return True
 
-    def _judge(self, source: str, verdicts: Sequence[Verdict]) -> None:
-        """Looks at the latest callbacks of a source: holds it, notes that this release understands it, or neither."""
-        if verdicts[-1].blame is Blame.CONFIGURATION:
+    def _note_configuration(self, source: str, verdict: Verdict) -> None:
+        if verdict.blame is Blame.CONFIGURATION:
             self._unconfigured.add(source)
         else:
             self._unconfigured.discard(source)
+
+    def _judge(self, source: str, verdicts: Sequence[Verdict]) -> None:
+        """Looks at the latest callbacks of a source: holds it, notes that this release understands it, or neither."""
         window = self._windows[source]
         window.extend(verdicts)
         is_proven = self._records.proven.get(source) == self._release

@@ -92,7 +92,7 @@ class Store:
         """The results of a batch, by what was begun and, where that fails, as often as it takes."""
         for pause_seconds in _pauses():
             try:
-                return self._in_parts(batch, run, begun)
+                return self.attempt(batch, run, begun)
             except Unavailable as error:
                 log.warning("waiting to store", why=str(error), entries=len(batch), pause_seconds=pause_seconds)
             if not run.pause(pause_seconds):
@@ -121,10 +121,13 @@ class Store:
             return False
         return True
 
-    def _in_parts(
+    def attempt(
         self, batch: Sequence[Parsed], run: Run, begun: Callable[[], list[Stored]] | None = None
     ) -> list[Result]:
-        """Raises Unavailable: nothing was stored, or some or all was and the answer was lost."""
+        """The results of a batch, tried once: as a whole, and in parts where PostgreSQL refuses the whole.
+
+        Raises Unavailable: nothing was stored, or some or all was and the answer was lost.
+        """
         try:
             return list(self._as_a_whole(batch, begun))
         except (TooMuch, *ROW_ERRORS) as error:
@@ -137,7 +140,7 @@ class Store:
         if run.is_over:
             raise Unavailable(f"PostgreSQL is too slow: {refused.dead_letter.detail}")
         half = len(batch) // 2
-        return self._in_parts(batch[:half], run) + self._in_parts(batch[half:], run)
+        return self.attempt(batch[:half], run) + self.attempt(batch[half:], run)
 
     def _as_a_whole(self, batch: Sequence[Parsed], begun: Callable[[], list[Stored]] | None) -> list[Stored]:
         if begun is not None:

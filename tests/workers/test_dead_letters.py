@@ -5,19 +5,18 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
-from workers.letters import callbacks, count_callbacks, discard, states
 
 from tests.workers.scene import ALL, Scene
-from workers.dead_letters import Filter
+from workers.dead_letters import Filter, callbacks, count_callbacks, discard, states
 
 
 def test_filters_choose(scene: Scene) -> None:
-    """Four letters of two sources and two reasons, a day between each two."""
+    """Four dead letters of two sources and two reasons, a day between each two."""
     for body, source in ((b"odd:1", "s"), (b"strange:2", "s"), (b"odd:3", "t"), (b"strange:4", "t")):
         scene.arrive(body, source=source)
     with psycopg.connect(scene.url) as connection:
         connection.execute("UPDATE dead_letters SET created_at = timestamptz '2026-01-01Z' + id * interval '1 day'")
-    their = [row["callback_id"] for row in scene.rows("SELECT callback_id FROM dead_letters ORDER BY id")]
+    ids = [row["callback_id"] for row in scene.rows("SELECT callback_id FROM dead_letters ORDER BY id")]
     for wanted, numbers in (
         (Filter(), [1, 2, 3, 4]),
         (Filter(source="t"), [3, 4]),
@@ -30,26 +29,26 @@ def test_filters_choose(scene: Scene) -> None:
         (Filter(ids=[1, 4], source="t"), [4]),
         (Filter(ids=[]), []),
     ):
-        assert list(callbacks(scene.store, wanted)) == [their[number - 1] for number in numbers], wanted
-        assert count_callbacks(scene.store, wanted) == len(numbers)
-        assert discard(scene.store, wanted, dry=True).total() == len(numbers)
+        assert list(callbacks(scene.database, wanted)) == [ids[number - 1] for number in numbers], wanted
+        assert count_callbacks(scene.database, wanted) == len(numbers)
+        assert discard(scene.database, wanted, dry=True).total() == len(numbers)
     scene.fix("odd", "strange")
     scene.replay(Filter(ids=[1, 4], source="t"))
-    discard(scene.store, Filter(reason="unknown odd", source="s"))
-    assert states(scene.store, [1, 2, 3, 4, 99]) == {1: "discarded", 2: "open", 3: "open", 4: "replayed"}
+    discard(scene.database, Filter(reason="unknown odd", source="s"))
+    assert states(scene.database, [1, 2, 3, 4, 99]) == {1: "discarded", 2: "open", 3: "open", 4: "replayed"}
 
 
 @pytest.mark.parametrize("page", [1, 2, 3])
 def test_pages_leave_nothing_out_and_take_nothing_twice(
     scene: Scene, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.letters.PAGE", page)
+    monkeypatch.setattr("workers.dead_letters.PAGE", page)
     scene.arrive(b"odd:1 odd:2 strange:3", b"WHOLE strange:4", b"strange:5 odd:6 strange:7")
     scene.fix("odd", "WHOLE")
     scene.replay()
     assert Counter(attempts for _, state, _, attempts in scene.letters() if state == "replayed") == {2: 4}
     assert Counter(attempts for _, state, _, attempts in scene.letters() if state == "open") == {2: 3, 1: 1}
-    assert discard(scene.store, ALL) == {"unknown strange": 4}
+    assert discard(scene.database, ALL) == {"unknown strange": 4}
 
 
 # Discarding.
@@ -58,12 +57,12 @@ def test_pages_leave_nothing_out_and_take_nothing_twice(
 def test_discarded_letters_are_closed_and_their_callbacks_stay(scene: Scene) -> None:
     scene.arrive(b"odd:1", b"a:2 odd:3")
     before = scene.rows("SELECT * FROM callbacks ORDER BY id")
-    assert discard(scene.store, ALL, dry=True) == {"unknown odd": 2}
+    assert discard(scene.database, ALL, dry=True) == {"unknown odd": 2}
     assert {state for _, state, _, _ in scene.letters()} == {"open"}
-    assert discard(scene.store, ALL) == {"unknown odd": 2}
+    assert discard(scene.database, ALL) == {"unknown odd": 2}
     assert {state for _, state, _, _ in scene.letters()} == {"discarded"}
     assert scene.rows("SELECT * FROM callbacks ORDER BY id") == before
-    assert discard(scene.store, ALL) == {}
+    assert discard(scene.database, ALL) == {}
     scene.fix("odd")
     assert scene.replay() == {}, "a discarded letter is not replayed"
     assert scene.ledger() == {"appended": 2, "stored": 1, "dead": 1}
@@ -71,7 +70,7 @@ def test_discarded_letters_are_closed_and_their_callbacks_stay(scene: Scene) -> 
 
 def test_a_discarded_letter_stays_so_when_its_callback_is_replayed(scene: Scene) -> None:
     scene.arrive(b"odd:1 strange:2")
-    discard(scene.store, Filter(reason="unknown strange"))
+    discard(scene.database, Filter(reason="unknown strange"))
     scene.fix("odd")
     scene.replay()
     assert scene.letters() == [(0, "replayed", "unknown odd", 2), (1, "discarded", "unknown strange", 1)]
