@@ -7,7 +7,7 @@ they change the stream. Both raise RedisUnavailable when Redis is away.
 
 from shared.inbox.accounts import Account, accounts, differences
 from shared.inbox.append import Appender, Group
-from shared.inbox.audit import audit
+from shared.inbox.audit import audit_group
 from shared.inbox.client import Client, RedisUnavailable, connect, connect_async, is_full, ping
 from shared.inbox.consumer import Consumer, Done, Entry
 from shared.inbox.doorbell import ring
@@ -52,7 +52,7 @@ __all__ = [
     "Snapshot",
     "accounts",
     "activity",
-    "audit",
+    "audit_group",
     "connect",
     "connect_async",
     "differences",

@@ -13,7 +13,7 @@ FORGET_SECONDS = 600  # a worker that asked for nothing for so long is gone, or 
 
 
 @or_unavailable
-def audit(client: Client, every_seconds: int) -> int | None:
+def audit_group(client: Client, every_seconds: int) -> int | None:
     """Repairs the group, unless a worker did within the last `every_seconds` (None then); how many entries were
     repaired.
 

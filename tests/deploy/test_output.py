@@ -11,18 +11,20 @@ from typing import Any, NamedTuple
 
 import psycopg
 import pytest
-import redis
 from click.testing import CliRunner, Result
 
 import deploy
-from deploy import demo, look, output, play
+from deploy import demo, output, play
 from deploy.cli import main
 from shared import config, inbox
 from shared.callback import Callback, new_id, pack
+from shared.inbox.keys import INBOX, LEDGER, ODDITIES
 from shared.providers import PROVIDERS
 from shared.settings import Settings
+from workers.database import Database
 from workers.drain.drainer import Drainer
 from workers.drain.store import Store
+from workers.queries import Queries
 
 ATTACK = "\x1b]0;t\x07\x1b[2J\x7f\x9b31m\u202e\u2066\u200f\u2028\ufeff\U000e0041"
 SPELLED = r"\x1b]0;t\x07\x1b[2J\x7f\x9b31m\u202e\u2066\u200f\u2028\ufeff\U000e0041"
@@ -54,7 +56,7 @@ def stored(folder: Path, database_url: str, redis_url: str, monkeypatch: pytest.
     message = '{"id": "7%s", "organisation": {"id": 1}, "payload": "%s", "source_address": "%s", "more": "%s"}'
     bodies = [message % (ATTACK, TEXT + said, ATTACK, TEXT) for said in (READABLE, "another")]
     ids = []
-    with inbox.connect(redis.Redis, redis_url, 5.0) as client:
+    with inbox.connect(redis_url, 5.0) as client:
         for body in (*bodies, f"{{{TEXT}"):
             now = datetime.now(UTC)
             callback = Callback(
@@ -67,15 +69,16 @@ def stored(folder: Path, database_url: str, redis_url: str, monkeypatch: pytest.
                 headers={"user-agent": f"curl\nx-forged: yes{ATTACK}"},
                 body=body.encode(),
             )
-            client.xadd(inbox.INBOX, {"s": "open", "c": pack(callback)})
-            client.hincrby(inbox.LEDGER, "open:appended", 1)
+            client.xadd(INBOX, {"s": "open", "c": pack(callback)})
+            client.hincrby(LEDGER, "open:appended", 1)
             ids.append(str(callback.id))
-        store = Store(database_url, statement_seconds=10)
+        store = Store(Database(database_url, statement_seconds=10))
         sources = config.load(None, {}, PROVIDERS).sources
         settings = Settings(linger_seconds=0.01)
-        Drainer(inbox.Claimer(client, "one"), store, sources, settings, lambda: False, lambda: datetime.now(UTC)).run()
-        store.close()
-        client.hincrby(inbox.ODDITIES, f"open:{TEXT}", 1)
+        drainer = Drainer(client, "one", store, sources, settings, lambda: datetime.now(UTC))
+        drainer.run()
+        drainer.close()
+        client.hincrby(ODDITIES, f"open:{TEXT}", 1)
         inbox.Holds(client).hold("open", inbox.Hold(TEXT, 0.0))
     with psycopg.connect(database_url) as connection:
         change = "UPDATE dead_letters SET reason = %s, detail = %s, created_at = created_at RETURNING id"
@@ -182,7 +185,7 @@ def test_an_error_that_nobody_foresaw_is_shown_the_same_way(stored: Stored, monk
     def fail(*_: object) -> None:
         raise RuntimeError(f"row {ATTACK}")
 
-    monkeypatch.setattr(look.Database, "callback", fail)
+    monkeypatch.setattr(Queries, "callback", fail)
     done = run("show", stored.message)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr.startswith("Traceback")

@@ -1,7 +1,6 @@
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
-from ipaddress import ip_address
 from typing import Any
 from uuid import UUID
 
@@ -9,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.look import Found
 from deploy.text import as_json, as_text, table
+from shared.outcomes import Outcome, Stage
 from shared.visible import UNSAFE
+from workers.queries import CallbackRow, CallbackView, DeadLetterRow
 
 ID = UUID(int=7)
 AT = datetime(2026, 1, 2, 3, 4, 5, 678900, UTC)
@@ -19,22 +19,37 @@ HOSTILE = "\x1b[2J\x07\x9b\u202e\u2028\U000e0041"
 ANY = st.text(st.characters(exclude_categories=()))
 
 
-def found(body: bytes = b"raw", **fields: Any) -> Found:
-    callback = {
+def found(body: bytes = b"raw", **fields: Any) -> CallbackView:
+    given = {
         "id": ID,
         "inbox_id": "1-0",
         "source": "fleet",
         "provider": "emnify",
         "received_at": AT,
         "method": "POST",
-        "query": "",
         "headers": {"content-type": "text/plain\nx: \\n"},
         "body": body,
-        "remote_ip": ip_address("192.0.2.7"),
-        "outcome": "stored",
+        "remote_ip": "192.0.2.7",
+        "outcome": Outcome.STORED,
         "conflict": False,
     }
-    return Found({**callback, **fields}, [], [], [])
+    return CallbackView(CallbackRow(**{**given, **fields}), [], [], [])
+
+
+def dead_letter(detail: str) -> DeadLetterRow:
+    return DeadLetterRow(
+        id=7,
+        callback_id=ID,
+        item=-1,
+        source="fleet",
+        provider="emnify",
+        stage=Stage.PARSE,
+        reason="not JSON",
+        detail=detail,
+        created_at=AT,
+        attempts=1,
+        state="open",
+    )
 
 
 def test_a_table_has_its_columns_under_their_headings() -> None:
@@ -114,7 +129,7 @@ def test_json_stays_json_with_the_same_values(value: Any) -> None:
 def test_a_callback_is_shown_with_its_request_and_what_became_of_it() -> None:
     its = found(b"line one\n\n\x1b[2J\xff", query="a=1")
     its.messages.append({"text": "a\nb", "part_number": None, "extra": {"notes": ["x"]}})
-    its.letters.append({"detail": "at 3", "created_at": AT})
+    its.dead_letters.append(dead_letter("at 3"))
     assert as_text(its) == [
         f"{ID}  stored",
         "2026-01-02T03:04:05.678900+00:00  source fleet (emnify)  from 192.0.2.7  inbox entry 1-0",
@@ -146,7 +161,7 @@ def test_no_value_begins_a_line(values: list[str]) -> None:
     its = found(body.encode("utf-8", "replace"), headers={"user-agent": header})
     its.messages.append({"text": text, "extra": {"sent": extra}})
     its.reports.append({"status": status})
-    its.letters.append({"detail": detail})
+    its.dead_letters.append(dead_letter(detail))
     bare = [line for line in as_text(its) if not line.startswith("  | ")]
     names = [line[:18] for line in bare if line.startswith("  ")]
     ours = [("text", text), ("extra", "."), ("status", status), ("detail", detail)]

@@ -19,46 +19,37 @@ if _worker or _ingress:
     _broken = Path(os.environ["CALLBOX_CONFIG"]).with_name("broken").read_text()
 
 if _worker:
-    from workers import parse
+    from workers.drain import drainer
 
-    _read = parse.read
+    _read = drainer.read_unless_deadly
 
     def _read_or_die(entry, sources):
         if b"callbox-poison" in entry.packed:
             os.kill(os.getpid(), signal.SIGKILL)
         return _read(entry, sources)
 
-    parse.read = _read_or_die
+    drainer.read_unless_deadly = _read_or_die
 
 if _worker and _broken == "entries acknowledged before COMMIT":
     from shared.inbox import Done
-    from workers.drain.drainer import Drainer
+    from workers.drain.store import Pending
 
-    _store_patiently = Drainer._store_patiently
+    _finish = Pending.finish
 
-    def _acknowledge_and_store(self, parsed, *how):
-        self._claimer.acknowledge([Done(it.entry, "stored") for it in parsed])
+    def _acknowledge_and_finish(self, run):
+        run._consumer.acknowledge([Done(parsed.entry, "stored") for parsed in self._batch])
         time.sleep(0.1)
-        return _store_patiently(self, parsed, *how)
+        return _finish(self, run)
 
-    Drainer._store_patiently = _acknowledge_and_store
+    Pending.finish = _acknowledge_and_finish
 
 if _ingress and _broken == "callbacks answered before the commit":
     from ingress.commit import Committer
 
     _commit = Committer.commit
-    _running = set()
 
-    async def _later(self, callback):
-        await asyncio.sleep(0.2)
-        await _commit(self, callback)
-
-    def _answer_at_once(self, callback):
-        task = asyncio.ensure_future(_later(self, callback))
-        _running.add(task)
-        task.add_done_callback(_running.discard)
-        done = asyncio.get_running_loop().create_future()
-        done.set_result(None)
-        return done
+    def _answer_at_once(self, callback, done):
+        asyncio.get_running_loop().call_later(0.2, _commit, self, callback, lambda error: None)
+        done(None)
 
     Committer.commit = _answer_at_once

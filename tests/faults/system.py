@@ -129,7 +129,7 @@ class System:
 
     def client(self) -> redis.Redis:
         """Straight to Redis, past the relay."""
-        return inbox.connect(redis.Redis, self.redis.server.url, 1.0)
+        return inbox.connect(self.redis.server.url, 1.0)
 
     def forget_fsync(self) -> None:
         with self.client() as client:
@@ -153,7 +153,7 @@ class System:
     def fresh(self) -> bool:
         """Whether everything is as before a fault: what arrives is stored at once, and nothing waits in a spool."""
         with suppress(redis.RedisError), self.client() as client:
-            seen = inbox.look(client)
+            seen = inbox.take_snapshot(client)
             return seen.depth.oldest_seconds < FRESH_SECONDS and not sum(seen.spooled.values())
         return False
 
@@ -171,7 +171,7 @@ class System:
     def left(self) -> dict[str, Any]:
         """What still waits somewhere: nothing, in the end."""
         with suppress(redis.RedisError), self.client() as client:
-            seen = inbox.look(client)
+            seen = inbox.take_snapshot(client)
             its = {"inbox": seen.depth.entries, "reported spools": dict(seen.spooled), "spools": self._spooled()}
             return {name: value for name, value in its.items() if value}
         return {"redis": "away"}

@@ -160,7 +160,7 @@ class Kept:
         done(cast(Unavailable | None, self._trouble))
 
 
-AWAY = Unavailable("Redis cannot take it (ConnectionError)")
+AWAY = Unavailable("Redis does not answer (ConnectionError)")
 
 
 def a_callback(body: bytes = b"{}", source: str = "fleet") -> Callback:

@@ -22,10 +22,10 @@ from starlette.routing import Mount
 import ingress.app
 from deploy.supervise import die_with_parent
 from ingress.app import create_app
-from shared import inbox
 from shared.callback import unpack
 from shared.config import Config
-from shared.inbox import doorbell
+from shared.inbox import Appender, doorbell
+from shared.inbox.keys import INBOX, LEDGER
 from shared.providers import PROVIDERS
 from shared.settings import Settings
 from shared.signing import hmac_hex, make_jwt
@@ -50,7 +50,13 @@ def serve(check: Check, server: FakeServer | None = None, settings: Settings = S
 
     async def run() -> None:
         client = FakeAsyncRedis(server=server or FakeServer())
-        async with running(create_app(Config(Path("its.toml"), settings, SOURCES), client, lambda: NOW)) as app:
+        async with running(
+            create_app(
+                Config(Path("its.toml"), settings, SOURCES),
+                Appender(client, settings.inbox_limit, settings.append_seconds),
+                lambda: NOW,
+            )
+        ) as app:
             await check(app, client)
 
     asyncio.run(run())
@@ -91,13 +97,13 @@ def test_a_proven_callback_lies_in_the_inbox_under_the_id_of_its_answer(provider
         answer = await SEND[provider](app, body)
         reply = PROVIDERS[provider].REPLY
         assert (answer.status, answer.body) == (reply.status, reply.body)
-        ((_, fields),) = await client.xrange(inbox.INBOX)
+        ((_, fields),) = await client.xrange(INBOX)
         callback = unpack(fields[b"c"])
         assert answer.header("x-callbox-id") == str(callback.id)
         assert callback.id.version == 7
         assert fields[b"s"].decode() == callback.source
         assert (callback.provider, callback.received_at, callback.body) == (provider, NOW, body)
-        assert await client.hgetall(inbox.LEDGER) == {f"{callback.source}:appended".encode(): b"1"}
+        assert await client.hgetall(LEDGER) == {f"{callback.source}:appended".encode(): b"1"}
         assert await client.llen(doorbell.QUEUE) == 1
 
     serve(check)
@@ -108,7 +114,7 @@ def test_no_proof_is_kept_in_redis(provider: str) -> None:
     async def check(app: Any, client: FakeAsyncRedis) -> None:
         assert (await SEND[provider](app)).status == 200
         assert (await ask(app, "/callbacks/otp", query=f"token={TOKEN}&a=1")).status == 200
-        kept = repr(await client.xrange(inbox.INBOX)) + repr(await client.lrange(doorbell.QUEUE, 0, -1))
+        kept = repr(await client.xrange(INBOX)) + repr(await client.lrange(doorbell.QUEUE, 0, -1))
         for proof in (SECRET, TOKEN, "Bearer", "eyJ", "signature", hmac_hex(SECRET, b"{}")):
             assert proof not in kept
 
@@ -120,7 +126,7 @@ def test_many_requests_at_once_are_all_kept_each_under_its_own_id_in_few_appends
 ) -> None:
     async def check(app: Any, client: FakeAsyncRedis) -> None:
         await send_nxcloud(app)  # now Redis knows the script
-        await client.delete(inbox.INBOX)
+        await client.delete(INBOX)
         evalsha, appends = client.evalsha, []
 
         def count(*args: Any) -> Any:
@@ -130,7 +136,7 @@ def test_many_requests_at_once_are_all_kept_each_under_its_own_id_in_few_appends
         monkeypatch.setattr(client, "evalsha", count)
         answers = await asyncio.gather(*(send_nxcloud(app, b"messageid=%d" % number) for number in range(200)))
         assert {answer.status for answer in answers} == {200}
-        kept = [unpack(fields[b"c"]) for _, fields in await client.xrange(inbox.INBOX)]
+        kept = [unpack(fields[b"c"]) for _, fields in await client.xrange(INBOX)]
         ids = {UUID(answer.header("x-callbox-id")): b"messageid=%d" % number for number, answer in enumerate(answers)}
         assert {callback.id: callback.body for callback in kept} == ids
         assert len(kept) == 200
@@ -147,7 +153,7 @@ def test_when_the_inbox_is_full_callbacks_are_refused_and_not_kept() -> None:
     async def check(app: Any, client: FakeAsyncRedis) -> None:
         statuses = [(await send_nxcloud(app)).status for _ in range(5)]
         assert statuses == [200, 200, 200, 503, 503]
-        assert await client.xlen(inbox.INBOX) == 3
+        assert await client.xlen(INBOX) == 3
 
     serve(check)
 
@@ -195,7 +201,7 @@ def test_it_starts_while_redis_is_away_and_accepts_when_it_is_back() -> None:
         assert (refused.status, refused.body, refused.header("retry-after")) == (503, b"error", "7")
         server.connected = True
         await accepted_again(app)
-        assert await client.xlen(inbox.INBOX) == 1
+        assert await client.xlen(INBOX) == 1
 
     serve(check, server)
 

@@ -165,7 +165,7 @@ def test_what_cannot_be_moved_waits_for_the_next_ingress(tmp_path: Path) -> None
 def test_without_redis_and_without_a_spool_nothing_is_kept_and_both_are_named() -> None:
     async def it(keeper: Durable, inbox: Switched) -> None:
         inbox.state = "away"
-        with pytest.raises(Unavailable, match=r"Redis cannot take it .*; the spool cannot be made"):
+        with pytest.raises(Unavailable, match=r"Redis does not answer .*; the spool cannot be made"):
             await keeper.keep(GROUPS[0])
         inbox.state = "there"
         await until(lambda: keeper._redis_trouble is None, keeper)

@@ -14,9 +14,9 @@ from starlette.routing import Route
 
 from ingress.durable import Durable, Limits
 from ingress.probes import Probes
-from shared import inbox
 from shared.callback import pack
 from shared.inbox import Appender
+from shared.inbox.keys import INBOX, PROBE
 from tests.ingress.conftest import NOW, NOWHERE, a_callback, ask
 
 NO_SPOOL = f"the spool cannot be made in {NOWHERE} (Not a directory)"
@@ -58,7 +58,7 @@ def test_it_is_ready_while_redis_takes_callbacks_and_leaves_no_trace_in_the_inbo
     async def check(app: Any, client: FakeAsyncRedis) -> None:
         answer = await ask(app, "/readyz", "GET")
         assert (answer.status, json.loads(answer.body)) == (200, {"ready": True, "redis": "ok", "spool": NO_SPOOL})
-        assert await client.keys() == [inbox.PROBE.encode()]
+        assert await client.keys() == [PROBE.encode()]
 
     probe(check)
 
@@ -70,7 +70,7 @@ def test_it_is_not_ready_while_redis_is_away_and_says_so() -> None:
         said = json.loads(answer.body)
         assert said == {
             "ready": False,
-            "redis": "Redis cannot take it (ConnectionError)",
+            "redis": "Redis does not answer (ConnectionError)",
             "spool": NO_SPOOL,
         }
 
@@ -80,7 +80,7 @@ def test_it_is_not_ready_while_redis_is_away_and_says_so() -> None:
 def test_it_is_ready_while_redis_is_away_and_the_spool_takes_callbacks(tmp_path: Path) -> None:
     async def check(app: Any, client: FakeAsyncRedis) -> None:
         answer = await ask(app, "/readyz", "GET")
-        said = {"ready": True, "redis": "Redis cannot take it (ConnectionError)", "spool": "ok"}
+        said = {"ready": True, "redis": "Redis does not answer (ConnectionError)", "spool": "ok"}
         assert (answer.status, json.loads(answer.body)) == (200, said)
 
     probe(check, spool=tmp_path, server=away())
@@ -92,7 +92,7 @@ def test_it_is_not_ready_while_the_inbox_is_full_and_is_again_when_it_is_not() -
         await Appender(client, 1, 5.0).append([("fleet", pack(a_callback()))], NOW)
         answer = await ask(app, "/readyz", "GET")
         assert (answer.status, json.loads(answer.body)["redis"]) == (503, "the inbox holds as many callbacks as it may")
-        await client.delete(inbox.INBOX)
+        await client.delete(INBOX)
         assert (await ask(app, "/readyz", "GET")).status == 200
 
     probe(check)
@@ -109,7 +109,8 @@ def test_it_is_not_ready_while_the_inbox_is_full_and_is_again_when_it_is_not() -
     ids=lambda it: type(it).__name__,
 )
 def test_it_is_not_ready_while_redis_takes_no_writes(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The script alone does not tell: with no callback to append it writes nothing."""
+    """The script alone does not show it: with no callback to append it writes nothing."""
+    does = "refuses" if isinstance(error, ResponseError) else "does not answer"
 
     async def refuse(*args: Any, **keys: Any) -> None:
         raise error
@@ -118,7 +119,7 @@ def test_it_is_not_ready_while_redis_takes_no_writes(error: Exception, monkeypat
         monkeypatch.setattr(client, "set", refuse)
         answer = await ask(app, "/readyz", "GET")
         assert answer.status == 503
-        assert json.loads(answer.body)["redis"] == f"Redis cannot take it ({type(error).__name__})"
+        assert json.loads(answer.body)["redis"] == f"Redis {does} ({type(error).__name__})"
 
     probe(check)
 

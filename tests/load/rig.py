@@ -23,7 +23,7 @@ import redis.asyncio
 from deploy import servers
 from deploy.supervise import die_with_parent
 from shared import inbox
-from shared.inbox.keys import INBOX
+from shared.inbox.keys import INBOX, LEDGER
 from tests.conftest import answers, wait_until
 from tests.faults.system import Server
 from tests.load import contenders, payloads
@@ -75,7 +75,7 @@ class Callbox:
             sources=payloads.SOURCES,
         ).wait_ready()
         self.sources = self.up.sources
-        self.client = inbox.connect(redis.Redis, redis_url, 60.0)
+        self.client = inbox.connect(redis_url, 60.0)
 
     @property
     def worker(self) -> set[int]:
@@ -103,7 +103,7 @@ class Callbox:
         """Puts callbacks into the inbox as an ingress does; how many."""
 
         async def append() -> int:
-            appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, self.redis_url, 60.0), 10**7, 60.0)
+            appender = inbox.Appender.connect(self.redis_url, 10**7, 60.0)
             count = 0
             for group in groups:
                 await appender.append(group, payloads.now())
@@ -115,7 +115,7 @@ class Callbox:
 
     def forget(self) -> None:
         """Empties the inbox and the tables."""
-        self.client.delete(INBOX, inbox.keys.LEDGER)
+        self.client.delete(INBOX, LEDGER)
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             connection.execute(f"TRUNCATE {TABLES}".encode())
 

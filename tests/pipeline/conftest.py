@@ -111,8 +111,8 @@ class Running:
             return [sender.send(request) for request in requests]
 
     def drained(self) -> bool:
-        with suppress(redis.RedisError), inbox.connect(redis.Redis, self.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
-            return inbox.look(client).depth.entries == 0
+        with suppress(redis.RedisError), inbox.connect(self.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
+            return inbox.take_snapshot(client).depth.entries == 0
         return False
 
     def wait_drained(self) -> None:

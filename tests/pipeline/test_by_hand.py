@@ -15,9 +15,9 @@ import redis
 
 from deploy import servers
 from deploy.supervise import die_with_parent
-from shared import inbox
 from shared.callback import Callback, new_id, pack
 from shared.inbox import doorbell
+from shared.inbox.keys import INBOX
 from tests.conftest import wait_until
 from tests.pipeline.conftest import SOURCES, callbox, clean_environment, http
 from workers import schema
@@ -61,7 +61,7 @@ def put(client: redis.Redis) -> None:
     now = datetime.now(UTC)
     body = b'{"id": %d, "organisation": {"id": 1}, "payload": "hi"}' % now.timestamp()
     callback = Callback(id=new_id(now), source="open", provider="emnify", received_at=now, method="POST", body=body)
-    client.xadd(inbox.INBOX, {"s": "open", "c": pack(callback)})
+    client.xadd(INBOX, {"s": "open", "c": pack(callback)})
 
 
 def test_our_doorbell_starts_a_drain_of_the_locked_celery(
@@ -73,7 +73,7 @@ def test_our_doorbell_starts_a_drain_of_the_locked_celery(
         for _ in range(3):
             put(client)
             client.lpush(doorbell.QUEUE, doorbell.ring(new_id(datetime.now(UTC))))
-            wait_until(lambda: client.xlen(inbox.INBOX) == 0, "a drain after a ring")
+            wait_until(lambda: client.xlen(INBOX) == 0, "a drain after a ring")
             wait_until(lambda: client.hlen("unacked") == 0, "Celery's own acknowledgement")
             assert client.llen(doorbell.QUEUE) == 0
     said = (tmp_path / "worker").read_text()
@@ -87,7 +87,7 @@ def test_beat_alone_rings_when_the_doorbell_was_lost(run: Run, redis_url: str, d
     run("beat", *CELERY, "beat", **urls)
     with redis.Redis.from_url(redis_url) as client:
         put(client)
-        wait_until(lambda: client.xlen(inbox.INBOX) == 0, "a drain rung by beat")
+        wait_until(lambda: client.xlen(INBOX) == 0, "a drain rung by beat")
 
 
 def test_everything_may_start_before_its_servers(run: Run, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_everything_may_start_before_its_servers(run: Run, tmp_path: Path) -> No
     wait_until(lambda: b'"redis":"ok"' in http(url + "/readyz")[1], "the ingress finds Redis")
     assert answer("/callbacks/open", callback) == 200
     with redis.Redis.from_url(own_redis.url) as client:
-        wait_until(lambda: client.xlen(inbox.INBOX) == 2, "what was spooled stands in the inbox")
+        wait_until(lambda: client.xlen(INBOX) == 2, "what was spooled stands in the inbox")
     wait_until(lambda: "PostgreSQL is away" in said("worker"), "the worker says that PostgreSQL is not there", 60)
 
     own_postgres.prepare()
@@ -130,7 +130,7 @@ def test_everything_may_start_before_its_servers(run: Run, tmp_path: Path) -> No
     wait_until(lambda: "run `callbox migrate`" in said("worker"), "the worker says that tables are missing", 60)
     assert callbox("migrate", cwd=tmp_path, **urls).returncode == 0
     with redis.Redis.from_url(own_redis.url) as client:
-        wait_until(lambda: client.xlen(inbox.INBOX) == 0, "an empty inbox", 60)
+        wait_until(lambda: client.xlen(INBOX) == 0, "an empty inbox", 60)
     with psycopg.connect(own_postgres.url) as connection:
         outcomes = connection.execute("SELECT outcome FROM callbacks ORDER BY outcome").fetchall()
         assert outcomes == [("duplicate",), ("stored",)]

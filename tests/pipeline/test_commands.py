@@ -7,10 +7,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import redis
 
 from shared import inbox
 from shared.callback import Request
+from shared.inbox.keys import INBOX
 from tests.conftest import wait_until
 from tests.pipeline.conftest import CALLBOX, SECONDS, Running, Start, callbox, clean_environment, http
 
@@ -34,15 +34,15 @@ def test_status_adds_up(system: Running) -> None:
 def test_a_source_that_is_not_held_cannot_be_resumed(system: Running) -> None:
     done = system.command("resume", "open", code=1)
     assert done.stderr == "callbox: open is not held: see `callbox status`\n"
-    with inbox.connect(redis.Redis, system.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
+    with inbox.connect(system.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
         assert inbox.Holds(client).read().waived == {}, "or the next fault would not be held"
 
 
 def test_status_names_a_difference_and_what_is_held(start: Start) -> None:
     up = start("--workers", "0", "--no-flower")
     up.send(up.request("open", "mo"))
-    with inbox.connect(redis.Redis, up.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
-        client.xadd(inbox.INBOX, {"s": "open", "c": b""})
+    with inbox.connect(up.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
+        client.xadd(INBOX, {"s": "open", "c": b""})
         inbox.Holds(client).hold("open", inbox.Hold("its parser failed", 0.0))
     said = up.command("status").stdout
     assert "the inbox holds 1 more of open than the ledger says" in said

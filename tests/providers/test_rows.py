@@ -17,8 +17,8 @@ from shared.source import Source
 from tests.providers import mutations
 from tests.providers.mutations import OTHER_TYPES, SPELLINGS, documents
 from tests.providers.support import NOW, Sample, kept, read, samples
-from tests.workers.conftest import Rows
-from workers import parse
+from tests.workers.conftest import Rows, attempt
+from workers.drain import read as reader
 from workers.drain.read import Parsed
 from workers.drain.store import Store
 from workers.rows import Stored
@@ -32,15 +32,15 @@ _numbers = count(1)
 def parsed(callback: Callback, source: Source, name: str) -> Parsed:
     """What the worker makes of the callback when it arrives at a source of this name."""
     callback = replace(kept(callback), id=new_id(NOW), source=name, received_at=NOW)
-    return parse.read(Entry(f"{next(_numbers)}-0", name, pack(callback)), {name: source})
+    return reader.read(Entry(f"{next(_numbers)}-0", name, pack(callback)), {name: source})
 
 
 def stored(store: Store, batch: list[Parsed]) -> list[Stored]:
-    return [result for start in range(0, len(batch), BATCH) for result in store.store(batch[start : start + BATCH])]
+    return [result for start in range(0, len(batch), BATCH) for result in attempt(store, batch[start : start + BATCH])]
 
 
 def due(it: Parsed) -> str:
-    return "stored" if it.events else "dead" if it.letters else "ignored"
+    return "stored" if it.events else "dead" if it.dead_letters else "ignored"
 
 
 def spelled(sample: Sample) -> Iterator[Callback]:
@@ -71,7 +71,7 @@ def test_every_case_becomes_the_rows_that_it_should(provider: str, store: Store,
     for event in (event for it in batch for event in it.events):
         counted["delivery_reports" if isinstance(event, DeliveryReport) else "inbound_messages"] += 1
     assert {table: len(rows(f"SELECT FROM {table}")) for table in counted} == counted
-    assert rows("SELECT reason, detail FROM dead_letters WHERE stage <> 'parse' OR reason = 'the parser failed'") == []
+    assert rows("SELECT reason, detail FROM dead_letters WHERE stage <> 'parse' OR reason = 'parser failed'") == []
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
@@ -79,7 +79,7 @@ def test_postgresql_takes_whatever_parse_lets_through(provider: str, store: Stor
     batch = [parsed(callback, it.source, f"broken {number}") for number, (it, callback) in enumerate(broken(provider))]
     assert [result.outcome for result in stored(store, batch)] == [due(it) for it in batch]
     assert sum(bool(it.events) for it in batch) > len(batch) // 5 > 20
-    assert rows("SELECT reason, detail FROM dead_letters WHERE stage <> 'parse' OR reason = 'the parser failed'") == []
+    assert rows("SELECT reason, detail FROM dead_letters WHERE stage <> 'parse' OR reason = 'parser failed'") == []
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one batch", "one after another"])

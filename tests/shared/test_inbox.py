@@ -12,6 +12,7 @@ import redis.asyncio
 from shared import inbox
 from shared.errors import Unavailable
 from shared.inbox import doorbell
+from shared.inbox.keys import GROUP, INBOX
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LINGER_SECONDS = 0.01
@@ -19,7 +20,7 @@ LINGER_SECONDS = 0.01
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    with inbox.connect(redis.Redis, redis_url, 5.0) as client:
+    with inbox.connect(redis_url, 5.0) as client:
         yield client
 
 
@@ -27,7 +28,7 @@ def client(redis_url: str) -> Iterator[redis.Redis]:
 def append(redis_url: str) -> Callable[..., None]:
     def append(*group: tuple[str, bytes], limit: int = 1000) -> None:
         async def once() -> None:
-            appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, redis_url, 5.0), limit, 5.0)
+            appender = inbox.Appender.connect(redis_url, limit, 5.0)
             try:
                 await appender.append(group, NOW)
             finally:
@@ -38,33 +39,33 @@ def append(redis_url: str) -> Callable[..., None]:
     return append
 
 
-def claimer(client: redis.Redis, name: str = "one") -> inbox.Claimer:
-    return inbox.Claimer(client, name)
+def consumer(client: redis.Redis, name: str = "one") -> inbox.Consumer:
+    return inbox.Consumer(client, name)
 
 
 def test_what_is_appended_is_claimed_in_order_and_byte_for_byte(client: redis.Redis, append: Any) -> None:
     append(("a", b"\x00\xff1"), ("b", b""), ("a", b"3"))
-    entries = claimer(client).claim(10, LINGER_SECONDS)
+    entries = consumer(client).claim(10, LINGER_SECONDS)
     assert [(entry.source, entry.packed) for entry in entries] == [("a", b"\x00\xff1"), ("b", b""), ("a", b"3")]
-    assert claimer(client).claim(10, LINGER_SECONDS) == []
+    assert consumer(client).claim(10, LINGER_SECONDS) == []
 
 
 def test_an_entry_is_claimed_by_one_worker_only(client: redis.Redis, append: Any) -> None:
     append(("a", b"1"), ("a", b"2"), ("a", b"3"))
-    first, second = claimer(client, "one"), claimer(client, "two")
+    first, second = consumer(client, "one"), consumer(client, "two")
     claimed = [*first.claim(2, LINGER_SECONDS), *second.claim(2, LINGER_SECONDS)]
     assert [entry.packed for entry in claimed] == [b"1", b"2", b"3"]
 
 
 def test_the_ledger_adds_up_at_every_step(client: redis.Redis, append: Any) -> None:
     append(("a", b"1"), ("a", b"2"), ("b", b"3"))
-    worker = claimer(client)
+    worker = consumer(client)
     entries = worker.claim(10, LINGER_SECONDS)
-    depth, ledger, *_ = inbox.look(client)
+    depth, ledger, *_ = inbox.take_snapshot(client)
     assert depth.entries == 3
     assert (ledger["a"]["appended"], ledger["b"]["appended"]) == (2, 1)
-    assert worker.acknowledge(map(inbox.Settled, entries, ("stored", "repeat", "dead"))) == 3
-    depth, ledger, *_ = inbox.look(client)
+    assert worker.acknowledge(map(inbox.Done, entries, ("stored", "repeat", "dead"))) == 3
+    depth, ledger, *_ = inbox.take_snapshot(client)
     assert depth == inbox.Depth(0, 0.0)
     assert ledger["a"] == {"appended": 2, "repeat": 1, "stored": 1, "duplicate": 0, "dead": 0, "ignored": 0}
     assert ledger["b"] == {"appended": 1, "repeat": 0, "stored": 0, "duplicate": 0, "dead": 1, "ignored": 0}
@@ -72,18 +73,18 @@ def test_the_ledger_adds_up_at_every_step(client: redis.Redis, append: Any) -> N
 
 def test_an_entry_acknowledged_twice_is_counted_once(client: redis.Redis, append: Any) -> None:
     append(("a", b"1"))
-    worker = claimer(client)
+    worker = consumer(client)
     entries = worker.claim(10, LINGER_SECONDS)
-    assert worker.acknowledge([inbox.Settled(entries[0], "stored")]) == 1
-    assert worker.acknowledge([inbox.Settled(entries[0], "stored")]) == 0
-    assert inbox.look(client).ledger["a"]["stored"] == 1
+    assert worker.acknowledge([inbox.Done(entries[0], "stored")]) == 1
+    assert worker.acknowledge([inbox.Done(entries[0], "stored")]) == 0
+    assert inbox.take_snapshot(client).ledger["a"]["stored"] == 1
 
 
 def test_what_a_lost_worker_had_claimed_is_reclaimed_and_what_a_living_one_has_is_not(
     client: redis.Redis, append: Any
 ) -> None:
     append(("a", b"1"), ("a", b"2"))
-    lost, living, third = claimer(client, "lost"), claimer(client, "living"), claimer(client, "third")
+    lost, living, third = consumer(client, "lost"), consumer(client, "living"), consumer(client, "third")
     lost_entries = lost.claim(1, LINGER_SECONDS)
     living_entries = living.claim(1, LINGER_SECONDS)
     assert third.abandoned(10, idle_seconds=60) == []
@@ -97,7 +98,7 @@ def test_what_a_lost_worker_had_claimed_is_reclaimed_and_what_a_living_one_has_i
 
 def test_only_a_delivery_that_is_blamed_counts(client: redis.Redis, append: Any) -> None:
     append(("a", b"1"))
-    worker = claimer(client)
+    worker = consumer(client)
     entries = worker.claim(1, LINGER_SECONDS)
     for blamed, deliveries in ((False, 1), (False, 1), (True, 2), (False, 2), (True, 3)):
         worker.hand_back(entries, blamed)
@@ -107,48 +108,47 @@ def test_only_a_delivery_that_is_blamed_counts(client: redis.Redis, append: Any)
 
 def test_what_is_pending_but_gone_from_the_stream_is_forgotten(client: redis.Redis, append: Any) -> None:
     append(("a", b"1"))
-    worker = claimer(client)
+    worker = consumer(client)
     (entry,) = worker.claim(1, LINGER_SECONDS)
     worker.hand_back([entry])
-    client.xdel(inbox.INBOX, entry.id)
+    client.xdel(INBOX, entry.id)
     assert worker.take(worker.abandoned(1, idle_seconds=60), idle_seconds=60) == []
     assert worker.abandoned(1, idle_seconds=60) == []
 
 
-def test_entries_of_a_held_source_are_nobodys_until_the_hold_ends(client: redis.Redis, append: Any) -> None:
+def test_entries_of_a_held_source_are_skipped_until_the_hold_ends(client: redis.Redis, append: Any) -> None:
     append(("a", b"1"), ("a", b"2"))
-    worker, holds = claimer(client), inbox.Holds(client)
+    worker, holds = consumer(client), inbox.Holds(client)
     entries = worker.claim(2, LINGER_SECONDS)
-    assert not worker.hold("a", entries), "nobody holds the source"
+    assert not holds.set_aside("a", entries), "the source is not held"
     assert holds.hold("a", inbox.Hold("why", 1.0))
     assert not holds.hold("a", inbox.Hold("another", 2.0))
-    assert worker.hold("a", entries)
-    assert worker.held_counts() == {"a": 2}
+    assert holds.set_aside("a", entries)
+    assert holds.counts() == {"a": 2}
     assert worker.abandoned(10, idle_seconds=0) == []
-    assert inbox.turns(client, "").waited_seconds == 0
-    assert inbox.look(client).holds == {"a": inbox.Hold("why", 1.0)}
-    assert [entry.packed for entry in worker.held("a", 1)] == [b"1"]
-    assert worker.hold("a", entries[:1])
-    holds.free("a")
-    worker.free("a")
+    assert inbox.activity(client, "").unclaimed_seconds == 0
+    assert inbox.take_snapshot(client).holds == {"a": inbox.Hold("why", 1.0)}
+    assert [entry.packed for entry in worker.take(holds.oldest("a", 1), 0)] == [b"1"]
+    assert holds.set_aside("a", entries[:1])
+    holds.release("a")
     assert [entry.packed for entry in worker.take(worker.abandoned(10, 60), 60)] == [b"1", b"2"]
 
 
-def test_a_full_redis_takes_no_ring_and_a_drain_goes_on_all_the_same(client: redis.Redis, append: Any) -> None:
+def test_a_full_redis_takes_no_ring_and_a_drain_goes_on(client: redis.Redis, append: Any) -> None:
     append(("a", b"1"))
     client.delete(doorbell.QUEUE)
-    worker = claimer(client)
-    client.xgroup_create(inbox.INBOX, inbox.GROUP, id="0")
+    worker = consumer(client)
+    client.xgroup_create(INBOX, GROUP, id="0")
     client.config_set("maxmemory", 1)
     try:
         assert inbox.is_full(client)
-        worker.ring(NOW)
+        inbox.ring(client, NOW)
         entries = worker.claim(1, LINGER_SECONDS)
         worker.renew(entries)
         worker.hand_back(entries)
         entries = worker.take(worker.abandoned(1, 60), 60)
-        assert worker.acknowledge([inbox.Settled(entries[0], "stored")]) == 1
-        assert inbox.audit(client, 60) is None
+        assert worker.acknowledge([inbox.Done(entries[0], "stored")]) == 1
+        assert inbox.audit_group(client, 60) is None
     finally:
         client.config_set("maxmemory", 0)
     assert not inbox.is_full(client)
@@ -158,68 +158,68 @@ def test_a_full_redis_takes_no_ring_and_a_drain_goes_on_all_the_same(client: red
 @pytest.mark.parametrize("fault", ["consumer deleted", "group set by hand"])
 def test_entries_neither_pending_nor_unread_are_mended(client: redis.Redis, append: Any, fault: str) -> None:
     append(*[("a", b"%d" % number) for number in range(600)], ("a", b"unread"))
-    worker = claimer(client)
+    worker = consumer(client)
     worker.claim(600, LINGER_SECONDS)
     if fault == "consumer deleted":
-        client.xgroup_delconsumer(inbox.INBOX, inbox.GROUP, worker.consumer)
+        client.xgroup_delconsumer(INBOX, GROUP, worker.name)
     else:
-        client.xgroup_setid(inbox.INBOX, inbox.GROUP, "$")
+        client.xgroup_setid(INBOX, GROUP, "$")
     expected = 600 if fault == "consumer deleted" else 1
-    assert inbox.audit(client, 60) == expected
-    assert inbox.audit(client, 60) is None, "some worker did it just now"
+    assert inbox.audit_group(client, 60) == expected
+    assert inbox.audit_group(client, 60) is None, "some worker did it just now"
     assert len(worker.abandoned(1000, 60)) == expected
-    assert inbox.look(client).mended == expected
+    assert inbox.take_snapshot(client).repaired == expected
     client.delete("callbox:audited")
-    assert inbox.audit(client, 60) == 0
+    assert inbox.audit_group(client, 60) == 0
 
 
 def test_an_audit_forgets_the_names_of_workers_that_are_gone(
     client: redis.Redis, append: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(("a", b"1"))
-    claimer(client, "idle").claim(1, LINGER_SECONDS)
-    claimer(client, "gone").claim(1, LINGER_SECONDS)
-    monkeypatch.setattr("shared.inbox.mend.FORGET_SECONDS", -1)
-    inbox.audit(client, 60)
+    consumer(client, "idle").claim(1, LINGER_SECONDS)
+    consumer(client, "gone").claim(1, LINGER_SECONDS)
+    monkeypatch.setattr("shared.inbox.audit.FORGET_SECONDS", -1)
+    inbox.audit_group(client, 60)
     assert [consumer["name"] for consumer in _consumers(client)] == [b"idle"], "it has something pending"
 
 
 def test_a_difference_to_the_ledger_is_seen_and_named(client: redis.Redis, append: Any) -> None:
     append(("a", b"1"), ("b", b"2"), ("b", b"3"))
-    assert inbox.look(client).difference == 0
-    client.xadd(inbox.INBOX, {"s": "a", "c": b""})
-    assert inbox.look(client).difference == 1
+    assert inbox.take_snapshot(client).difference == 0
+    client.xadd(INBOX, {"s": "a", "c": b""})
+    assert inbox.take_snapshot(client).difference == 1
     assert inbox.waiting_by_source(client) == {"a": 2, "b": 2}
 
 
-def test_turns_tell_who_waits_and_who_works(client: redis.Redis, append: Any) -> None:
-    assert inbox.turns(client, "") == inbox.Turns(0.0, None)
+def test_activity_shows_what_waits_and_who_works(client: redis.Redis, append: Any) -> None:
+    assert inbox.activity(client, "") == inbox.Activity(0.0, None)
     seconds: Any = client.time()[0]
-    claimer(client, "host-1-2").claim(1, LINGER_SECONDS)
-    client.xadd(inbox.INBOX, {"s": "a", "c": b""}, id=f"{(seconds - 100) * 1000}-0")
-    turns = inbox.turns(client, "host-1-")
-    assert 99 < turns.waited_seconds < 110
-    assert turns.turned_seconds is not None
-    assert turns.turned_seconds < 50
-    assert inbox.turns(client, "host-2-").turned_seconds is None
+    consumer(client, "host-1-2").claim(1, LINGER_SECONDS)
+    client.xadd(INBOX, {"s": "a", "c": b""}, id=f"{(seconds - 100) * 1000}-0")
+    activity = inbox.activity(client, "host-1-")
+    assert 99 < activity.unclaimed_seconds < 110
+    assert activity.idle_seconds is not None
+    assert activity.idle_seconds < 50
+    assert inbox.activity(client, "host-2-").idle_seconds is None
 
 
 def test_renewing_a_claim_does_not_count_as_a_delivery(client: redis.Redis, append: Any) -> None:
     append(("a", b"1"))
-    worker = claimer(client)
+    worker = consumer(client)
     entries = worker.claim(1, LINGER_SECONDS)
     for _ in range(5):
         worker.renew(entries)
-    pending: Any = client.xpending_range(inbox.INBOX, inbox.GROUP, "-", "+", 10)
+    pending: Any = client.xpending_range(INBOX, GROUP, "-", "+", 10)
     assert [entry["times_delivered"] for entry in pending] == [1]
 
 
 def test_reclaiming_finds_entries_behind_many_that_are_too_young(client: redis.Redis, append: Any) -> None:
     append(*[("a", b"young")] * 50, ("a", b"old"))
-    worker = claimer(client)
+    worker = consumer(client)
     entries = worker.claim(51, LINGER_SECONDS)
     worker.hand_back(entries[-1:])
-    two = claimer(client, "two")
+    two = consumer(client, "two")
     assert [entry.packed for entry in two.take(two.abandoned(1, idle_seconds=60), idle_seconds=60)] == [b"old"]
 
 
@@ -227,54 +227,54 @@ def test_a_full_inbox_takes_all_of_a_group_or_nothing(client: redis.Redis, appen
     append(("a", b"1"), limit=2)
     with pytest.raises(Unavailable, match="as many callbacks as it may"):
         append(("a", b"2"), ("a", b"3"), limit=2)
-    depth, ledger, *_ = inbox.look(client)
+    depth, ledger, *_ = inbox.take_snapshot(client)
     assert depth.entries == 1
     assert ledger["a"]["appended"] == 1
 
 
 def test_a_redis_short_of_memory_refuses_callbacks_and_still_lets_them_out(client: redis.Redis, append: Any) -> None:
     append(*[("a", b"x" * 1000)] * 10)
-    entries = claimer(client).claim(10, LINGER_SECONDS)
+    entries = consumer(client).claim(10, LINGER_SECONDS)
     used: Any = client.info("memory")
     client.config_set("maxmemory", used["used_memory"] + 1)
     try:
         with pytest.raises(Unavailable, match="memory"):
             append(("a", b"1"))
         client.config_set("maxmemory", 1)
-        assert claimer(client).acknowledge([inbox.Settled(entry, "stored") for entry in entries]) == 10
+        assert consumer(client).acknowledge([inbox.Done(entry, "stored") for entry in entries]) == 10
     finally:
         client.config_set("maxmemory", 0)
-    assert inbox.look(client).ledger["a"]["stored"] == 10
+    assert inbox.take_snapshot(client).ledger["a"]["stored"] == 10
 
 
 def test_the_doorbell_rings_once_until_it_is_answered(client: redis.Redis, append: Any) -> None:
     for _ in range(3):
         append(("a", b"1"))
     assert client.llen(doorbell.QUEUE) == 1
-    claimer(client).ring(NOW)
+    inbox.ring(client, NOW)
     assert client.llen(doorbell.QUEUE) == 1
     client.delete(doorbell.QUEUE)
-    claimer(client).ring(NOW)
+    inbox.ring(client, NOW)
     assert client.llen(doorbell.QUEUE) == 1
 
 
 def test_probing_writes_no_callback_and_rings_no_bell(redis_url: str, client: redis.Redis) -> None:
     async def probe(limit: int) -> None:
-        appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, redis_url, 5.0), limit, 5.0)
+        appender = inbox.Appender.connect(redis_url, limit, 5.0)
         try:
             await appender.probe()
         finally:
             await appender.close()
 
     asyncio.run(probe(limit=1))
-    assert (client.xlen(inbox.INBOX), client.llen(doorbell.QUEUE)) == (0, 0)
+    assert (client.xlen(INBOX), client.llen(doorbell.QUEUE)) == (0, 0)
     with pytest.raises(Unavailable):
         asyncio.run(probe(limit=0))
 
 
 def test_a_redis_that_lost_everything_is_taken_up_again(client: redis.Redis, append: Any) -> None:
     append(("a", b"1"))
-    worker = claimer(client)
+    worker = consumer(client)
     worker.claim(1, LINGER_SECONDS)
     client.flushall()
     client.script_flush()
@@ -284,51 +284,51 @@ def test_a_redis_that_lost_everything_is_taken_up_again(client: redis.Redis, app
 
 def test_a_worker_leaves_only_when_nothing_is_pending_under_its_name(client: redis.Redis, append: Any) -> None:
     append(("a", b"1"))
-    worker = claimer(client, "one")
+    worker = consumer(client, "one")
     entries = worker.claim(1, LINGER_SECONDS)
     worker.leave()
     assert [consumer["name"] for consumer in _consumers(client)] == [b"one"]
-    worker.acknowledge([inbox.Settled(entries[0], "stored")])
+    worker.acknowledge([inbox.Done(entries[0], "stored")])
     worker.leave()
     assert _consumers(client) == []
 
 
 def test_the_age_is_that_of_the_oldest_entry(client: redis.Redis) -> None:
     seconds: Any = client.time()[0]
-    client.xadd(inbox.INBOX, {"s": "a", "c": b""}, id=f"{(seconds - 100) * 1000}-0")
-    client.xadd(inbox.INBOX, {"s": "a", "c": b""})
-    depth = inbox.look(client).depth
+    client.xadd(INBOX, {"s": "a", "c": b""}, id=f"{(seconds - 100) * 1000}-0")
+    client.xadd(INBOX, {"s": "a", "c": b""})
+    depth = inbox.take_snapshot(client).depth
     assert depth.entries == 2
     assert 99 < depth.oldest_seconds < 110
 
 
 def test_an_entry_that_somebody_else_wrote_is_claimed_as_it_is(client: redis.Redis) -> None:
-    client.xadd(inbox.INBOX, {"x": "y"})
-    (entry,) = claimer(client).claim(1, LINGER_SECONDS)
+    client.xadd(INBOX, {"x": "y"})
+    (entry,) = consumer(client).claim(1, LINGER_SECONDS)
     assert (entry.source, entry.packed) == ("", b"")
 
 
 def test_a_redis_that_is_not_there_is_unavailable() -> None:
     async def append() -> None:
-        appender = inbox.Appender(inbox.connect(redis.asyncio.Redis, "redis://127.0.0.1:1/0", 0.5), 10, 0.5)
+        appender = inbox.Appender.connect("redis://127.0.0.1:1/0", 10, 0.5)
         try:
             await appender.append([("a", b"1")], NOW)
         finally:
             await appender.close()
 
-    with pytest.raises(Unavailable, match="Redis cannot take it"):
+    with pytest.raises(Unavailable, match="Redis does not answer"):
         asyncio.run(append())
 
 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda it: it.append([("a", b"1")], NOW),
-        lambda it: it.probe(),
-        lambda it: it.report_spool("file", {"a": 1}),
-        lambda it: it.look(),
+        lambda appender: appender.append([("a", b"1")], NOW),
+        lambda appender: appender.probe(),
+        lambda appender: appender.report_spool("file", {"a": 1}),
+        lambda appender: appender.snapshot(),
     ],
-    ids=["append", "probe", "report_spool", "look"],
+    ids=["append", "probe", "report_spool", "snapshot"],
 )
 def test_a_redis_that_does_not_answer_is_unavailable_after_the_deadline(call: Callable[[Any], Any]) -> None:
     async def hang() -> None:
@@ -342,7 +342,7 @@ def test_a_redis_that_does_not_answer_is_unavailable_after_the_deadline(call: Ca
 
         server = await asyncio.start_server(silent, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        client = inbox.connect(redis.asyncio.Redis, f"redis://127.0.0.1:{port}/0", 5.0)
+        client = inbox.connect_async(f"redis://127.0.0.1:{port}/0", 5.0)
         appender = inbox.Appender(client, 10, 0.02)
         try:
             await call(appender)
@@ -356,5 +356,5 @@ def test_a_redis_that_does_not_answer_is_unavailable_after_the_deadline(call: Ca
 
 
 def _consumers(client: redis.Redis) -> list[dict[str, Any]]:
-    found: Any = client.xinfo_consumers(inbox.INBOX, inbox.GROUP)
+    found: Any = client.xinfo_consumers(INBOX, GROUP)
     return list(found)

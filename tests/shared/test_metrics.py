@@ -12,7 +12,8 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared import metrics
-from shared.inbox import COUNTERS, OUTCOMES, Depth, Hold, Snapshot
+from shared.inbox import COUNTERS, Depth, Hold, Snapshot
+from shared.outcomes import Outcome
 
 COUNTS = {"appended": 10, "repeat": 1, "stored": 4, "duplicate": 2, "dead": 1, "ignored": 1}
 SEEN = Snapshot(
@@ -65,13 +66,13 @@ def test_every_metric_says_what_it_means() -> None:
         ("callbox_inbox_oldest_seconds", {}, 2.5),
         ("callbox_spooled_callbacks", {"source": "otp"}, 5),
         ("callbox_source_held", {"source": "otp"}, 1),
-        ("callbox_mended_total", {}, 7),
+        ("callbox_repaired_total", {}, 7),
         ("callbox_ledger_difference_callbacks", {}, 0),
         ("callbox_oddities_total", {"source": "fleet", "what": "conflict"}, 3),
         ("callbox_appended_total", {"source": "fleet"}, 10),
         ("callbox_appended_total", {"source": "otp"}, 0),
         ("callbox_repeats_total", {"source": "fleet"}, 1),
-        *(("callbox_callbacks_total", {"source": "fleet", "outcome": it}, COUNTS[it]) for it in OUTCOMES),
+        *(("callbox_callbacks_total", {"source": "fleet", "outcome": it}, COUNTS[it]) for it in Outcome),
     ],
 )
 def test_the_ledger_is_shown_as_it_stands(sample: str, labels: dict[str, str], expected: float) -> None:

@@ -6,25 +6,25 @@ import pytest
 import redis
 
 from shared import inbox
-from shared.inbox.claim import ODDITIES_NAMED, ODDITY_KINDS, OTHER_ODDITIES
-from shared.inbox.keys import KINDS
+from shared.inbox.consumer import ODDITIES_NAMED, ODDITY_KINDS, OTHER_ODDITIES
+from shared.inbox.keys import INBOX, KINDS, ODDITIES
 
 LINGER_SECONDS = 0.01
 
 
 @pytest.fixture
 def client(redis_url: str) -> Iterator[redis.Redis]:
-    with inbox.connect(redis.Redis, redis_url, 5.0) as client:
+    with inbox.connect(redis_url, 5.0) as client:
         yield client
 
 
 def settle(client: redis.Redis, *callbacks: tuple[str, Sequence[str]]) -> None:
     """Callbacks of a source with their oddities arrive, and are acknowledged in one step, sent twice."""
     for source, _ in callbacks:
-        client.xadd(inbox.INBOX, {"s": source, "c": b""})
-    worker = inbox.Claimer(client, "one")
+        client.xadd(INBOX, {"s": source, "c": b""})
+    worker = inbox.Consumer(client, "one")
     entries = worker.claim(len(callbacks), LINGER_SECONDS)
-    settled = [inbox.Settled(it, "stored", odd) for it, (_, odd) in zip(entries, callbacks, strict=True)]
+    settled = [inbox.Done(it, "stored", odd) for it, (_, odd) in zip(entries, callbacks, strict=True)]
     assert (worker.acknowledge(settled), worker.acknowledge(settled)) == (len(callbacks), 0)
 
 
@@ -33,7 +33,7 @@ def phrases(first: int, count: int) -> list[str]:
 
 
 def oddities(client: redis.Redis) -> dict[str, dict[str, int]]:
-    return {source: dict(its) for source, its in inbox.look(client).oddities.items()}
+    return {source: dict(its) for source, its in inbox.take_snapshot(client).oddities.items()}
 
 
 def test_an_oddity_is_counted_by_source_and_phrase(client: redis.Redis) -> None:
@@ -69,7 +69,7 @@ def test_one_callback_names_a_few_of_its_oddities_and_counts_the_others(client: 
 
 def test_counts_of_an_older_release_go_on_and_use_room_of_their_own_source(client: redis.Redis) -> None:
     before = {f"old:{phrase}": 7 for phrase in phrases(0, ODDITY_KINDS - 1)}
-    client.hset(inbox.ODDITIES, mapping=before)  # it knew no number of kinds
+    client.hset(ODDITIES, mapping=before)  # it knew no number of kinds
     settle(client, ("old", phrases(0, 1)), ("old", ["new"]), ("young", ["new"]))
     settle(client, ("old", ["one too many"]))
     its = oddities(client)
@@ -79,7 +79,7 @@ def test_counts_of_an_older_release_go_on_and_use_room_of_their_own_source(clien
 
 def test_counts_that_were_deleted_begin_anew_with_all_their_room(client: redis.Redis) -> None:
     settle(client, *(("a", [phrase]) for phrase in phrases(0, ODDITY_KINDS)))
-    client.delete(inbox.ODDITIES)
+    client.delete(ODDITIES)
     settle(client, ("a", ["new"]))
     assert oddities(client) == {"a": {"new": 1}}
     assert client.hgetall(KINDS) == {b"a": b"1"}

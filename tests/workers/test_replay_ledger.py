@@ -156,7 +156,7 @@ def test_a_replay_while_the_drain_stores_an_equal_event(scene: Scene, first: str
     scene.append(b"fine:1")
     other = Database(scene.url, statement_seconds=10)
     held = Held(scene.url)
-    run = {"drain": scene.drain, "replay": lambda: scene.replay(store=other)}
+    run = {"drain": scene.drain, "replay": lambda: scene.replay(database=other)}
     table = {"replay": "replays", "drain": "callbacks"}[first]
     with held.before_commit(table), ThreadPoolExecutor(2) as pool:
         leading = pool.submit(run.pop(first))

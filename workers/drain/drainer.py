@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from shared import logs
-from shared.inbox import Client, Consumer, Entry, RedisUnavailable, audit, ring
+from shared.inbox import Client, Consumer, Entry, RedisUnavailable, audit_group, ring
 from shared.settings import Settings
 from shared.source import Source
 from workers.drain.holds import HoldPolicy, this_release, verdict
@@ -150,7 +150,7 @@ class Drainer:
     def _audit(self) -> None:
         if time.monotonic() - self._audited_at >= AUDIT_SECONDS:
             self._audited_at = time.monotonic()
-            if repaired := audit(self._client, AUDIT_SECONDS):
+            if repaired := audit_group(self._client, AUDIT_SECONDS):
                 log.error("repaired the inbox", entries=repaired, why="they were neither pending nor unread")
 
     def _ring(self) -> None:
