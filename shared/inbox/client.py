@@ -66,9 +66,9 @@ def unavailable(error: Exception) -> RedisUnavailable:
 
 
 @or_unavailable
-def ping(client: Client) -> None:
-    """Raises RedisUnavailable unless Redis answers."""
-    client.ping()
+def ping(client: Client) -> bool:
+    """True, once Redis answers. Raises RedisUnavailable while it does not."""
+    return bool(client.ping())
 
 
 @or_unavailable

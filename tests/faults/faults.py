@@ -16,7 +16,8 @@ import redis
 
 from shared.callback import unpack
 from shared.errors import Malformed
-from shared.inbox import GROUP, INBOX, doorbell
+from shared.inbox import doorbell
+from shared.inbox.keys import GROUP, INBOX
 from tests.faults.relay import Relay
 from tests.faults.system import LONGER_THAN_ALL, Server, System, until
 from tests.faults.traffic import Body, Traffic

@@ -142,7 +142,7 @@ class System:
             return bool(client.execute_command("WAITAOF", 1, 0, 1)[0] == 1)
 
     def servers_answer(self) -> bool:
-        with suppress(redis.RedisError, psycopg.Error), self.client() as client:
+        with suppress(redis.RedisError, inbox.RedisUnavailable, psycopg.Error), self.client() as client:
             client.ping()
             with psycopg.connect(self.postgres.server.url, connect_timeout=2):
                 return True
@@ -152,7 +152,7 @@ class System:
 
     def fresh(self) -> bool:
         """Whether everything is as before a fault: what arrives is stored at once, and nothing waits in a spool."""
-        with suppress(redis.RedisError), self.client() as client:
+        with suppress(inbox.RedisUnavailable), self.client() as client:
             seen = inbox.take_snapshot(client)
             return seen.depth.oldest_seconds < FRESH_SECONDS and not sum(seen.spooled.values())
         return False
@@ -170,7 +170,7 @@ class System:
 
     def left(self) -> dict[str, Any]:
         """What still waits somewhere: nothing, in the end."""
-        with suppress(redis.RedisError), self.client() as client:
+        with suppress(inbox.RedisUnavailable), self.client() as client:
             seen = inbox.take_snapshot(client)
             its = {"inbox": seen.depth.entries, "reported spools": dict(seen.spooled), "spools": self._spooled()}
             return {name: value for name, value in its.items() if value}

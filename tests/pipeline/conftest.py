@@ -17,7 +17,6 @@ from urllib.request import urlopen
 
 import psycopg
 import pytest
-import redis
 from psycopg.rows import dict_row
 
 from deploy import play
@@ -111,7 +110,7 @@ class Running:
             return [sender.send(request) for request in requests]
 
     def drained(self) -> bool:
-        with suppress(redis.RedisError), inbox.connect(self.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
+        with suppress(inbox.RedisUnavailable), inbox.connect(self.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
             return inbox.take_snapshot(client).depth.entries == 0
         return False
 
