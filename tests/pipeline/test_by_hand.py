@@ -72,7 +72,7 @@ def test_our_doorbell_starts_a_drain_of_the_locked_celery(
     with redis.Redis.from_url(redis_url) as client:
         for _ in range(3):
             put(client)
-            client.lpush(doorbell.QUEUE, doorbell.ring(new_id(datetime.now(UTC))))
+            client.lpush(doorbell.QUEUE, doorbell.message(new_id(datetime.now(UTC))))
             wait_until(lambda: client.xlen(INBOX) == 0, "a drain after a ring")
             wait_until(lambda: client.hlen("unacked") == 0, "Celery's own acknowledgement")
             assert client.llen(doorbell.QUEUE) == 0
@@ -123,7 +123,9 @@ def test_everything_may_start_before_its_servers(run: Run, tmp_path: Path) -> No
     assert answer("/callbacks/open", callback) == 200
     with redis.Redis.from_url(own_redis.url) as client:
         wait_until(lambda: client.xlen(INBOX) == 2, "what was spooled stands in the inbox")
-    wait_until(lambda: "PostgreSQL is away" in said("worker"), "the worker says that PostgreSQL is not there", 60)
+    wait_until(
+        lambda: "PostgreSQL does not answer" in said("worker"), "the worker says that PostgreSQL is not there", 60
+    )
 
     own_postgres.prepare()
     run("postgres.log", *own_postgres.command())

@@ -167,7 +167,7 @@ def test_a_worker_that_lives_and_consumes_nothing_is_replaced(start: Start) -> N
     wait_until(lambda: up.pids.get("worker-1", worker) != worker, "another worker", SECONDS)
     up.wait_drained()
     assert [str(row["id"]) for row in up.query("SELECT id FROM callbacks")] == [id]
-    assert "worker-1 is stalled: no drain turned" in up.output
+    assert "worker-1 is stalled: no drain was active" in up.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -93,7 +93,7 @@ def test_every_spelling_of_a_case_is_a_duplicate_and_no_conflict(provider: str, 
             firsts.append(first)
             others += more
     results = attempt(store, firsts + others) if together else stored(store, firsts) + stored(store, others)
-    expected = ["stored"] * len(firsts) + ["dead" if it.letters else "duplicate" for it in others]
+    expected = ["stored"] * len(firsts) + ["dead" if it.dead_letters else "duplicate" for it in others]
     assert [result.outcome for result in results] == expected
     assert not any(result.conflict for result in results)
     assert len(others) > len(firsts) > 0
