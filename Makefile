@@ -44,7 +44,7 @@ lock: .venv/ready ## lock the newest versions that pyproject.toml allows (needs 
 		--python-version 3.11 pyproject.toml -o deploy/locks/runtime.txt
 	@uv pip compile -q --universal --upgrade --generate-hashes --no-annotate --no-header --no-emit-index-url \
 		--python-version 3.11 --all-extras -c deploy/locks/runtime.txt pyproject.toml -o deploy/locks/dev.txt
-	@$(BIN)/python deploy/locks/pin.py deploy/Dockerfile deploy/compose.yaml
+	@$(BIN)/python deploy/locks/pin.py deploy/docker/Dockerfile deploy/docker/compose.yaml
 
 clean: ## forget .venv, and what `make run` kept in var
 	@rm -rf .venv var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

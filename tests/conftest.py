@@ -16,8 +16,8 @@ import psycopg
 import pytest
 import redis
 
-from deploy import servers
-from deploy.supervise import die_with_parent
+from deploy.local import servers
+from deploy.local.supervisor import die_with_parent
 from workers import schema
 
 STARTING_SECONDS = 30

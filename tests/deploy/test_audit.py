@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local.servers import free_port
 from deploy.locks import audit
-from deploy.servers import free_port
 
 ROOT = Path(__file__).parents[2]
 GOOD = {"name": "good", "version": "1.0", "vulns": []}

@@ -26,9 +26,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from deploy import servers
-from deploy.servers import free_port
-from deploy.supervise import die_with_parent
+from deploy.local import servers
+from deploy.local.servers import free_port
+from deploy.local.supervisor import die_with_parent
 from ingress.__main__ import FLUSH_SECONDS
 from shared import config
 from shared.providers import PROVIDERS
@@ -36,8 +36,8 @@ from shared.settings import Settings
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).parent.parent.parent
-DEPLOY = ROOT / "deploy"
-COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+DOCKER = ROOT / "deploy" / "docker"
+COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 NETWORKS: dict[str, Any] = COMPOSE["networks"]
 OURS = {"migrate", "ingress", "worker", "beat", "flower"}
@@ -58,7 +58,7 @@ class Step(NamedTuple):
 
 def dockerfile() -> list[list[Step]]:
     """The steps of every stage, each from its FROM on; comments gone and continued lines joined."""
-    lines = [line for line in (DEPLOY / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")]
+    lines = [line for line in (DOCKER / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")]
     stages: list[list[Step]] = []
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
         word, _, rest = line.partition(" ")
@@ -139,7 +139,7 @@ def test_the_build_context_holds_nothing_but_what_is_named_and_no_secret() -> No
     copied = {source for stage in STAGES for copy in steps(stage, "COPY") for source in copy.split()[:-1]}
     assert set(named) <= copied
     last = max(ignored.index(f"!{name}") for name in named)
-    assert {"deploy/.env", "deploy/callbox.toml"} <= set(ignored[last:])
+    assert {"deploy/docker/.env", "deploy/docker/callbox.toml"} <= set(ignored[last:])
 
 
 def test_the_image_runs_the_ingress_unless_told_otherwise() -> None:
@@ -211,8 +211,8 @@ def test_a_service_is_started_again_unless_it_runs_once(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(OURS))
 def test_our_services_share_one_image(name: str) -> None:
     build = SERVICES[name]["build"]
-    assert (DEPLOY / build["context"]).resolve() == ROOT
-    assert (ROOT / build["dockerfile"]).samefile(DEPLOY / "Dockerfile")
+    assert (DOCKER / build["context"]).resolve() == ROOT
+    assert (ROOT / build["dockerfile"]).samefile(DOCKER / "Dockerfile")
     assert SERVICES[name]["image"] == "callbox"
 
 
@@ -296,7 +296,7 @@ def test_every_variable_is_required_or_has_a_default() -> None:
 
 def test_what_is_secret_is_required_and_named_in_the_example() -> None:
     required = {name for text in texts(COMPOSE) for name, rest in VARIABLE.findall(text) if rest.startswith(":?")}
-    named = dict(re.findall(r"^(\w+)=(.*)$", (DEPLOY / ".env.example").read_text(), re.MULTILINE))
+    named = dict(re.findall(r"^(\w+)=(.*)$", (DOCKER / ".env.example").read_text(), re.MULTILINE))
     assert named == dict.fromkeys(required, "")
     assert {"REDIS_PASSWORD", "POSTGRES_PASSWORD", "FLOWER_BASIC_AUTH"} <= required
 
@@ -308,7 +308,7 @@ def test_what_may_be_changed_is_named_in_the_example_with_its_default() -> None:
         for name, rest in VARIABLE.findall(text)
         if rest.startswith(":-")
     }
-    said = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (DEPLOY / ".env.example").read_text(), re.MULTILINE))
+    said = dict(re.findall(r"^# ([A-Z_]+)=(.*)$", (DOCKER / ".env.example").read_text(), re.MULTILINE))
     assert said == optional
 
 
@@ -317,7 +317,7 @@ def test_the_spool_is_on_a_volume_that_its_user_may_write() -> None:
     name, _, target = volume.partition(":")
     assert name in COMPOSE["volumes"]
     assert Path(folder).is_relative_to(target)
-    assert f"--owner=10001 --group=10001 --mode=0700 {target}" in (DEPLOY / "Dockerfile").read_text()
+    assert f"--owner=10001 --group=10001 --mode=0700 {target}" in (DOCKER / "Dockerfile").read_text()
 
 
 def test_every_callbox_variable_is_a_setting() -> None:
@@ -356,7 +356,7 @@ def test_who_reads_the_sources_has_the_file_and_every_name_in_it(name: str) -> N
     assert volume["target"] == service["environment"]["CALLBOX_CONFIG"]
     assert volume["read_only"] is True
     assert volume["bind"] == {"create_host_path": False}
-    names = set(re.findall(r"\$\{(\w+)\}", (DEPLOY / "callbox.example.toml").read_text())) - {"NAME"}
+    names = set(re.findall(r"\$\{(\w+)\}", (DOCKER / "callbox.example.toml").read_text())) - {"NAME"}
     given = {key for key in service["environment"] if not key.startswith("CALLBOX_")}
     assert given == names
 
@@ -387,7 +387,7 @@ def test_the_server_takes_the_settings_of_the_promises_a_bound_on_its_memory_and
     environment = {name: with_values(text, {"REDIS_PASSWORD": "abc"}) for name, text in service["environment"].items()}
     port = free_port()
     (tmp_path / "redis.conf").write_text(
-        f'include "{DEPLOY / "redis.conf"}"\nbind 127.0.0.1\nport {port}\ndir "{tmp_path}"\n'
+        f'include "{DOCKER / "redis.conf"}"\nbind 127.0.0.1\nport {port}\ndir "{tmp_path}"\n'
     )
     binary = Path(servers.Redis(tmp_path / "unused", "pw").command()[0])
     process = subprocess.Popen(
@@ -498,7 +498,7 @@ PROMISED = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "n
 
 
 def redis_conf() -> dict[str, str]:
-    lines = [line.split(maxsplit=1) for line in (DEPLOY / "redis.conf").read_text().splitlines()]
+    lines = [line.split(maxsplit=1) for line in (DOCKER / "redis.conf").read_text().splitlines()]
     settings = {line[0]: line[1].strip('"') for line in lines if line and not line[0].startswith("#")}
     assert len(settings) == len([line for line in lines if line and not line[0].startswith("#")])
     return settings
@@ -519,7 +519,7 @@ def test_a_real_server_runs_with_these_settings(redis_url: str) -> None:
 
 
 def test_the_example_configuration_can_be_used_and_shows_every_provider_once() -> None:
-    path = DEPLOY / "callbox.example.toml"
+    path = DOCKER / "callbox.example.toml"
     environ = {name: f"value-of-{name}" for name in re.findall(r"\$\{(\w+)\}", path.read_text())}
     loaded = config.load(path, environ, PROVIDERS)
     assert sorted(source.provider for source in loaded.sources.values()) == ["emnify", "messente", "nxcloud"]
@@ -529,7 +529,7 @@ def test_the_example_configuration_can_be_used_and_shows_every_provider_once() -
 
 
 def test_the_example_configuration_holds_no_secret() -> None:
-    document = tomllib.loads((DEPLOY / "callbox.example.toml").read_text())
+    document = tomllib.loads((DOCKER / "callbox.example.toml").read_text())
     for table in document["sources"].values():
         for secret in (*table.get("secrets", ()), *([table["token"]] if "token" in table else ())):
             assert re.fullmatch(r"\$\{\w+\}", secret)
@@ -562,7 +562,7 @@ def read_lock(text: str) -> dict[str, Locked]:
     return locked
 
 
-LOCKS = {name: (DEPLOY / "locks" / f"{name}.txt").read_text() for name in ("runtime", "dev")}
+LOCKS = {name: (ROOT / "deploy" / "locks" / f"{name}.txt").read_text() for name in ("runtime", "dev")}
 
 
 @pytest.mark.parametrize("name", LOCKS)

@@ -14,8 +14,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 import deploy
-from deploy import demo, output, play
-from deploy.cli import main
+from deploy import output
+from deploy.commands.main import main
+from deploy.local import demo, simulator
 from shared import config, inbox
 from shared.callback import Callback, new_id, pack
 from shared.inbox.keys import INBOX, LEDGER, ODDITIES
@@ -203,7 +204,7 @@ def test_help_is_help(words: list[str]) -> None:
 def test_the_demonstration_uses_the_same_table(
     stored: Stored, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(play.Sender, "send", lambda *_: play.Answer(200, "id", 0.1))
+    monkeypatch.setattr(simulator.Sender, "send", lambda *_: simulator.Answer(200, "id", 0.1))
     path = demo.example_config(Path("var"))
     addresses = {"CALLBOX_URL": "http://127.0.0.1:1", "CALLBOX_ADMIN_URL": "http://127.0.0.1:2"}
     demo.show(config.load(path, {}, PROVIDERS), {**os.environ, **addresses})

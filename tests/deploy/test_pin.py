@@ -26,7 +26,7 @@ class Lock:
         self.asked = folder / "asked"
         self.files = [folder / name for name in ("Dockerfile", "compose.yaml")]
         for file in self.files:
-            text = (DEPLOY / file.name).read_text()
+            text = (DEPLOY / "docker" / file.name).read_text()
             file.write_text(re.sub("@sha256:[0-9a-f]{64}", "", text))
 
     def docker(self, script: str) -> None:

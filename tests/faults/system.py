@@ -16,8 +16,8 @@ from typing import Any
 import psycopg
 import redis
 
-from deploy import servers
-from deploy.supervise import die_with_parent
+from deploy.local import servers
+from deploy.local.supervisor import die_with_parent
 from shared import inbox
 from tests.faults.relay import Relay
 from tests.faults.traffic import Row, Stored

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from deploy import play
+from deploy.local import simulator
 from shared.events import DeliveryReport, Event, Status
 from shared.providers import PROVIDERS
 from shared.source import Source
@@ -62,7 +62,7 @@ class Traffic:
     def poison(self) -> None:
         """Has a callback sent that ends the worker that reads it (see sitecustomize.py)."""
         source = next(it for it in self._sources if it.provider == "messente")
-        request = play.request(source, self._event("mo"))
+        request = simulator.request(source, self._event("mo"))
         bad = msgspec.structs.replace(request, body=request.body.replace(b'"msg_id"', b'"%s":1,"msg_id"' % POISON))
         self._poison = ((source.name, bad.body), encode(PROVIDERS[source.provider].sign(bad, source)))
         self.poisoned.add(self._poison[0])
@@ -89,7 +89,7 @@ class Traffic:
         source = self._dice.choice(self._sources)
         event = self._event(self._dice.choice(("mo", "dr")))
         if self._dice.random() < GARBAGE:
-            request = play.request(source, event)
+            request = simulator.request(source, event)
             junk = msgspec.structs.replace(request, body=b"garbage %d" % next(self._numbers))
             yield (source.name, junk.body), encode(PROVIDERS[source.provider].sign(junk, source))
             return
@@ -98,14 +98,14 @@ class Traffic:
             yield self._known(source, msgspec.structs.replace(event, status=Status.SENT, occurred_at=sent_at))
         yield self._known(source, event)
 
-    def _event(self, kind: play.Kind) -> Event:
+    def _event(self, kind: simulator.Kind) -> Event:
         number = str(next(self._numbers))
         return msgspec.structs.replace(
-            play.event(kind, datetime.now(UTC), self._dice), key=(kind, number), message_id=number
+            simulator.event(kind, datetime.now(UTC), self._dice), key=(kind, number), message_id=number
         )
 
     def _known(self, source: Source, event: Event) -> tuple[Body, bytes]:
-        request = play.request(source, event)
+        request = simulator.request(source, event)
         body = (source.name, request.body)
         kind, status = ("dr", event.status.value) if isinstance(event, DeliveryReport) else ("mo", "")
         self.events[body] = (source.name, kind, event.message_id, status)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import uvloop
 
-from deploy import play
+from deploy.local import simulator
 from shared import config
 from shared.callback import Request
 from shared.providers import PROVIDERS
@@ -125,9 +125,9 @@ class Attack:
 
         return due
 
-    def request(self, source: str, kind: play.Kind = "mo") -> Request:
+    def request(self, source: str, kind: simulator.Kind = "mo") -> Request:
         """A callback that its provider would send, signed where the provider signs."""
-        return play.request(self.sources[source], play.event(kind, datetime.now(UTC), self.dice))
+        return simulator.request(self.sources[source], simulator.event(kind, datetime.now(UTC), self.dice))
 
     async def run(self) -> Got:
         """Runs the client until its time is over, and ends its connections."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from deploy import play
+from deploy.local import simulator
 from shared.callback import Request
 from shared.providers import PROVIDERS
 from tests.hostile import framing
@@ -36,7 +36,7 @@ def _large(attack: "Attack", provider: str, shapes: Sequence[str], wrongly_signe
     """Bodies of these shapes and the largest sizes, in turn, each made once."""
     source = attack.sources[source_name(provider, SIGNED if PROVIDERS[provider].SIGNS else TOKEN)]
     path = f"/callbacks/{source.name}" + ("/a-wrong-token" if source.token else "")
-    event = play.event("mo", datetime.now(UTC), attack.dice)
+    event = simulator.event("mo", datetime.now(UTC), attack.dice)
     wires = []
     for shape, size in itertools.product(shapes, SIZES):
         headers = {"content-type": "application/x-www-form-urlencoded"}

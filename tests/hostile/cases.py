@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from deploy import play
+from deploy.local import simulator
 from shared.callback import Request
 from shared.errors import Malformed
 from shared.providers import PROVIDERS
@@ -78,8 +78,8 @@ class Cases:
 
     def _plain(self, source: Source, dice: random.Random) -> Request:
         if dice.random() < SIMULATED or not self._known[source.provider]:
-            kind: play.Kind = dice.choice(("mo", "dr"))
-            request = PROVIDERS[source.provider].render(play.event(kind, datetime.now(UTC), dice))
+            kind: simulator.Kind = dice.choice(("mo", "dr"))
+            request = PROVIDERS[source.provider].render(simulator.event(kind, datetime.now(UTC), dice))
         else:
             request = dice.choice(self._known[source.provider])
         query = request.query if request.query.isascii() and request.query.isprintable() else ""

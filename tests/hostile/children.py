@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing.synchronize import Event
 
-from deploy.supervise import die_with_parent
+from deploy.local.supervisor import die_with_parent
 
 MEMORY_BYTES = 4 * 1024**3  # of one of these processes: a mistake in a client must not take the machine's
 HONEST_PRIORITY = -10  # where we may: what is measured is how long the server takes, not how long the client waits

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import uvloop
 
-from deploy import play
+from deploy.local import simulator
 from shared import config
 from shared.providers import PROVIDERS
 from shared.source import Source
@@ -62,5 +62,5 @@ def _send(url: str, configuration: Path, seed: int) -> list[Answer]:
 def _callbacks(sources: Mapping[str, Source], dice: random.Random) -> Iterator[bytes]:
     chosen = [sources[honest_source(provider)] for provider in PROVIDERS]
     while not children.is_ended():
-        kind: play.Kind = dice.choice(("mo", "dr"))
-        yield encode(play.request(dice.choice(chosen), play.event(kind, datetime.now(UTC), dice)))
+        kind: simulator.Kind = dice.choice(("mo", "dr"))
+        yield encode(simulator.request(dice.choice(chosen), simulator.event(kind, datetime.now(UTC), dice)))

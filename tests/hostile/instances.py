@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from deploy import play
+from deploy.local import simulator
 from shared.providers import PROVIDERS
 from tests.hostile import framing
 from tests.hostile.got import Got
@@ -72,7 +72,9 @@ class _Honest:
         before = peer.answers
         with suppress(TimeoutError, OSError):
             async with asyncio.timeout(HONEST_SECONDS):
-                await peer.send(encode(play.request(source, play.event("mo", datetime.now(UTC), random.Random()))))
+                await peer.send(
+                    encode(simulator.request(source, simulator.event("mo", datetime.now(UTC), random.Random())))
+                )
                 await peer.answered(before + 1)
                 return 1
         return 0

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from deploy import play
+from deploy.local import simulator
 from shared.providers import PROVIDERS
 from tests.hostile import attack, children, fuzz
 from tests.hostile.client import Client
@@ -141,7 +141,7 @@ class Measure:
         """Opens a connection in the middle of the attack, and sends a callback over it."""
         await asyncio.sleep(wait_seconds)
         source = self._system.up.sources[honest_source(next(iter(PROVIDERS)))]
-        wire = encode(play.request(source, play.event("mo", datetime.now(UTC), random.Random())))
+        wire = encode(simulator.request(source, simulator.event("mo", datetime.now(UTC), random.Random())))
         taken = any(HONEST in client.addresses for client in clients)
         got = Got(len(wire))
         try:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from deploy import play
+from deploy.local import simulator
 from shared.callback import Request
 from shared.providers import PROVIDERS
 from tests.hostile import framing
@@ -115,7 +115,7 @@ async def signature_trailer(attack: "Attack") -> None:
         if PROVIDERS[provider].SIGNS:
             source = attack.sources[source_name(provider, SIGNED)]
             unsigned = msgspec.structs.replace(
-                PROVIDERS[provider].render(play.event("mo", datetime.now(UTC), attack.dice)),
+                PROVIDERS[provider].render(simulator.event("mo", datetime.now(UTC), attack.dice)),
                 path=f"/callbacks/{source.name}",
             )
             headers = PROVIDERS[provider].sign(unsigned, source).headers

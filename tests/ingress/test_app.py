@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 import ingress.app
-from deploy.supervise import die_with_parent
+from deploy.local.supervisor import die_with_parent
 from ingress.app import create_app
 from shared.callback import unpack
 from shared.config import Config

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.servers import free_port
-from deploy.supervise import die_with_parent
+from deploy.local.servers import free_port
+from deploy.local.supervisor import die_with_parent
 from tests.conftest import wait_until
 from tests.ingress.test_app import ROOT, TOKEN, environment, fetch
 

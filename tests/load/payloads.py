@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from deploy import play
+from deploy.local import simulator
 from shared.callback import Callback, Request, new_id, pack
 from shared.events import Event
 from shared.providers import PROVIDERS
@@ -20,7 +20,7 @@ SOURCES = conftest.SOURCES + "".join(
     f'\n[sources.small-{number}]\nprovider = "messente"\nsecrets = ["shared-secret-of-a-small-number"]\n'
     for number in range(MANY)
 )
-_KINDS: tuple[play.Kind, ...] = ("dr", "dr", "mo")
+_KINDS: tuple[simulator.Kind, ...] = ("dr", "dr", "mo")
 
 _dice = random.Random(1)
 _numbers = itertools.count(10**10)
@@ -34,7 +34,7 @@ def requests(sources: Sequence[Source], count: int) -> Iterator[tuple[Source, Re
     """So many, the sources in turn."""
     for number in range(count):
         source = sources[number % len(sources)]
-        yield source, play.request(source, _event(_KINDS[number // len(sources) % len(_KINDS)]))
+        yield source, simulator.request(source, _event(_KINDS[number // len(sources) % len(_KINDS)]))
 
 
 def wires(sources: Sequence[Source], count: int) -> list[bytes]:
@@ -69,9 +69,9 @@ def _packed(source: Source, request: Request) -> bytes:
     return pack(callback.kept(PROVIDERS[source.provider].HEADERS))
 
 
-def _event(kind: play.Kind) -> Event:
+def _event(kind: simulator.Kind) -> Event:
     number = str(next(_numbers))
-    return msgspec.structs.replace(play.event(kind, now(), _dice), key=(kind, number), message_id=number)
+    return msgspec.structs.replace(simulator.event(kind, now(), _dice), key=(kind, number), message_id=number)
 
 
 def raw_bytes(groups: Iterable[Sequence[tuple[str, bytes]]]) -> int:

@@ -20,8 +20,8 @@ import psycopg
 import redis
 import redis.asyncio
 
-from deploy import servers
-from deploy.supervise import die_with_parent
+from deploy.local import servers
+from deploy.local.supervisor import die_with_parent
 from shared import inbox
 from shared.inbox.keys import INBOX, LEDGER
 from tests.conftest import answers, wait_until

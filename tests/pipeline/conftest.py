@@ -19,9 +19,9 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from deploy import play
-from deploy.local import addresses_of
-from deploy.supervise import die_with_parent
+from deploy.local import simulator
+from deploy.local.supervisor import die_with_parent
+from deploy.local.up import addresses_of
 from shared import config, inbox
 from shared.callback import Request
 from shared.providers import PROVIDERS
@@ -95,9 +95,9 @@ class Running:
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done
 
-    def request(self, source: str, kind: play.Kind, seed: int | None = None) -> Request:
+    def request(self, source: str, kind: simulator.Kind, seed: int | None = None) -> Request:
         dice = Random(seed)
-        return play.request(self.sources[source], play.event(kind, datetime.now(UTC), dice))
+        return simulator.request(self.sources[source], simulator.event(kind, datetime.now(UTC), dice))
 
     def send(self, *requests: Request) -> list[str]:
         """Sends them; the ids under which all were accepted."""
@@ -105,8 +105,8 @@ class Running:
         assert all(answer.status == 200 and answer.callback_id for answer in answers), answers
         return [str(answer.callback_id) for answer in answers]
 
-    def answers(self, *requests: Request) -> list[play.Answer]:
-        with play.Sender(self.url) as sender:
+    def answers(self, *requests: Request) -> list[simulator.Answer]:
+        with simulator.Sender(self.url) as sender:
             return [sender.send(request) for request in requests]
 
     def drained(self) -> bool:

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from deploy.servers import free_port
+from deploy.local.servers import free_port
 from tests.pipeline.conftest import Running, Start, callbox, http
 
 PATHS = ("/healthz", "/readyz", "/metrics")

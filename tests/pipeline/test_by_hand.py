@@ -13,8 +13,8 @@ import psycopg
 import pytest
 import redis
 
-from deploy import servers
-from deploy.supervise import die_with_parent
+from deploy.local import servers
+from deploy.local.supervisor import die_with_parent
 from shared.callback import Callback, new_id, pack
 from shared.inbox import doorbell
 from shared.inbox.keys import INBOX

@@ -12,13 +12,13 @@ import pytest
 import redis
 import uvloop
 
-from deploy import play
+from deploy.local import simulator
 from shared.providers import PROVIDERS
 from tests.conftest import wait_until
 from tests.load.client import Answer, Client, encode
 from tests.pipeline.conftest import Running, flower_tasks, http
 
-KINDS: list[tuple[str, play.Kind]] = [
+KINDS: list[tuple[str, simulator.Kind]] = [
     ("fleet", "mo"),
     ("fleet", "dr"),
     ("otp", "mo"),
@@ -36,7 +36,7 @@ def row(system: Running, id: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("source", "kind"), KINDS)
-def test_every_kind_of_every_provider_arrives(system: Running, source: str, kind: play.Kind) -> None:
+def test_every_kind_of_every_provider_arrives(system: Running, source: str, kind: simulator.Kind) -> None:
     (id,) = system.send(system.request(source, kind))
     assert row(system, id)["outcome"] == "stored"
     table = "inbound_messages" if kind == "mo" else "delivery_reports"
@@ -50,7 +50,7 @@ def test_every_kind_of_every_provider_arrives(system: Running, source: str, kind
 
 
 @pytest.mark.parametrize(("source", "kind"), KINDS)
-def test_a_callback_sent_twice_is_one_event_and_a_duplicate(system: Running, source: str, kind: play.Kind) -> None:
+def test_a_callback_sent_twice_is_one_event_and_a_duplicate(system: Running, source: str, kind: simulator.Kind) -> None:
     request = system.request(source, kind)
     first, second = system.send(request, request)
     assert first != second

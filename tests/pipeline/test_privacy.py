@@ -3,7 +3,7 @@
 import msgspec
 import psycopg
 
-from deploy import play
+from deploy.local import simulator
 from shared.callback import Request
 from shared.events import InboundMessage
 from tests.conftest import wait_until
@@ -15,7 +15,7 @@ TEXT = "meet me at the harbour"
 
 def private_requests(up: Running) -> list[Request]:
     message = InboundMessage(key=("mo", "77001"), message_id="77001", sender=f"+{PHONE}", recipient="1234", text=TEXT)
-    requests = [play.request(up.sources[name], message) for name in ("fleet", "support", "open")]
+    requests = [simulator.request(up.sources[name], message) for name in ("fleet", "support", "open")]
     token = up.sources["otp"].token
     receipt = f"messageid=m77001&phone={PHONE}&status=2&result=DELIVRD"
     broken = receipt.replace("messageid", "nothing")
@@ -57,7 +57,7 @@ def test_nothing_private_shows_also_when_drains_fail(start: Start) -> None:
     with psycopg.connect(up.addresses["CALLBOX_DATABASE_URL"], autocommit=True) as connection:
         connection.execute("ALTER TABLE inbound_messages ADD CONSTRAINT no_harbours CHECK (text NOT LIKE '%again%')")
         again = InboundMessage(key=("mo", "1"), message_id="1", sender=f"+{PHONE}", text=TEXT + " again")
-        up.send(play.request(up.sources["open"], again))
+        up.send(simulator.request(up.sources["open"], again))
         up.wait_drained()
         assert len(up.query("SELECT FROM dead_letters WHERE stage = 'store'")) == 1
         connection.execute("ALTER TABLE callbacks RENAME TO elsewhere")

@@ -14,7 +14,7 @@ import psutil
 import psycopg
 import pytest
 
-from deploy import logfile
+from deploy.local import logfile
 from tests.conftest import wait_until
 from tests.pipeline.conftest import SECONDS, SOURCES, Running, Start, alive, callbox, family, http
 

@@ -17,8 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy import logfile
-from deploy.servers import write_private
+from deploy.local import logfile
+from deploy.local.servers import write_private
 
 STOP_SECONDS = 20.0  # for one process to end by itself, before it is killed: the ingress takes up to 15 s
 FILES = 65_536  # open files and connections of one process, if the system lets it have so many

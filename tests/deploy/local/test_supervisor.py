@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from deploy import supervise
-from deploy.supervise import Child, Supervisor
+from deploy.local import supervisor
+from deploy.local.supervisor import Child, Supervisor
 from tests.conftest import wait_until
 
 SLEEP = ["sleep", "60"]
@@ -57,7 +57,7 @@ def test_on_a_full_disk_what_died_is_started_again_and_its_id_told_when_there_is
         raise OSError(errno.ENOSPC, "No space left on device")
 
     before = watched.pid
-    monkeypatch.setattr(supervise, "write_private", no_room)
+    monkeypatch.setattr(supervisor, "write_private", no_room)
     watched.kill()
     watched.supervisor.tend()
     assert watched.child.running()

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkdtemp
 
-from deploy.environment import environment_of
+from deploy.local.environment import environment_of
 
 _USER = "callbox"  # the role, and the database that it owns
 _SUPERUSER = "postgres"
@@ -61,7 +61,7 @@ class Redis:
         self._config = folder / "redis.conf"
         write_private(
             self._config,
-            f"include {_quoted(files('deploy').joinpath('redis.conf'))}\n"
+            f"include {_quoted(files('deploy').joinpath('docker', 'redis.conf'))}\n"
             f"bind 127.0.0.1\nport {self.port}\ndir {_quoted(folder)}\nrequirepass {password}\n",
         )
 

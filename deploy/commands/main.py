@@ -9,9 +9,9 @@ from uuid import UUID
 
 import click
 
-from deploy import check as checks
-from deploy import demo, play
-from deploy.command import (
+from deploy import checks
+from deploy.commands.dead_letters import dead_letters
+from deploy.commands.options import (
     CONFIG,
     DATA,
     JSON,
@@ -27,8 +27,8 @@ from deploy.command import (
     speaks_plainly,
     utc,
 )
-from deploy.letters import dead_letters
-from deploy.local import Plan, Up
+from deploy.local import demo, simulator
+from deploy.local.up import Plan, Up
 from deploy.output import progress, say
 from deploy.text import as_json, as_text, table
 from shared import config, inbox
@@ -127,7 +127,12 @@ def check(config_path: Path | None, folder: Path) -> None:
 @DATA
 @speaks_plainly
 def send(
-    source_name: str, kind: play.Kind | None, count: int, rate: float | None, config_path: Path | None, folder: Path
+    source_name: str,
+    kind: simulator.Kind | None,
+    count: int,
+    rate: float | None,
+    config_path: Path | None,
+    folder: Path,
 ) -> None:
     """Play the provider of SOURCE: sign and send realistic callbacks to the ingress.
 
@@ -141,11 +146,11 @@ def send(
         raise click.BadParameter(
             f"there is no source {source_name} in {loaded.path}, only {names}", param_hint="SOURCE"
         )
-    kinds: list[play.Kind] = [kind] if kind else ["mo", "dr"]
+    kinds: list[simulator.Kind] = [kind] if kind else ["mo", "dr"]
     url = environ.get("CALLBOX_URL", "http://127.0.0.1:8000")
-    requests = play.requests(source, kinds, count, random.Random())  # noqa: S311 - it is play
+    requests = simulator.requests(source, kinds, count, random.Random())  # noqa: S311 - it is play
     with (
-        play.Sender(url) as sender,
+        simulator.Sender(url) as sender,
         progress(f"sending to {source_name}", count, hidden=count < LONG_RUN) as advance,
     ):
         answers = sender.send_all(requests, rate, lambda _: advance())

@@ -13,10 +13,10 @@ import click
 import msgspec
 import psycopg
 
-from deploy import check
-from deploy.local import addresses_of
+from deploy import checks
+from deploy.local.servers import CannotStart
+from deploy.local.up import addresses_of
 from deploy.output import complain, say
-from deploy.servers import CannotStart
 from deploy.text import as_json, table
 from shared import config
 from shared.config import Config, ConfigError
@@ -115,10 +115,10 @@ def speaks_plainly(command: Callable[P, R]) -> Callable[P, R]:
             raise Failed("the database is not migrated: run `callbox migrate`") from None
         except psycopg.OperationalError as error:
             raise Failed(
-                f"PostgreSQL does not answer ({check.said(error)}): {NOT_RUNNING} CALLBOX_DATABASE_URL"
+                f"PostgreSQL does not answer ({checks.said(error)}): {NOT_RUNNING} CALLBOX_DATABASE_URL"
             ) from None
         except psycopg.ProgrammingError as error:
-            complain(f"CALLBOX_DATABASE_URL: {check.said(error)}")
+            complain(f"CALLBOX_DATABASE_URL: {checks.said(error)}")
             raise SystemExit(2) from None
 
     return wrapped

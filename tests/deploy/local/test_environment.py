@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy.environment import environment_of
+from deploy.local.environment import environment_of
 
 ROLES = ("redis", "postgres", "ingress", "worker", "beat", "flower")
 SERVERS = ("redis", "postgres")

@@ -20,10 +20,10 @@ from urllib.request import urlopen
 
 import psycopg
 
-from deploy import logfile, servers
-from deploy.environment import environment_of
-from deploy.servers import CannotStart
-from deploy.supervise import Child, Say, Supervisor, allow_many_files
+from deploy.local import logfile, servers
+from deploy.local.environment import environment_of
+from deploy.local.servers import CannotStart
+from deploy.local.supervisor import Child, Say, Supervisor, allow_many_files
 from shared import inbox
 from shared.config import Config
 from workers import health, schema

@@ -11,7 +11,7 @@ from typing import Any
 import click
 import psycopg
 
-from deploy.command import (
+from deploy.commands.options import (
     CONFIG,
     DATA,
     JSON,

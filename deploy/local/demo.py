@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
-from deploy import play
+from deploy.local import simulator
+from deploy.local.servers import write_private
 from deploy.output import say
-from deploy.servers import write_private
 from deploy.text import table
 from shared import inbox
 from shared.callback import Request
@@ -53,7 +53,7 @@ def show(config: Config, addresses: dict[str, str]) -> None:
     url = addresses["CALLBOX_URL"]
     say("", f"callbox runs at {url}. Sending a few callbacks, signed as their providers sign:", "")
     since = datetime.now(UTC) - timedelta(seconds=1)
-    with play.Sender(url) as sender:
+    with simulator.Sender(url) as sender:
         answers = [sender.send(request) for request in _samples(config)]
     _wait_for_drain(addresses["CALLBOX_REDIS_URL"])
     with Queries(addresses["CALLBOX_DATABASE_URL"]) as queries:
@@ -75,18 +75,18 @@ def _samples(config: Config) -> list[Request]:
     fleet, otp, support = (config.sources[name] for name in ("fleet", "otp", "support"))
     opt_out = msgspec.structs.replace(_message(now, dice), text="STOP")
     samples = [
-        play.request(fleet, msgspec.structs.replace(_message(now, dice), text="Battery at 14 %, door closed")),
-        play.request(fleet, play.event("dr", now, dice)),
-        play.request(otp, play.event("dr", now, dice)),
-        play.request(support, opt_out),
-        play.request(support, play.event("dr", now, dice)),
+        simulator.request(fleet, msgspec.structs.replace(_message(now, dice), text="Battery at 14 %, door closed")),
+        simulator.request(fleet, simulator.event("dr", now, dice)),
+        simulator.request(otp, simulator.event("dr", now, dice)),
+        simulator.request(support, opt_out),
+        simulator.request(support, simulator.event("dr", now, dice)),
     ]
     broken = _unreadable(otp)
     return [*samples, samples[2], broken]
 
 
 def _message(now: datetime, dice: random.Random) -> InboundMessage:
-    message = play.event("mo", now, dice)
+    message = simulator.event("mo", now, dice)
     assert isinstance(message, InboundMessage)  # noqa: S101 - for the type
     return message
 
@@ -109,8 +109,8 @@ def _say_addresses(config: Config, addresses: dict[str, str]) -> None:
     say("", "Try it yourself (a line sent twice gives one event, and a callback with the outcome `duplicate`):")
     for name, kind in (("fleet", "mo"), ("otp", "dr"), ("support", "mo")):
         source = config.sources[name]
-        happened = play.event("mo" if kind == "mo" else "dr", now, dice)
-        say("", f"# {source.provider}", play.curl(url, play.request(source, happened)))
+        happened = simulator.event("mo" if kind == "mo" else "dr", now, dice)
+        say("", f"# {source.provider}", simulator.curl(url, simulator.request(source, happened)))
     say(
         "",
         "In a second terminal:  .venv/bin/callbox status | send fleet --count 1000 | show ID | dead-letters list",

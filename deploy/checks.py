@@ -57,7 +57,7 @@ def _check_redis(url: str) -> Iterator[Finding]:
     if tuple(map(int, server.version.split(".")[:2])) < OLDEST_REDIS:
         yield Finding("wrong", "Redis", f"{server.version} is too old; Callbox needs Redis 7.0 or Valkey 8")
     if server.settings is None:
-        yield Finding("risky", "Redis", "does not show its settings (CONFIG is closed): see deploy/redis.conf")
+        yield Finding("risky", "Redis", "does not show its settings (CONFIG is closed): see deploy/docker/redis.conf")
         return
     problems = [
         f"{name} is {server.settings.get(name)}: {why}; set it to {wanted}"

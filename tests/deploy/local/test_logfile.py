@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy import logfile
-from deploy.supervise import die_with_parent
+from deploy.local import logfile
+from deploy.local.supervisor import die_with_parent
 
 WRITER = """
 import os, time

@@ -1,0 +1,1 @@
+"""The `callbox` command: one file for each subcommand or family."""
