@@ -54,7 +54,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
 
 PYTHON = (sys.executable, "-m")
 CELERY = (*PYTHON, "celery", "-A", "workers.app")
-WORKER = (*CELERY, "worker", "--concurrency", "1", "--without-gossip", "--without-mingle")
+WORKER = (*PYTHON, "workers", "worker", "--concurrency", "1")
 
 
 def put(client: redis.Redis) -> None:
@@ -68,7 +68,8 @@ def test_our_doorbell_starts_a_drain_of_the_locked_celery(
     run: Run, redis_url: str, database_url: str, tmp_path: Path
 ) -> None:
     """The golden test of the wire format: no beat, no message of Celery's own, only the bytes of the doorbell."""
-    run("worker", *WORKER, CALLBOX_REDIS_URL=redis_url, CALLBOX_DATABASE_URL=database_url)
+    worker = (*CELERY, "worker", "--concurrency", "1")
+    run("worker", *worker, CALLBOX_REDIS_URL=redis_url, CALLBOX_DATABASE_URL=database_url)
     with redis.Redis.from_url(redis_url) as client:
         for _ in range(3):
             put(client)
@@ -100,7 +101,7 @@ def test_everything_may_start_before_its_servers(run: Run, tmp_path: Path) -> No
     its = [
         run("ingress", *PYTHON, "ingress", "--port", str(port), **urls),
         run("worker", *WORKER, **urls),
-        run("beat", *CELERY, "beat", **urls),
+        run("beat", *PYTHON, "workers", "beat", **urls),
     ]
     url = f"http://127.0.0.1:{port}"
 
