@@ -1,8 +1,6 @@
-"""How commands say things, as lines for `say`: tables, one callback for people, JSON for programs."""
+"""How values become lines of text: one value, one callback for people, JSON for programs."""
 
 import json
-import unicodedata
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,22 +9,7 @@ import msgspec
 from shared.visible import UNSAFE, visible
 from workers.queries import CallbackView
 
-_LONGEST = 40
 _EMPTY: tuple[object, ...] = (None, {}, "")
-_JOINERS = "\u200c\u200d"
-
-
-def table(
-    headings: Sequence[str], rows: Sequence[Sequence[object]], numbers: frozenset[int] = frozenset()
-) -> list[str]:
-    """The rows under their headings, columns as wide as what stands in them, wide characters counted as two.
-
-    Columns in `numbers` stand to the right; None shows as a dash.
-    """
-    lines = [[_cell(value) for value in row] for row in rows]
-    widths = [max(map(_width, column)) for column in zip(headings, *lines, strict=True)]
-    rule = "  ".join("─" * width for width in widths)
-    return [_line(headings, widths, numbers), rule, *(_line(line, widths, numbers) for line in lines)]
 
 
 def as_json(value: Any) -> list[str]:
@@ -40,7 +23,7 @@ def as_text(found: CallbackView) -> list[str]:
     Each line of the body begins with a bar, so that none of them looks like one of the others.
     """
     callback = found.callback
-    query = f"?{_one_line(callback.query)}" if callback.query else ""
+    query = f"?{one_line(callback.query)}" if callback.query else ""
     body = callback.body.decode("utf-8", "backslashreplace")
     conflict = "  (conflicts with an event stored before)" if callback.conflict else ""
     lines = [
@@ -49,7 +32,7 @@ def as_text(found: CallbackView) -> list[str]:
         f"  from {callback.remote_ip}  inbox entry {callback.inbox_id}",
         "",
         f"{callback.method} /callbacks/{callback.source}{query}",
-        *(f"{name}: {_one_line(value)}" for name, value in callback.headers.items()),
+        *(f"{name}: {one_line(value)}" for name, value in callback.headers.items()),
         "",
         *(f"  | {line}" for line in body.split("\n") if body),
     ]
@@ -60,11 +43,11 @@ def as_text(found: CallbackView) -> list[str]:
     ):
         for row in rows:
             values = msgspec.structs.asdict(row).items()
-            lines += ["", title, *(f"  {name:16}{_one_line(value)}" for name, value in values if value not in _EMPTY)]
+            lines += ["", title, *(f"  {name:16}{one_line(value)}" for name, value in values if value not in _EMPTY)]
     return lines
 
 
-def _one_line(value: object) -> str:
+def one_line(value: object) -> str:
     """A value as it is shown: times to the second. Backslashes of a text are doubled, so that none of them looks like
     one that spells an unsafe character."""
     if isinstance(value, datetime):
@@ -78,26 +61,3 @@ def _json(value: Any, indent: int | None = None) -> str:
     text = json.dumps(msgspec.to_builtins(value, enc_hook=str, str_keys=True), ensure_ascii=False, indent=indent)
     # The only line breaks are those between values; `json` escapes those within.
     return "\n".join(UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], line) for line in text.split("\n"))
-
-
-def _cell(value: object) -> str:
-    text = "–" if value is None else _one_line(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], numbers: frozenset[int]) -> str:
-    padded = []
-    for index, (cell, width) in enumerate(zip(cells, widths, strict=True)):
-        space = " " * (width - _width(cell))
-        padded.append(space + cell if index in numbers else cell + space)
-    return "  ".join(padded).rstrip()
-
-
-def _width(text: str) -> int:
-    return sum(map(_columns, text))
-
-
-def _columns(char: str) -> int:
-    if char in _JOINERS or unicodedata.category(char) in ("Mn", "Me"):
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

@@ -1,240 +1,223 @@
-"""`callbox dead-letters`: what could not be understood, looked at, replayed after a fix, or discarded."""
+"""`callbox dead-letters`: what could not be understood, listed, shown, replayed after a fix, or discarded."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import click
-import psycopg
 
+from deploy.commands.errors import Failed
 from deploy.commands.options import (
-    CONFIG,
-    DATA,
-    JSON,
-    LIMIT,
-    LONG_RUN,
-    SINCE,
-    UNTIL,
-    Failed,
-    environment,
-    load,
-    say_rows,
-    speaks_plainly,
-    utc,
+    Command,
+    configured_system_options,
+    gathered,
+    json_option,
+    limit_option,
+    reason_option,
+    since_option,
+    source_option,
+    system_options,
+    until_option,
 )
-from deploy.output import progress, say
-from deploy.text import as_json, as_text, table
-from shared import config, inbox
+from deploy.commands.rows import write_rows
+from deploy.commands.show import write_callback
+from deploy.output import progress, write, write_table
+from deploy.system import System
+from deploy.table import table
+from deploy.text import as_json
 from shared.errors import Unavailable
-from shared.settings import Settings
-from workers import dead_letters as letters
+from shared.inbox import Reclassifier
+from workers import dead_letters as selected
 from workers.database import Database
 from workers.dead_letters import Filter
-from workers.queries import Queries
 from workers.replay import Change, Replayer
 
 RATE = 100.0  # callbacks replayed in a second, so that the drain keeps PostgreSQL to itself
+COLUMNS = ("id", "created_at", "source", "stage", "reason", "detail", "state", "callback_id")
 
-_LARGEST = 2**63 - 1  # id of PostgreSQL
-
-
-def _selection(command: Callable[..., None]) -> Callable[..., None]:
-    """The options that say which open dead letters; the command gets them as `wanted`."""
-
-    @wraps(command)
-    def wrapped(
-        ids: tuple[int, ...],
-        source: str | None,
-        reason: str | None,
-        since: datetime | None,
-        until: datetime | None,
-        everything: bool,
-        **options: Any,
-    ) -> None:
-        if not (ids or source or reason or since or until or everything):
-            raise click.UsageError("say which: IDs of the list, --source, --reason, --since, --until, or --all")
-        command(wanted=Filter(ids or None, source, reason, utc(since), utc(until)), **options)
-
-    for option in (
-        click.option("--all", "everything", is_flag=True, help="All that are open."),
-        UNTIL,
-        SINCE,
-        click.option("--reason", metavar="TEXT", help="As the list says it."),
-        click.option("--source", metavar="NAME"),
-        click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1, _LARGEST)),
-    ):
-        wrapped = option(wrapped)
-    return wrapped
+_LARGEST_ID = 2**63 - 1
+_SEE_LIST = "see `callbox dead-letters list --state all`"
 
 
-DRY = click.option("--dry", is_flag=True, help="Do nothing, but say what would become of them.")
+def _filter(source: str | None, reason: str | None, since: datetime | None, until: datetime | None) -> Filter:
+    return Filter(None, source, reason, since, until)
 
 
-@click.group()
+def _selection(wanted: Filter, ids: tuple[int, ...], everything: bool) -> Filter:
+    """The filter with the ids. Refuses one that selects everything, unless that is what was asked for."""
+    selection = wanted._replace(ids=ids or None)
+    if selection == Filter() and not everything:
+        raise click.UsageError("choose some: IDs of the list, --source, --reason, --since, --until, or --all")
+    return selection
+
+
+filter_options = gathered("wanted", _filter, source_option, reason_option, since_option, until_option)
+_id_options = gathered(
+    "wanted",
+    _selection,
+    click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1, _LARGEST_ID)),
+    click.option("--all", "everything", is_flag=True, help="All that are open."),
+)
+
+
+def selection_options(command: Command) -> Command:
+    """Which open dead letters: the command gets a `wanted` that was chosen on purpose."""
+    return filter_options(_id_options(command))
+
+
+dry_option = click.option("--dry", is_flag=True, help="Change nothing, but show what would become of them.")
+
+
+@click.group("dead-letters")
 def dead_letters() -> None:
-    """What could not be understood: look at it, replay it after a fix, or discard it.
+    """What could not be understood: list it, replay it after a fix, or discard it.
 
-    Its raw bytes stand in `callbacks`.
+    The raw bytes are kept in `callbacks`.
     """
 
 
 @dead_letters.command("list")
-@click.option("--source", metavar="NAME")
-@click.option("--reason", metavar="TEXT")
-@SINCE
-@UNTIL
+@filter_options
 @click.option("--state", default="open", show_default=True, type=click.Choice(["open", "replayed", "discarded", "all"]))
-@LIMIT
-@JSON
-@DATA
-@speaks_plainly
-def list_letters(
-    source: str | None,
-    reason: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    state: str,
-    limit: int,
-    json_wanted: bool,
-    folder: Path,
-) -> None:
+@limit_option
+@json_option
+@system_options
+def list_dead_letters(wanted: Filter, state: str, limit: int, json_wanted: bool, system: System) -> None:
     """List dead letters, the newest first."""
-    with Queries(config.load_settings(environment(folder)).database_url) as queries:
-        found = queries.dead_letters(
-            source=source,
-            reason=reason,
-            since=utc(since),
-            until=utc(until),
-            state=None if state == "all" else state,
-            limit=limit,
-        )
-    columns = ("id", "created_at", "source", "stage", "reason", "detail", "state", "callback_id")
-    say_rows(found, columns, json_wanted, "no dead letters" if state == "all" else f"no {state} dead letters")
+    with system.queries() as queries:
+        found = queries.dead_letters(**wanted._asdict(), state=None if state == "all" else state, limit=limit)
+    write_rows(found, COLUMNS, json_wanted, "no dead letters" if state == "all" else f"no {state} dead letters")
 
 
 @dead_letters.command("show")
-@click.argument("letter_id", metavar="ID", type=int)
-@JSON
-@DATA
-@speaks_plainly
-def show_letter(letter_id: int, json_wanted: bool, folder: Path) -> None:
+@click.argument("dead_letter_id", metavar="ID", type=int)
+@json_option
+@system_options
+def show_dead_letter(dead_letter_id: int, json_wanted: bool, system: System) -> None:
     """Show a dead letter with its raw callback. ID is the number in the list."""
-    with Queries(config.load_settings(environment(folder)).database_url) as queries:
-        rows = queries.dead_letters(ids=[letter_id], limit=1)
+    with system.queries() as queries:
+        rows = queries.dead_letters(ids=[dead_letter_id], limit=1)
         found = queries.callback(rows[0].callback_id) if rows else None
     if found is None:
-        raise Failed(f"there is no dead letter {letter_id}: see `callbox dead-letters list --state all`")
-    say(*(as_json(found._asdict()) if json_wanted else as_text(found)))
+        raise Failed(f"there is no dead letter {dead_letter_id}: {_SEE_LIST}")
+    write_callback(found, json_wanted)
 
 
 @dead_letters.command()
-@_selection
-@DRY
+@selection_options
+@dry_option
 @click.option(
     "--rate",
     default=RATE,
     show_default=True,
     metavar="N",
     type=click.FloatRange(0, min_open=True),
-    help="At most so many callbacks in a second.",
+    help="At most N callbacks a second.",
 )
-@JSON
-@CONFIG
-@DATA
-@speaks_plainly
-def replay(wanted: Filter, dry: bool, rate: float, json_wanted: bool, config_path: Path | None, folder: Path) -> None:
+@json_option
+@configured_system_options
+def replay(wanted: Filter, dry: bool, rate: float, json_wanted: bool, system: System) -> None:
     """Replay open dead letters after a fix.
 
-    Those to which all that is given applies. A callback is parsed once more as a whole, with all its open letters: what
-    is understood now is stored as if it had just arrived, what is not stays open. Try it with --dry first. Replaying
-    again does no harm, and finishes what an interrupted replay left.
+    Those to which all that is given applies. A callback is parsed once more as a whole, with all its open dead letters:
+    what is understood now is stored as if it had just arrived, what is not stays open. Try it with --dry first.
+    Replaying again does no harm, and finishes what an interrupted replay left.
     """
-    loaded = load(config_path, environment(folder))
-    changes: Counter[Change] = Counter()
-    callbacks = 0
-    with (
-        _opened(loaded.settings) as database,
-        inbox.connect(loaded.settings.redis_url, 5.0) as client,
-    ):
-        closed = _closed(database, wanted)
-        count = letters.count_callbacks(database, wanted)
-        hidden = json_wanted or count < LONG_RUN
-        with progress("replaying", count, hidden) as advance:
+    sources = system.configuration().sources
+    with system.database() as database, system.inbox() as client:
+        replayed = Replayed(dry, closed_of(database, wanted))
+        replayer = Replayer(database, Reclassifier(client), sources, rate, dry)
+        count = selected.count_callbacks(database, wanted)
+        with progress("replaying", count, hidden=json_wanted) as advance:
 
-            def tell(its: Sequence[Change]) -> None:
-                nonlocal callbacks
-                callbacks += bool(its)
-                changes.update(its)
+            def note(changes: Sequence[Change]) -> None:
+                replayed.add(changes)
                 advance()
 
-            try:
-                Replayer(database, inbox.Reclassifier(client), loaded.sources, rate, dry).run(wanted, tell)
-                trouble: BaseException | None = None
-            except (KeyboardInterrupt, Unavailable) as error:
-                trouble = error
-    rows = [(number, *change) for change, number in sorted(changes.items())]
+            error = _run(replayer, wanted, note)
     if json_wanted:
-        listed = [{"reason": reason, "became": became, "letters": number} for number, reason, became in rows]
-        say(*as_json({"dry": dry, "callbacks": callbacks, "letters": listed, "closed": closed}))
+        write(*as_json(replayed.document()))
     else:
-        _report(("dead letters", "reason", "became"), rows, closed, None if trouble else _replayed(callbacks, dry))
-    if isinstance(trouble, KeyboardInterrupt):
-        raise Failed("interrupted: what is listed is done, the rest is as it was")
-    if trouble:
-        raise trouble
+        replayed.show(is_whole=error is None)
+    if error:
+        raise error
+
+
+def _run(replayer: Replayer, wanted: Filter, note: Callable[[Sequence[Change]], None]) -> Exception | None:
+    """Why the replay ended early; None when it did not. What it did until then is reported in any case."""
+    try:
+        replayer.run(wanted, note)
+    except KeyboardInterrupt:
+        return Failed("interrupted: what is listed is done, the rest is as it was")
+    except Unavailable as error:
+        return error
+    return None
 
 
 @dead_letters.command()
-@_selection
-@DRY
-@DATA
-@speaks_plainly
-def discard(wanted: Filter, dry: bool, folder: Path) -> None:
-    """Discard open dead letters that nobody wants replayed.
+@selection_options
+@dry_option
+@system_options
+def discard(wanted: Filter, dry: bool, system: System) -> None:
+    """Discard open dead letters that need no replay.
 
     Those to which all that is given applies. Their raw callbacks stay in `callbacks`, as they are.
     """
-    with _opened(config.load_settings(environment(folder))) as database:
-        closed = _closed(database, wanted)
-        counts = letters.discard(database, wanted, dry)
-    rows = [(number, reason) for reason, number in sorted(counts.items())]
-    _report(("dead letters", "reason"), rows, closed, "nothing was done: it was dry" if dry else "discarded")
+    with system.database() as database:
+        closed = closed_of(database, wanted)
+        counts = selected.discard(database, wanted, dry)
+    rows = [(count, reason) for reason, count in sorted(counts.items())]
+    show_counts(("dead letters", "reason"), rows, closed, "dry run, nothing was discarded" if dry else "discarded")
 
 
-@contextmanager
-def _opened(settings: Settings) -> Iterator[Database]:
-    with psycopg.connect(settings.database_url, connect_timeout=5):
-        pass  # says plainly why it cannot be reached
-    database = Database(settings.database_url, settings.statement_seconds)
-    try:
-        yield database
-    finally:
-        database.close()
+@dataclass
+class Replayed:
+    """What a replay did."""
+
+    dry: bool
+    closed: Mapping[int, str]  # ids that were asked for and are not open → their state
+    callbacks: int = 0
+    changes: Counter[Change] = field(default_factory=Counter)
+
+    def add(self, changes: Sequence[Change]) -> None:
+        """Counts what became of the open dead letters of one callback."""
+        self.callbacks += bool(changes)
+        self.changes.update(changes)
+
+    def document(self) -> dict[str, Any]:
+        """All of it for programs."""
+        changed = [
+            {"reason": change.reason, "became": change.became, "letters": count}
+            for change, count in sorted(self.changes.items())
+        ]
+        return {"dry": self.dry, "callbacks": self.callbacks, "letters": changed, "closed": self.closed}
+
+    def show(self, is_whole: bool) -> None:
+        rows = [(count, *change) for change, count in sorted(self.changes.items())]
+        show_counts(("dead letters", "reason", "became"), rows, self.closed, self._sentence() if is_whole else None)
+
+    def _sentence(self) -> str:
+        callbacks = f"{self.callbacks} callback{'' if self.callbacks == 1 else 's'}"
+        return f"dry run, nothing was changed: {callbacks} would be replayed" if self.dry else f"{callbacks} replayed"
 
 
-def _closed(database: Database, wanted: Filter) -> dict[int, str]:
-    """Those of the given ids that are open no more, with their state. Raises Failed for ids that are none."""
-    states = letters.states(database, wanted.ids or ())
-    if wrong := [str(id) for id in wanted.ids or () if id not in states]:
-        raise Failed(f"there is no dead letter {', '.join(wrong)}: see `callbox dead-letters list --state all`")
+def closed_of(database: Database, wanted: Filter) -> dict[int, str]:
+    """Those of the given ids that are not open, with their state. Raises Failed for ids that do not exist."""
+    ids = wanted.ids or ()
+    states = selected.states(database, ids)
+    if missing := [str(id) for id in ids if id not in states]:
+        raise Failed(f"there is no dead letter {', '.join(missing)}: {_SEE_LIST}")
     return {id: state for id, state in states.items() if state != "open"}
 
 
-def _report(
-    headings: Sequence[str], rows: Sequence[Sequence[object]], closed: dict[int, str], done: str | None
+def show_counts(
+    headings: Sequence[str], rows: Sequence[Sequence[object]], closed: Mapping[int, str], done: str | None
 ) -> None:
-    for id, state in sorted(closed.items()):
-        say(f"{id} is {state} already")
+    """What was not open, the counts, and the sentence that ends a command that was not interrupted."""
+    write(*(f"{id} is {state} already" for id, state in sorted(closed.items())))
     if rows:
-        say(*table(headings, rows, numbers=frozenset({0})))
+        write_table(table(headings, rows))
     if done:
-        say(done if rows else "no open dead letters match")
-
-
-def _replayed(callbacks: int, dry: bool) -> str:
-    its = f"{callbacks} callback{'' if callbacks == 1 else 's'}"
-    return f"nothing was done: it was dry. {its} would be replayed" if dry else f"{its} replayed"
+        write(done if rows else "no open dead letters match")

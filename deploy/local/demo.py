@@ -2,27 +2,30 @@
 
 import random
 import secrets
-import time
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
 from deploy.local import simulator
-from deploy.local.servers import write_private
-from deploy.output import say
-from deploy.text import table
-from shared import inbox
+from deploy.local.files import write_private
+from deploy.local.overview import pages
+from deploy.local.readiness import wait_until_empty
+from deploy.output import write, write_table
+from deploy.system import open_inbox
+from deploy.table import table_of
 from shared.callback import Request
 from shared.config import Config
 from shared.events import InboundMessage
 from shared.source import Source
-from workers.queries import Queries
+from workers.queries import Queries, RecentRow
 
 ARRIVAL_SECONDS = 30.0  # for the samples to reach PostgreSQL
+COLUMNS = ("source", "provider", "outcome", "kind", "sender", "recipient", "content", "traffic")
 
 _EXAMPLE = """\
-# Made by `make run`, with secrets of its own. `callbox --help` and the README say how to go on from here.
+# Made by `make run`, with secrets of its own. `callbox --help` and the README show how to go on from here.
 
 [sources.fleet]
 provider = "emnify"
@@ -37,6 +40,7 @@ timezone = "Asia/Shanghai"
 provider = "messente"
 secrets = ["{}"]
 """
+_TO_TRY: tuple[tuple[str, simulator.Kind], ...] = (("fleet", "mo"), ("otp", "dr"), ("support", "mo"))
 
 
 def example_config(folder: Path) -> Path:
@@ -48,47 +52,47 @@ def example_config(folder: Path) -> Path:
     return path
 
 
-def show(config: Config, addresses: dict[str, str]) -> None:
-    """Sends a few callbacks of every kind through the real port, shows what arrived, and says how to go on."""
+def present(configuration: Config, addresses: Mapping[str, str]) -> None:
+    """Sends a few callbacks of every kind through the real port, shows what arrived, and how to go on."""
     url = addresses["CALLBOX_URL"]
-    say("", f"callbox runs at {url}. Sending a few callbacks, signed as their providers sign:", "")
+    write("", f"callbox runs at {url}. Sending a few callbacks, signed as their providers sign:", "")
     since = datetime.now(UTC) - timedelta(seconds=1)
     with simulator.Sender(url) as sender:
-        answers = [sender.send(request) for request in _samples(config)]
-    _wait_for_drain(addresses["CALLBOX_REDIS_URL"])
-    with Queries(addresses["CALLBOX_DATABASE_URL"]) as queries:
-        rows = queries.recent(since, limit=50)
-    columns = ("source", "provider", "outcome", "kind", "sender", "recipient", "content", "traffic")
-    say(*table(columns, [[getattr(row, column) for column in columns] for row in rows]))
+        answers = [sender.send(request) for request in _samples(configuration)]
+    write_table(table_of(_stored_since(since, addresses), COLUMNS))
     accepted = sum(answer.callback_id is not None for answer in answers)
-    say(
+    write(
         "",
         f"{accepted} of {len(answers)} were accepted, each with its X-Callbox-Id; the table is read from PostgreSQL.",
+        *_next_steps(configuration, addresses),
     )
-    _say_addresses(config, addresses)
 
 
-def _samples(config: Config) -> list[Request]:
-    """Every kind of every provider, an opt-out, a duplicate, and one that is authentic but unreadable."""
-    dice = random.Random()  # noqa: S311 - it is play
+def _stored_since(since: datetime, addresses: Mapping[str, str]) -> list[RecentRow]:
+    """What arrived since then, once the inbox is empty."""
+    with open_inbox(addresses["CALLBOX_REDIS_URL"]) as client:
+        wait_until_empty(client, ARRIVAL_SECONDS)
+    with Queries(addresses["CALLBOX_DATABASE_URL"]) as queries:
+        return queries.recent(since, limit=50)
+
+
+def _samples(configuration: Config) -> list[Request]:
+    """Every kind of every source, an opt-out, a duplicate, and one that is authentic but unreadable."""
+    dice = random.Random()  # noqa: S311 - a simulation
     now = datetime.now(UTC)
-    fleet, otp, support = (config.sources[name] for name in ("fleet", "otp", "support"))
-    opt_out = msgspec.structs.replace(_message(now, dice), text="STOP")
-    samples = [
-        simulator.request(fleet, msgspec.structs.replace(_message(now, dice), text="Battery at 14 %, door closed")),
-        simulator.request(fleet, simulator.event("dr", now, dice)),
-        simulator.request(otp, simulator.event("dr", now, dice)),
-        simulator.request(support, opt_out),
-        simulator.request(support, simulator.event("dr", now, dice)),
+    fleet, otp, support = (configuration.sources[name] for name in ("fleet", "otp", "support"))
+    receipts = [simulator.request(source, simulator.event("dr", now, dice)) for source in (fleet, otp, support)]
+    messages = [
+        simulator.request(fleet, _message(now, dice, "Battery at 14 %, door closed")),
+        simulator.request(support, _message(now, dice, "STOP")),
     ]
-    broken = _unreadable(otp)
-    return [*samples, samples[2], broken]
+    return [*messages, *receipts, receipts[1], _unreadable(otp)]
 
 
-def _message(now: datetime, dice: random.Random) -> InboundMessage:
+def _message(now: datetime, dice: random.Random, text: str) -> InboundMessage:
     message = simulator.event("mo", now, dice)
     assert isinstance(message, InboundMessage)  # noqa: S101 - for the type
-    return message
+    return msgspec.structs.replace(message, text=text)
 
 
 def _unreadable(source: Source) -> Request:
@@ -96,28 +100,21 @@ def _unreadable(source: Source) -> Request:
     return Request(method="POST", path=path, headers={"content-type": "application/json"}, body=b'{"cut off in the')
 
 
-def _wait_for_drain(redis_url: str) -> None:
-    ends = time.monotonic() + ARRIVAL_SECONDS
-    with inbox.connect(redis_url, 5.0) as client:
-        while inbox.take_snapshot(client).depth.entries and time.monotonic() < ends:
-            time.sleep(0.05)
-
-
-def _say_addresses(config: Config, addresses: dict[str, str]) -> None:
+def _next_steps(configuration: Config, addresses: Mapping[str, str]) -> Iterator[str]:
     url = addresses["CALLBOX_URL"]
-    now, dice = datetime.now(UTC), random.Random()  # noqa: S311 - it is play
-    say("", "Try it yourself (a line sent twice gives one event, and a callback with the outcome `duplicate`):")
-    for name, kind in (("fleet", "mo"), ("otp", "dr"), ("support", "mo")):
-        source = config.sources[name]
-        happened = simulator.event("mo" if kind == "mo" else "dr", now, dice)
-        say("", f"# {source.provider}", simulator.curl(url, simulator.request(source, happened)))
-    say(
-        "",
-        "In a second terminal:  .venv/bin/callbox status | send fleet --count 1000 | show ID | dead-letters list",
-        "",
-    )
-    say(f"callbacks  {url}/callbacks/SOURCE   (sources: {', '.join(config.sources)}; from {config.path})")
-    if "FLOWER_URL" in addresses:
-        say(f"Flower     {addresses['FLOWER_URL']}/tasks   (every drain with its counts)")
-    say(f"metrics    {addresses['CALLBOX_ADMIN_URL']}/metrics")
-    say("", "Serving until Ctrl-C.")
+    now, dice = datetime.now(UTC), random.Random()  # noqa: S311 - a simulation
+    yield ""
+    yield "Try it yourself (a line sent twice gives one event, and a callback with the outcome `duplicate`):"
+    for name, kind in _TO_TRY:
+        source = configuration.sources[name]
+        yield ""
+        yield f"# {source.provider}"
+        yield simulator.curl(url, simulator.request(source, simulator.event(kind, now, dice)))
+    yield ""
+    yield "In a second terminal:  .venv/bin/callbox status | send fleet --count 1000 | show ID | dead-letters list"
+    yield ""
+    names = ", ".join(configuration.sources)
+    yield f"callbacks  {url}/callbacks/SOURCE   (sources: {names}; from {configuration.path})"
+    yield from pages(addresses)
+    yield ""
+    yield "Serving until Ctrl-C."

@@ -29,7 +29,7 @@ def limit(log: Path) -> None:
 
 
 def set_aside(log: Path) -> None:
-    """Moves the log itself aside: nobody may hold it."""
+    """Moves the log itself aside, while no process has it open."""
     _shift(log)
     log.replace(_aside(log, 1))
 

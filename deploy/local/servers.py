@@ -5,7 +5,6 @@ Only how to prepare their folders and what to start. Both listen on the loopback
 
 import os
 import pwd
-import secrets
 import shutil
 import socket
 import subprocess
@@ -16,16 +15,14 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from deploy.local.environment import environment_of
+from deploy.local.errors import CannotStart
+from deploy.local.files import write_private
 
 _USER = "callbox"  # the role, and the database that it owns
 _SUPERUSER = "postgres"
 _HBA = f"host all {_USER} 127.0.0.1/32 scram-sha-256\n"  # all who may log in
 # An error message quotes the value it is about, and a value may be a phone number: none of them is logged.
 _SILENT = ("-c", "log_statement=none", "-c", "log_min_messages=fatal", "-c", "log_min_error_statement=panic")
-
-
-class CannotStart(Exception):
-    """Something that `callbox up` needs is not there; the message says what, and what to do."""
 
 
 def free_port(preferred: int = 0) -> int:
@@ -40,15 +37,6 @@ def free_port(preferred: int = 0) -> int:
             found: int = probe.getsockname()[1]
             return found
     raise CannotStart("there is no free port on 127.0.0.1")
-
-
-def write_private(path: Path, text: str) -> None:
-    """Writes a file that only this user may read, all or nothing."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    new.replace(path)
 
 
 class Redis:
@@ -91,7 +79,7 @@ class Postgres:
     def prepare(self, *statements: str) -> None:
         """Makes the cluster, the role and its database if there are none yet. Raises CannotStart.
 
-        The superuser then runs `statements` too: nobody can later, while the server runs.
+        The superuser then runs `statements` too, which is not possible once the server runs.
         """
         if (self._folder / "PG_VERSION").exists():
             if _HBA not in (self._folder / "pg_hba.conf").read_text():
@@ -137,13 +125,6 @@ class Postgres:
         if done.returncode:
             last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
             raise CannotStart(f"PostgreSQL cannot prepare {self._folder}: {' '.join(last)}")
-
-
-def password_in(file: Path) -> str:
-    """The password kept in this file, made at the first start."""
-    if not file.exists():
-        write_private(file, secrets.token_hex(16))
-    return file.read_text().strip()
 
 
 def _quoted(path: object) -> str:

@@ -1,4 +1,4 @@
-"""Plays a provider: makes realistic events, has them rendered and signed as the provider does, and sends them.
+"""A simulator of the providers: makes realistic events, has each rendered and signed as its provider does, sends them.
 
 The numbers are from ranges kept for fiction or never given out.
 """
@@ -30,16 +30,16 @@ _ENDS = (Status.DELIVERED,) * 6 + (Status.EXPIRED, Status.FAILED)
 
 
 class Answer(NamedTuple):
-    """What came back: the HTTP status (0 when nothing did), the callback's id, and how long it took."""
+    """An answer of the ingress: its HTTP status (0, with an error, if there is none), the callback's id, the time."""
 
     status: int
     callback_id: str | None
     seconds: float
-    trouble: str = ""
+    error: str = ""
 
 
 def event(kind: Kind, now: datetime, dice: random.Random) -> Event:
-    """A new event, as it may happen."""
+    """A new event with realistic content."""
     number = dice.randrange(10**9, 10**10)
     handset = f"+4477009{dice.randrange(10**5):05}"  # Ofcom's numbers for drama
     if kind == "mo":
@@ -70,14 +70,14 @@ def request(source: Source, happened: Event) -> Request:
     return provider.sign(msgspec.structs.replace(provider.render(happened), path=path), source)
 
 
-def curl(base_url: str, it: Request) -> str:
+def curl(base_url: str, request: Request) -> str:
     """A line for a shell that sends the request."""
-    words = ["curl", "-i", "-X", it.method]
-    for name, value in it.headers.items():
+    words = ["curl", "-i", "-X", request.method]
+    for name, value in request.headers.items():
         words += ["-H", f"{name}: {value}"]
-    if it.body:
-        words += ["--data-raw", it.body.decode()]
-    return shlex.join([*words, base_url + it.target])
+    if request.body:
+        words += ["--data-raw", request.body.decode()]
+    return shlex.join([*words, base_url + request.target])
 
 
 class Sender:
@@ -103,10 +103,10 @@ class Sender:
         began = time.monotonic()
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             waiting = []
-            for number, it in enumerate(requests):
+            for number, request in enumerate(requests):
                 if per_second:
                     time.sleep(max(0.0, began + number / per_second - time.monotonic()))
-                waiting.append(pool.submit(self.send, it))
+                waiting.append(pool.submit(self.send, request))
                 if len(waiting) >= 4 * CONNECTIONS:
                     answers.append(waiting.pop(0).result())
                     note(answers[-1])
@@ -115,12 +115,12 @@ class Sender:
                 note(answers[-1])
         return answers
 
-    def send(self, it: Request) -> Answer:
+    def send(self, request: Request) -> Answer:
         """Sends one request and reads its answer."""
         began = time.monotonic()
         connection = self._connection()
         try:
-            connection.request(it.method, it.target, it.body, it.headers)
+            connection.request(request.method, request.target, request.body, request.headers)
             response = connection.getresponse()
             response.read()
         except (OSError, HTTPException) as error:

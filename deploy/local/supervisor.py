@@ -1,11 +1,10 @@
 """Child processes: started, started again when they die, stopped in order, and never left behind.
 
 Each is a child of this process and dies with it, also when it is killed: the kernel signals the children
-(PR_SET_PDEATHSIG). What they say goes to files of their names.
+(PR_SET_PDEATHSIG). Their output goes to files of their names.
 """
 
 import ctypes
-import json
 import os
 import resource
 import signal
@@ -18,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local import logfile
-from deploy.local.servers import write_private
+from deploy.local.files import write_pids
 
 STOP_SECONDS = 20.0  # for one process to end by itself, before it is killed: the ingress takes up to 15 s
-FILES = 65_536  # open files and connections of one process, if the system lets it have so many
+FILES = 65_536  # open files and connections of one process, if the system allows as many
 LONGEST_PAUSE_SECONDS = 5.0  # between two tries to restart what keeps dying
 STEADY_SECONDS = 10.0  # after which a process counts as running, and the pauses begin anew
 
-Say = Callable[[str], None]
+Report = Callable[[str], None]  # takes one sentence for the user
 
 
 @dataclass
@@ -49,9 +48,9 @@ class Child:
 class Supervisor:
     """The children of one folder: their output in `logs/`, their process ids in `pids.json`."""
 
-    def __init__(self, folder: Path, say: Say) -> None:
+    def __init__(self, folder: Path, report: Report) -> None:
         self._folder = folder
-        self._say = say
+        self._report = report
         self._children: list[Child] = []
         self._pids_are_old = False
 
@@ -69,7 +68,7 @@ class Supervisor:
         return child is not None and child.running()
 
     def tend(self) -> None:
-        """One look at every child: starts again what died, after pauses that grow while it keeps dying."""
+        """Checks every child once: starts again what died, after pauses that grow while it keeps dying."""
         now = time.monotonic()
         for child in self._children:
             logfile.limit(self._log_of(child))
@@ -80,7 +79,7 @@ class Supervisor:
                     child.pause_seconds = 0.0
                 child.restart_at = now + child.pause_seconds
                 child.pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * child.pause_seconds + 0.2)
-                self._say(f"{child.name} {_how_it_ended(child)}; starting it again (logs/{child.name}.log)")
+                self._report(f"{child.name} {_how_it_ended(child)}; starting it again (logs/{child.name}.log)")
                 self._write_pids()
             if now >= child.restart_at:
                 self._spawn_or_wait(child)
@@ -94,18 +93,18 @@ class Supervisor:
         for child in going:
             if child.process is not None and child.running():
                 child.process.send_signal(child.stop_signal)
-                child.process.send_signal(signal.SIGCONT)  # one that was frozen must hear it too
+                child.process.send_signal(signal.SIGCONT)  # a frozen process gets it too
         for child in going:
-            _bury(child)
+            _end(child)
             self._children.remove(child)
 
     def _spawn_or_wait(self, child: Child) -> None:
-        """A full disk or a lack of memory is no reason to end the others: it is tried again."""
+        """Tries again later where the disk or the memory is full: the other children go on."""
         try:
             self._spawn(child)
         except OSError as error:
             child.restart_at = time.monotonic() + LONGEST_PAUSE_SECONDS
-            self._say(f"{child.name} cannot be started ({error.strerror}); trying again")
+            self._report(f"{child.name} cannot be started ({error.strerror}); trying again")
 
     def _spawn(self, child: Child) -> None:
         with self._log_of(child).open("ab") as log:
@@ -117,7 +116,7 @@ class Supervisor:
                 env=child.environment,
                 cwd=self._folder,
                 pass_fds=child.pass_fds,
-                start_new_session=True,  # Ctrl-C is for us alone: we stop the others, in order
+                start_new_session=True,  # Ctrl-C reaches only this process, which stops the others in order
                 preexec_fn=die_with_parent,
             )
         child.started_at = time.monotonic()
@@ -130,8 +129,8 @@ class Supervisor:
     def _write_pids(self) -> None:
         pids = {child.name: child.process.pid for child in self._children if child.process and child.running()}
         try:
-            write_private(self._folder / "pids.json", json.dumps(pids, indent=2) + "\n")
-        except OSError:  # on a full disk it is as before, until there is room
+            write_pids(self._folder, pids)
+        except OSError:  # on a full disk the old file stays until there is room
             self._pids_are_old = True
         else:
             self._pids_are_old = False
@@ -147,12 +146,12 @@ def allow_many_files() -> None:
 
 
 def die_with_parent() -> None:
-    """In the child, before it becomes what it is to be: has the kernel kill it when its parent is gone (Linux)."""
+    """Runs in the child, before its program: has the kernel kill it when its parent is gone (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, see prctl(2)
 
 
-def _bury(child: Child) -> None:
+def _end(child: Child) -> None:
     if child.process is None:
         return
     with suppress(subprocess.TimeoutExpired):

@@ -20,8 +20,8 @@ import pytest
 from psycopg.rows import dict_row
 
 from deploy.local import simulator
+from deploy.local.files import read_addresses
 from deploy.local.supervisor import die_with_parent
-from deploy.local.up import addresses_of
 from shared import config, inbox
 from shared.callback import Request
 from shared.providers import PROVIDERS
@@ -72,7 +72,7 @@ class Running:
     def wait_ready(self) -> "Running":
         wait_until(lambda: "ready http" in self.output or self.process.poll() is not None, "ready", SECONDS)
         assert self.process.poll() is None, self.output
-        self.addresses = dict(addresses_of(self.data))
+        self.addresses = dict(read_addresses(self.data))
         self.url = self.addresses["CALLBOX_URL"]
         self.admin_url = self.addresses["CALLBOX_ADMIN_URL"]
         self.sources = config.load(self.folder / "callbox.toml", self.environment, PROVIDERS).sources
@@ -110,7 +110,8 @@ class Running:
             return [sender.send(request) for request in requests]
 
     def drained(self) -> bool:
-        with suppress(inbox.RedisUnavailable), inbox.connect(self.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
+        url = self.addresses["CALLBOX_REDIS_URL"]
+        with suppress(inbox.RedisUnavailable), inbox.connect(url, 5.0) as client:
             return inbox.take_snapshot(client).depth.entries == 0
         return False
 

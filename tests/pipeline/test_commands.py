@@ -10,7 +10,7 @@ import pytest
 
 from shared import inbox
 from shared.callback import Request
-from shared.inbox.keys import INBOX
+from shared.inbox import keys
 from tests.conftest import wait_until
 from tests.pipeline.conftest import CALLBOX, SECONDS, Running, Start, callbox, clean_environment, http
 
@@ -33,7 +33,7 @@ def test_status_adds_up(system: Running) -> None:
 
 def test_a_source_that_is_not_held_cannot_be_resumed(system: Running) -> None:
     done = system.command("resume", "open", code=1)
-    assert done.stderr == "callbox: open is not held: see `callbox status`\n"
+    assert done.stderr == "callbox: open is not held, no source is: see `callbox status`\n"
     with inbox.connect(system.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
         assert inbox.Holds(client).read().waived == {}, "or the next fault would not be held"
 
@@ -42,11 +42,12 @@ def test_status_names_a_difference_and_what_is_held(start: Start) -> None:
     up = start("--workers", "0", "--no-flower")
     up.send(up.request("open", "mo"))
     with inbox.connect(up.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
-        client.xadd(INBOX, {"s": "open", "c": b""})
+        client.xadd(keys.INBOX, {"s": "open", "c": b""})
         inbox.Holds(client).hold("open", inbox.Hold("its parser failed", 0.0))
     said = up.command("status").stdout
     assert "the inbox holds 1 more of open than the ledger says" in said
     assert "open is held: its parser failed" in said
+    assert "fleet is not held, only open: see" in up.command("resume", "fleet", code=1).stderr
     assert up.command("resume", "open").stdout == "open is drained again\n"
     assert json.loads(up.command("status", "--json").stdout)["held"] == {}
 
@@ -72,8 +73,11 @@ def test_send_keeps_to_a_rate_and_sums_up(system: Running) -> None:
 def test_send_says_what_was_not_accepted(system: Running) -> None:
     (system.folder / "other.toml").write_text('[sources.fleet]\nprovider = "emnify"\nsecrets = ["a wrong secret"]\n')
     done = system.command("send", "fleet", "--count", "2", "--config", "other.toml", code=1)
-    assert "not accepted: 2 × HTTP 401" in done.stdout
+    assert f"not accepted: 2 × HTTP 401 ({system.url}): the secrets of the source differ" in done.stdout
     assert "2 of 2 callbacks were not accepted" in done.stderr
+    (system.folder / "more.toml").write_text('[sources.unknown]\nprovider = "emnify"\nunsigned = true\n')
+    done = system.command("send", "unknown", "--config", "more.toml", code=1)
+    assert f"not accepted: 1 × HTTP 404 ({system.url}): the running ingress does not know the source" in done.stdout
     done = system.command("send", "nobody", code=2)
     assert "there is no source nobody" in done.stderr
 
@@ -153,7 +157,7 @@ def test_dead_letters_are_discarded_dry_first(system: Running) -> None:
     system.send(Request(method="POST", path="/callbacks/open", body=b"{"))
     system.wait_drained()
     dry = system.command("dead-letters", "discard", "--source", "open", "--dry").stdout
-    assert "nothing was done" in dry
+    assert "dry run, nothing was discarded" in dry
     newest = json.loads(system.command("dead-letters", "list", "--json", "--source", "open").stdout)[0]
     assert "discarded" in system.command("dead-letters", "discard", str(newest["id"])).stdout
     assert f"{newest['id']} is discarded already" in system.command("dead-letters", "discard", str(newest["id"])).stdout
@@ -189,7 +193,7 @@ def test_an_interrupted_replay_says_so_and_leaves_whole_callbacks(system: Runnin
 
 @pytest.mark.parametrize("command", ["replay", "discard"])
 def test_replay_and_discard_say_what_they_need(system: Running, command: str) -> None:
-    assert "say which" in system.command("dead-letters", command, code=2).stderr
+    assert "choose some" in system.command("dead-letters", command, code=2).stderr
     done = system.command("dead-letters", command, "999999", code=1)
     assert (len(done.stderr.splitlines()), done.stdout) == (1, "")
     assert "there is no dead letter 999999" in done.stderr

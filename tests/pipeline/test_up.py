@@ -40,7 +40,10 @@ def test_it_writes_where_everything_is(system: Running) -> None:
         "CALLBOX_DATABASE_URL",
         "FLOWER_URL",
     }
-    assert system.output.strip().splitlines()[-1] == f"ready {system.url}"
+    *overview, ready = system.output.strip().splitlines()
+    assert ready == f"ready {system.url}"
+    assert f"callbacks  {system.url}/callbacks/otp/<token>   (nxcloud)" in overview
+    assert f"metrics    {system.admin_url}/metrics" in overview
     assert set(system.pids) == {*NAMES, "ingress-2"}
     assert all(map(alive, system.pids.values()))
     for path in system.data.rglob("*"):
@@ -178,6 +181,7 @@ def test_a_signal_drains_and_ends_it_with_0_and_nothing_is_left(start: Start, nu
     up.process.send_signal(number)
     assert up.process.wait(SECONDS) == 0
     assert gone(pids)
+    assert up.output.splitlines()[-1] == "stopping…"
     assert not (up.data / "env").exists()
     assert not (up.data / "pids.json").exists()
     again = start("--no-flower", "--workers", "0")
@@ -270,7 +274,7 @@ def test_a_taken_port_says_so_and_how_to_choose_another(system: Running) -> None
 def test_a_second_one_in_the_same_folder_is_refused(system: Running) -> None:
     done = callbox("up", "--port", "0", cwd=system.folder)
     assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
-    assert "another `callbox up` runs in" in done.stderr
+    assert f"another Callbox runs already at {system.url}, over {system.data}" in done.stderr
 
 
 def test_a_wrong_configuration_lists_every_mistake_and_starts_nothing(system: Running) -> None:

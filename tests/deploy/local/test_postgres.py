@@ -12,7 +12,8 @@ from tempfile import mkdtemp
 import psycopg
 import pytest
 
-from deploy.local.servers import CannotStart, Postgres
+from deploy.local.errors import CannotStart
+from deploy.local.servers import Postgres
 from deploy.local.supervisor import die_with_parent
 from tests.conftest import STARTING_SECONDS, answers, wait_until
 from tests.pipeline.conftest import family

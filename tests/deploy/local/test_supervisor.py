@@ -57,7 +57,7 @@ def test_on_a_full_disk_what_died_is_started_again_and_its_id_told_when_there_is
         raise OSError(errno.ENOSPC, "No space left on device")
 
     before = watched.pid
-    monkeypatch.setattr(supervisor, "write_private", no_room)
+    monkeypatch.setattr(supervisor, "write_pids", no_room)
     watched.kill()
     watched.supervisor.tend()
     assert watched.child.running()

@@ -1,0 +1,25 @@
+"""`callbox demo`, which is `make run`."""
+
+import os
+from pathlib import Path
+
+import click
+
+from deploy.commands.options import data_option, port_option
+from deploy.local.demo import example_config, present
+from deploy.local.plan import Plan, Roles
+from deploy.local.up import Up
+from deploy.output import write
+from shared import config
+from shared.providers import PROVIDERS
+
+
+@click.command()
+@data_option
+@port_option
+def demo(folder: Path, port: int) -> None:
+    """Run everything with an example configuration, and show a few callbacks on their way (`make run`)."""
+    configuration = config.load(example_config(folder), os.environ, PROVIDERS)
+    running = Up(Plan.of(configuration, folder, port, Roles()), write)
+    write("starting PostgreSQL, Redis, ingress, workers and Flower…")
+    running.run(when_ready=lambda: present(configuration, running.addresses))

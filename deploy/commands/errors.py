@@ -1,0 +1,85 @@
+"""Every error that a command may meet: its line on standard error, and its exit code.
+
+Exit codes: 1 when the command failed, 2 for a wrong usage or configuration.
+"""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from typing import Any, NamedTuple, NoReturn
+
+import click
+import psycopg
+
+from deploy.checks import first_line
+from deploy.local.errors import CannotStart
+from deploy.output import write_error
+from shared.config import ConfigError
+from shared.errors import Unavailable
+from shared.inbox import RedisUnavailable
+
+FAILED = 1
+WRONG_USAGE = 2
+
+_NOT_RUNNING = "start `callbox up`, name its folder with --data, or set"
+
+
+class Failed(Exception):
+    """The command failed. The message says in one line what happened and what to do."""
+
+
+class Report(NamedTuple):
+    """What the user gets to read of an error, and the exit code."""
+
+    lines: list[str]
+    exit_code: int
+
+
+class Commands(click.Group):
+    """The commands of one program. Whichever runs, its errors end here: none needs to handle them, none can forget."""
+
+    def main(self, *args: Any, **options: Any) -> NoReturn:
+        try:
+            sys.exit(super().main(*args, **{**options, "prog_name": "callbox", "standalone_mode": False}))
+        except Exception as error:
+            report = explain(error)
+            write_error(*report.lines)
+            sys.exit(report.exit_code)
+
+
+def explain(error: Exception) -> Report:
+    """The report of an error. One that is not expected keeps its traceback, for whoever has to fix it."""
+    match error:
+        case click.Abort():
+            return _failed("interrupted")
+        case click.ClickException():
+            return Report(list(_usage(error)), error.exit_code)
+        case ConfigError():
+            return Report(error.mistakes, WRONG_USAGE)
+        case RedisUnavailable():
+            return _failed(f"{error}: {_NOT_RUNNING} CALLBOX_REDIS_URL")
+        case Failed() | CannotStart() | Unavailable():
+            return _failed(str(error))
+        case psycopg.errors.UndefinedTable():
+            return _failed("the database is not migrated: run `callbox migrate`")
+        case psycopg.OperationalError():
+            return _failed(f"PostgreSQL does not answer ({first_line(error)}): {_NOT_RUNNING} CALLBOX_DATABASE_URL")
+        case psycopg.ProgrammingError():
+            return Report([f"CALLBOX_DATABASE_URL: {first_line(error)}"], WRONG_USAGE)
+    return Report("".join(traceback.format_exception(error)).rstrip().split("\n"), FAILED)
+
+
+def _failed(sentence: str) -> Report:
+    return Report([f"callbox: {sentence}"], FAILED)
+
+
+def _usage(error: click.ClickException) -> Iterator[str]:
+    """An error of click's, as click itself shows it, except that what it quotes stays on its line."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        yield from error.format_message().split("\n")
+        return
+    if isinstance(error, click.UsageError) and error.ctx:
+        yield from error.ctx.get_usage().split("\n")
+        yield f"Try '{error.ctx.command_path} --help' for help."
+        yield ""
+    yield f"Error: {error.format_message()}"

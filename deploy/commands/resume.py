@@ -1,0 +1,29 @@
+"""`callbox resume`: the end of a hold."""
+
+import click
+
+from deploy.commands.errors import Failed
+from deploy.commands.options import system_options
+from deploy.output import write
+from deploy.system import System
+from shared import inbox
+from workers.drain.holds import this_release
+
+
+@click.command()
+@click.argument("source_name", metavar="SOURCE")
+@system_options
+def resume(source_name: str, system: System) -> None:
+    """Drain a held source again, whatever becomes of its callbacks with this release.
+
+    `callbox status` shows which sources are held, and why. What cannot be understood becomes dead letters.
+    """
+    with system.inbox() as client:
+        holds = inbox.Holds(client)
+        held = sorted(holds.read().held)
+        if source_name not in held:
+            found = f"only {', '.join(held)}" if held else "no source is"
+            raise Failed(f"{source_name} is not held, {found}: see `callbox status`")
+        holds.waive(source_name, this_release())
+        holds.release(source_name)
+    write(f"{source_name} is drained again")

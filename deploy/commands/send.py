@@ -1,0 +1,79 @@
+"""`callbox send`: the provider of a source, simulated."""
+
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import click
+
+from deploy.commands.errors import Failed
+from deploy.commands.options import configured_system_options
+from deploy.local import simulator
+from deploy.local.simulator import Answer, Kind
+from deploy.output import LONG_RUN, progress, write
+from deploy.system import System
+from shared.config import Config
+from shared.source import Source
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+# What to do about an answer of the ingress that a user's mistake explains.
+_HINTS = {
+    401: "the secrets of the source differ from those of the running ingress: restart it with this configuration",
+    404: "the running ingress does not know the source or its token: restart it with this configuration",
+}
+
+
+@click.command()
+@click.argument("source_name", metavar="SOURCE")
+@click.option("--kind", type=click.Choice(["mo", "dr"]), help="Inbound messages or delivery reports.  [default: both]")
+@click.option("--count", default=1, show_default=True, type=click.IntRange(1), metavar="N", help="Callbacks to send.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N callbacks a second.")
+@configured_system_options
+def send(source_name: str, kind: Kind | None, count: int, rate: float | None, system: System) -> None:
+    """Simulate the provider of SOURCE: sign and send realistic callbacks to the ingress.
+
+    The ingress is that of the running `callbox up`, or CALLBOX_URL. Exits with 1 unless all were accepted.
+    """
+    source = find_source(system.configuration(), source_name)
+    kinds: list[Kind] = [kind] if kind else ["mo", "dr"]
+    requests = simulator.requests(source, kinds, count, random.Random())  # noqa: S311 - a simulation
+    url = system.environ.get("CALLBOX_URL", DEFAULT_URL)
+    with (
+        simulator.Sender(url) as sender,
+        progress(f"sending to {source_name}", count) as advance,
+    ):
+        answers = sender.send_all(requests, rate, lambda _: advance())
+    write(*summary(answers, url))
+    refused = sum(answer.callback_id is None for answer in answers)
+    if refused:
+        raise Failed(f"{refused} of {count} callbacks were not accepted")
+
+
+def find_source(configuration: Config, name: str) -> Source:
+    """The source of this name. Raises click.BadParameter, which names those that exist."""
+    source = configuration.sources.get(name)
+    if source is None:
+        names = ", ".join(configuration.sources)
+        raise click.BadParameter(
+            f"there is no source {name} in {configuration.path}, only {names}", param_hint="SOURCE"
+        )
+    return source
+
+
+def summary(answers: Sequence[Answer], url: str) -> Iterator[str]:
+    """The ids of what was accepted, unless there are many; why other callbacks were not; and how long it took."""
+    accepted = [answer for answer in answers if answer.callback_id]
+    if len(answers) < LONG_RUN:
+        yield from (f"accepted {answer.callback_id}" for answer in accepted)
+    refused = Counter((answer.status, answer.error) for answer in answers if not answer.callback_id)
+    yield from (_refusal(status, error, count, url) for (status, error), count in refused.items())
+    if accepted:
+        milliseconds = sorted(1000 * answer.seconds for answer in accepted)
+        middle, late = milliseconds[len(milliseconds) // 2], milliseconds[len(milliseconds) * 99 // 100]
+        yield (f"{len(accepted)} of {len(answers)} accepted, half within {middle:.1f} ms, 99 % within {late:.1f} ms")
+
+
+def _refusal(status: int, error: str, count: int, url: str) -> str:
+    hint = f": {_HINTS[status]}" if status in _HINTS else ""
+    return f"not accepted: {count} × {f'HTTP {status}' if status else error} ({url}){hint}"

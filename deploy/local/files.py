@@ -1,0 +1,48 @@
+"""The files that a `callbox up` keeps in its folder for itself and for commands. Only its own user may read them."""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a file that only this user may read, all or nothing."""
+    new = path.with_name(f".{path.name}.new")
+    new.unlink(missing_ok=True)
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    new.replace(path)
+
+
+def read_password(path: Path) -> str:
+    """The password kept in this file, made at the first start."""
+    if not path.exists():
+        write_private(path, secrets.token_hex(16))
+    return path.read_text().strip()
+
+
+def write_addresses(folder: Path, addresses: Mapping[str, str]) -> None:
+    """DIR/env: where everything is, one `KEY=value` a line."""
+    write_private(folder / "env", "".join(f"{name}={value}\n" for name, value in addresses.items()))
+
+
+def read_addresses(folder: Path) -> dict[str, str]:
+    """What a running `up` wrote into DIR/env; empty when none runs there."""
+    try:
+        lines = (folder / "env").read_text().splitlines()
+    except OSError:
+        return {}
+    return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+def write_pids(folder: Path, pids: Mapping[str, int]) -> None:
+    """DIR/pids.json: the id of each running process, by its name."""
+    write_private(folder / "pids.json", json.dumps(pids, indent=2) + "\n")
+
+
+def remove_traces(folder: Path) -> None:
+    """Removes what says that an `up` runs here."""
+    for name in ("env", "pids.json"):
+        (folder / name).unlink(missing_ok=True)

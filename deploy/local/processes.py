@@ -1,0 +1,27 @@
+"""The commands that start the processes of Callbox on this machine."""
+
+import sys
+
+from deploy.local.listeners import Listeners
+
+
+def ingress(listeners: Listeners) -> list[str]:
+    """An ingress that inherits both sockets."""
+    callbacks, admin = (str(listener.fileno()) for listener in listeners)
+    return [*_python("ingress"), "--fd", callbacks, "--admin-fd", admin]
+
+
+def worker(children: int) -> list[str]:
+    return [*_python("workers"), "worker", f"--concurrency={children}"]
+
+
+def beat() -> list[str]:
+    return [*_python("workers"), "beat"]
+
+
+def flower(port: int) -> list[str]:
+    return [*_python("workers"), "flower", "--address=127.0.0.1", f"--port={port}"]
+
+
+def _python(package: str) -> list[str]:
+    return [sys.executable, "-m", package]

@@ -1,0 +1,35 @@
+"""Whether a part of the system does its work, asked from outside."""
+
+import time
+from datetime import UTC, datetime
+from urllib.request import urlopen
+
+from shared import inbox
+
+ASK_SECONDS = 2  # for one answer over HTTP
+POLL_SECONDS = 0.05  # between two questions whether the inbox is empty
+
+
+def answers(url: str) -> bool:
+    """Whether a page answers 200. Raises URLError."""
+    with urlopen(url, timeout=ASK_SECONDS) as response:  # noqa: S310 - our own address
+        return bool(response.status == 200)
+
+
+def has_drained(client: inbox.Client, since: float) -> bool:
+    """Whether a worker asked for entries since then (of `time.monotonic`); rings, so that one that is up does.
+
+    Raises RedisUnavailable.
+    """
+    idle = inbox.activity(client, "").idle_seconds
+    if idle is not None and idle < time.monotonic() - since:
+        return True
+    inbox.ring(client, datetime.now(UTC))
+    return False
+
+
+def wait_until_empty(client: inbox.Client, seconds: float) -> None:
+    """Returns when the inbox is empty, or when the time is up. Raises RedisUnavailable."""
+    ends = time.monotonic() + seconds
+    while inbox.take_snapshot(client).depth.entries and time.monotonic() < ends:
+        time.sleep(POLL_SECONDS)

@@ -1,0 +1,67 @@
+"""The system that a command works with: its configuration, and its servers."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from deploy.local.files import read_addresses
+from shared import config, inbox
+from shared.config import Config
+from shared.providers import PROVIDERS
+from shared.settings import Settings
+from workers.database import Database
+from workers.queries import Queries
+
+ANSWER_SECONDS = 5  # longest wait of a command for a server
+
+
+@dataclass(frozen=True)
+class System:
+    """What the environment names; behind it the `callbox up` that runs in a folder.
+
+    Each method raises ConfigError, with every mistake in the environment or in the file.
+    """
+
+    environ: Mapping[str, str]
+    config_path: Path | None = None
+
+    @classmethod
+    def find(cls, folder: Path, config_path: Path | None = None) -> "System":
+        """The system of the environment and of the `up` in this folder, if one runs there."""
+        return cls({**read_addresses(folder), **os.environ}, config_path)
+
+    @property
+    def settings(self) -> Settings:
+        return config.load_settings(self.environ)
+
+    def configuration(self) -> Config:
+        """The settings and the sources, from `config_path` or where the environment says."""
+        return config.load(self.config_path, self.environ, PROVIDERS)
+
+    def inbox(self) -> inbox.Client:
+        """A client whose calls raise RedisUnavailable."""
+        return open_inbox(self.settings.redis_url)
+
+    def queries(self) -> Queries:
+        """Raises psycopg.Error."""
+        return Queries(self.settings.database_url)
+
+    @contextmanager
+    def database(self) -> Iterator[Database]:
+        """Raises psycopg.OperationalError at once, which says why PostgreSQL cannot be reached; later Unavailable."""
+        settings = self.settings
+        psycopg.connect(settings.database_url, connect_timeout=ANSWER_SECONDS).close()
+        database = Database(settings.database_url, settings.statement_seconds)
+        try:
+            yield database
+        finally:
+            database.close()
+
+
+def open_inbox(redis_url: str) -> inbox.Client:
+    """A client that waits as long as a command may."""
+    return inbox.connect(redis_url, ANSWER_SECONDS)
