@@ -248,7 +248,7 @@ WRITERS = {"echo", "secho", "echo_via_pager", "progressbar", "prompt", "confirm"
 
 def writes(file: Path) -> list[str]:
     """What in this file may write: print, click's functions, rich's consoles, the standard streams, an exit's text."""
-    found = []
+    found: list[str] = []
     for node in ast.walk(ast.parse(file.read_text())):
         match node:
             case ast.Name(id="print" | "input" | "SystemExit" as name):

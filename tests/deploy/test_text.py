@@ -49,8 +49,8 @@ def report(status: str) -> ReportRow:
 
 
 def dead_letter(detail: str) -> DeadLetterRow:
-    named = {"id": 3, "callback_id": ID, "item": 0, "source": "fleet", "provider": "emnify", "stage": Stage.PARSE}
-    return DeadLetterRow(**named, reason="not JSON", detail=detail, created_at=AT, attempts=1, state="open")
+    known = {"id": 3, "callback_id": ID, "item": 0, "source": "fleet", "provider": "emnify", "stage": Stage.PARSE}
+    return row(DeadLetterRow, **known, reason="not JSON", detail=detail, created_at=AT, attempts=1, state="open")
 
 
 def row(kind: type[Row], **given: Any) -> Row:

@@ -1,11 +1,11 @@
 """The files that a running `callbox up` keeps in its folder."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from deploy.local import files
 from deploy.local.files import read_addresses, read_password, remove_traces, write_addresses, write_pids, write_private
 
 
@@ -44,7 +44,7 @@ def test_a_private_file_is_its_owners_only_and_whole(tmp_path: Path, monkeypatch
     def fail(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(files.os, "fdopen", fail)
+    monkeypatch.setattr(os, "fdopen", fail)
     with pytest.raises(OSError, match="No space"):
         write_private(tmp_path / "a", "two")
     assert (tmp_path / "a").read_text() == "one"

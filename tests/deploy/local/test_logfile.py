@@ -1,6 +1,7 @@
 """The logs of the children: bounded, in whole lines, and without anybody waiting."""
 
 import errno
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +60,7 @@ def test_on_a_full_disk_the_limit_is_kept_and_nothing_raised(tmp_path: Path, mon
 
     log = tmp_path / "child.log"
     log.write_bytes(bytes(40_001))
-    monkeypatch.setattr(logfile.shutil, "copyfile", no_room)
+    monkeypatch.setattr(shutil, "copyfile", no_room)
     logfile.limit(log)
     assert log.stat().st_size == 0
     assert [path.name for path in tmp_path.iterdir()] == ["child.log"]

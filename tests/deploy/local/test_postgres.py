@@ -168,7 +168,7 @@ def test_what_the_superuser_is_to_run_is_run_and_a_mistake_in_it_is_told(tmp_pat
 def test_a_first_start_interrupted_anywhere_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = Postgres._do
     for interrupted_after in (1, 2):
-        calls = []
+        calls: list[str] = []
 
         def do(
             server: Postgres, *words: str, calls: list[str] = calls, limit: int = interrupted_after, **how: str

@@ -44,8 +44,8 @@ def test_waiting_ends_when_the_inbox_is_empty(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_waiting_ends_when_the_time_is_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(inbox, "take_snapshot", lambda client: asked.append(1) or next(inboxes(1)))
+    snapshots = inboxes(1, 2)
+    monkeypatch.setattr(inbox, "take_snapshot", lambda client: next(snapshots))
     client: Any = None
     wait_until_empty(client, seconds=0.0)
-    assert len(asked) == 1
+    assert next(snapshots).depth.entries == 2, "it asked once"

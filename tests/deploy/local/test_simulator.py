@@ -1,6 +1,7 @@
 """The simulator of the providers, against the providers' own verification and parsing, and a small HTTP server."""
 
 import shlex
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -129,8 +130,8 @@ def test_a_refusal_has_its_status_and_no_id(server: ThreadingHTTPServer) -> None
 
 def test_a_rate_is_a_limit(server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
-    monkeypatch.setattr(simulator.time, "sleep", pauses.append)
-    monkeypatch.setattr(simulator.time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
     with Sender(url_of(server)) as sender:
         sender.send_all(iter([post("/a")] * 3), 2.0, lambda _: None)
     assert pauses == [0.0, 0.5, 1.0]

@@ -1,6 +1,7 @@
 """The end of a worker that does nothing."""
 
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -52,12 +53,12 @@ def test_a_worker_that_works_is_left_alone_and_not_asked_again_at_once(
     asked: list[Any] = []
     monkeypatch.setattr(health, "stalled", lambda *words: asked.append(words))
     check = StallCheck(Settings(), asked.append)
-    monkeypatch.setattr(stalls.time, "monotonic", lambda: 1000.0)
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
     check.check(worker, URL)
     check.check(worker, URL)
     assert len(asked) == 1
     assert worker.running()
-    monkeypatch.setattr(stalls.time, "monotonic", lambda: 1000.0 + stalls.CHECK_SECONDS)
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0 + stalls.CHECK_SECONDS)
     check.check(worker, URL)
     assert len(asked) == 2
 

