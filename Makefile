@@ -5,7 +5,7 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: help setup run test faults hostile bench lint format audit lock clean
+.PHONY: help setup run test faults hostile bench docs lint format audit lock clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ hostile: .venv/ready ## attack it beside honest traffic and count what arrived (
 
 bench: .venv/ready ## measure it beside what people would use instead; writes docs/benchmarks.md
 	@$(BIN)/python -m tests.load $(ARGS)
+
+docs: .venv/ready ## write docs/configuration.md out of the settings and the keys of sources
+	@$(BIN)/python -m deploy.reference
 
 lint: .venv/ready ## ruff and mypy
 	@$(BIN)/ruff check .

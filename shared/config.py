@@ -1,6 +1,6 @@
 """callbox.toml and the environment → Settings and Sources. Reports every mistake at once.
 
-Providers are passed in, because they stand above this file: it knows what may be configured, not who exists.
+Providers are passed in, because this file must not import them: it knows what may be configured, not who exists.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from shared.settings import Settings, read_settings
-from shared.source import A2P_MAX_DIGITS, Configurable, Option, Source
+from shared.source import KEYS, Configurable, Option, Source
 from shared.visible import visible
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. `mistakes` has one sentence for each thing to mend."""
+    """The configuration cannot be used. `mistakes` has one sentence for each thing to fix."""
 
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("\n".join(mistakes))
@@ -116,30 +116,30 @@ def _read_sources(
 
 def _read_source(name: str, table: "_TableReader", providers: Mapping[str, Configurable]) -> Source | None:
     if not _NAME.fullmatch(name):
-        table.say("", "a name has up to 64 letters, digits, - and _, and begins with a letter or digit")
-    word = table.take("provider", str, None)
+        table.report("", "a name has up to 64 letters, digits, - and _, and begins with a letter or digit")
+    word = table.take("provider")
     provider = providers.get(word) if isinstance(word, str) else None
     if provider is None:
         if not table.mistakes:
-            said = f"{word!r} is none of" if word is not None else "is missing: one of"
-            table.say("provider", f"{said} {', '.join(providers)}")
+            problem = f"{word!r} is not one of" if word is not None else "is missing: one of"
+            table.report("provider", f"{problem} {', '.join(providers)}")
         return None
     secrets = tuple(table.texts("secrets"))
     token = table.text("token")
-    unsigned = table.take("unsigned", bool, False)
+    unsigned = table.take("unsigned")
     timezone = table.timezone("timezone", provider.TIMEZONE)
-    digits = table.take("a2p_max_digits", int, A2P_MAX_DIGITS)
+    digits = table.take("a2p_max_digits")
     networks = tuple(table.networks("allow_ips"))
     options = {key: table.option(key, option) for key, option in provider.OPTIONS.items()}
     table.refuse_the_rest()
     if token is not None and not _TOKEN.fullmatch(token):
-        table.say("token", "may hold letters, digits and . _ ~ - only, since it stands in the URL")
+        table.report("token", "may hold letters, digits and . _ ~ - only, since it is a part of the URL")
     if not 0 <= digits <= 20:
-        table.say("a2p_max_digits", f"{digits} is not between 0 and 20")
+        table.report("a2p_max_digits", f"{digits} is not between 0 and 20")
     if secrets and not provider.SIGNS:
-        table.say("secrets", f"{word} signs nothing; use a token")
+        table.report("secrets", f"{word} signs nothing; use a token")
     if not (secrets or token or unsigned or table.is_wrong("secrets", "token")):
-        table.say("", _no_proof(provider))
+        table.report("", _no_proof(provider))
     return Source(name, str(word), secrets, token, networks, unsigned, timezone, digits, options)
 
 
@@ -159,41 +159,43 @@ class _TableReader:
         self._left: dict[str, Any] = dict(table) if isinstance(table, dict) else {}
         self._has_secrets = bool(self._left.get("secrets"))
         if not isinstance(table, dict):
-            self.say("", "must be a table")
+            self.report("", "must be a table")
 
-    def say(self, key: str, mistake: str) -> None:
+    def report(self, key: str, mistake: str) -> None:
         self.mistakes.append(f"{self.place}{'.' if key else ''}{key}: {mistake}")
 
     def is_wrong(self, *keys: str) -> bool:
-        """Whether something was said about one of these: its value is none then, but somebody meant one."""
+        """Whether one of these has a mistake: it has no value then, although somebody meant one."""
         return any(mistake.startswith(f"{self.place}.{key}") for mistake in self.mistakes for key in keys)
 
-    def take(self, key: str, kind: type, default: Any) -> Any:
-        value = self._left.pop(key, default)
-        if value is default or type(value) is kind or (kind is float and type(value) is int):
+    def take(self, key: str, option: Option | None = None) -> Any:
+        """The value of a key of every source, or of a provider's own `option`; its default where it is wrong."""
+        option = option or KEYS[key]
+        value = self._left.pop(key, option.default)
+        if value is option.default or type(value) is option.type or (option.type is float and type(value) is int):
             return value
-        self.say(key, f"must be {_KINDS.get(kind, kind.__name__)}")
-        return default
+        self.report(key, f"must be {_KINDS[option.type]}")
+        return option.default
 
-    def text(self, key: str) -> str | None:
-        value = self.take(key, str, None)
+    def text(self, key: str, option: Option | None = None) -> str | None:
+        value = self.take(key, option)
         return None if value is None else self._resolve(key, value)
 
     def option(self, key: str, option: Option) -> Any:
         if option.required and key not in self._left and self._has_secrets:
-            self.say(key, f"is missing: {option.meaning}")
+            self.report(key, f"is missing: {option.meaning}")
         if option.type is not str:
-            value = self.take(key, option.type, option.default)
+            value = self.take(key, option)
             if option.type is int and value is not None and value < 0:
-                self.say(key, f"{value} must not be below 0")
+                self.report(key, f"{value} must not be below 0")
             return value
-        text = self.text(key)
+        text = self.text(key, option)
         return option.default if text is None else text
 
     def texts(self, key: str) -> Iterator[str]:
-        for index, value in enumerate(self.take(key, list, [])):
+        for index, value in enumerate(self.take(key)):
             if not isinstance(value, str):
-                self.say(f"{key}[{index}]", "must be a text")
+                self.report(f"{key}[{index}]", "must be a text")
                 continue
             resolved = self._resolve(f"{key}[{index}]", value)
             if resolved is not None:
@@ -204,19 +206,21 @@ class _TableReader:
             try:
                 yield ip_network(text)
             except ValueError as error:
-                self.say(key, f"{error}; write it as 192.0.2.0/24")
+                self.report(key, f"{error}; write it as 192.0.2.0/24")
 
     def timezone(self, key: str, default: str) -> ZoneInfo:
-        name = self.take(key, str, default)
+        name = self.take(key)
+        if name is None:
+            return ZoneInfo(default)
         try:
             return ZoneInfo(name)
         except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-            self.say(key, f"{name!r} is no time zone; write it as Asia/Shanghai")
+            self.report(key, f"{name!r} is not a time zone; write it as Asia/Shanghai")
             return ZoneInfo(default)
 
     def refuse_the_rest(self) -> None:
         for key in self._left:
-            self.say(key, "unknown key")
+            self.report(key, "unknown key")
 
     def _resolve(self, key: str, text: str) -> str | None:
         """The text with each ${NAME} read from the environment; None, and a mistake, without a value."""
@@ -224,13 +228,15 @@ class _TableReader:
         self.variables.update(names)
         unset = [name for name in names if not self._environ.get(name)]
         for name in unset:
-            self.say(key, f"the environment variable {name} is not set")
+            self.report(key, f"the environment variable {name} is not set")
         broken = "${" in _REFERENCE.sub("", text)
         if broken:
-            self.say(key, "has a ${ that is no reference; write it as ${NAME}, with letters, digits and _")
+            self.report(
+                key, "has a ${ that does not begin a reference; write it as ${NAME}, with letters, digits and _"
+            )
         resolved = _REFERENCE.sub(lambda found: self._environ.get(found[1], ""), text)
         if not resolved and not unset:
-            self.say(key, "is empty")
+            self.report(key, "is empty")
         return None if unset or broken or not resolved else resolved
 
 

@@ -1,106 +1,246 @@
-"""The settings of a process: addresses, limits and deadlines, each an environment variable."""
+"""The settings of a process: addresses, limits and deadlines, each an environment variable.
 
-from collections.abc import Mapping
+A setting carries its unit, its meaning and how its text is read; the rules between settings are in `RULES`.
+`docs/configuration.md` is made of both (`deploy/reference.py`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+Networks = tuple[IPv4Network | IPv6Network, ...]
 
-def _setting(default: Any, meaning: str) -> Any:
-    return field(default=default, metadata={"meaning": meaning})
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def _setting(default: Any, unit: str, meaning: str, read: Callable[[str], Any], since: str = "0.1.0") -> Any:
+    """`unit` is the unit of a number or the form of a text. `read` raises ValueError with what to write instead."""
+    return field(default=default, metadata={"unit": unit, "meaning": meaning, "read": read, "since": since})
+
+
+def _number(default: float, unit: str, meaning: str) -> Any:
+    return _setting(default, unit, meaning, read_whole if type(default) is int else read_decimal)
+
+
+def read_whole(text: str) -> int:
+    """A whole number above 0. Raises ValueError."""
+    try:
+        number = int(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a whole number") from None
+    if number <= 0:
+        raise ValueError(f"{number} must be above 0")
+    return number
+
+
+def read_decimal(text: str) -> float:
+    """A finite number above 0. Raises ValueError."""
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+    if not 0 < number < float("inf"):
+        raise ValueError(f"{number} must be above 0 and finite")
+    return number
+
+
+def read_url(*schemes: str) -> Callable[[str], str]:
+    """A reader of URLs with one of these schemes. Its ValueErrors show nothing of the URL: it may hold a password."""
+
+    def read(text: str) -> str:
+        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        try:
+            _ = urlsplit(text).port
+        except ValueError:
+            raise ValueError("is not a URL; write /, ?, #, @ and : of a password as %2F, %3F, %23, %40, %3A") from None
+        return text
+
+    return read
+
+
+def read_choice(*words: str) -> Callable[[str], str]:
+    """A reader of one of these words."""
+
+    def read(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"{text!r} is not one of {', '.join(words)}")
+        return text
+
+    return read
+
+
+def read_networks(text: str) -> Networks:
+    """Networks (CIDR), separated by commas or spaces. Raises ValueError."""
+    try:
+        return tuple(ip_network(word) for word in text.replace(",", " ").split())
+    except ValueError as error:
+        raise ValueError(f"{error}; write it as 192.0.2.0/24") from None
+
+
+def read_address(text: str) -> tuple[str, int]:
+    """Host and port. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port[:6]) > 65535:
+        raise ValueError("must be HOST:PORT, for example 127.0.0.1:8001")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _checked(read: Callable[[str], object]) -> Callable[[str], str]:
+    """A reader that keeps the text, once `read` accepts it."""
+
+    def check(text: str) -> str:
+        read(text)
+        return text
+
+    return check
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """Limits and deadlines. Each is the environment variable `CALLBOX_` + its name in upper case."""
 
-    redis_url: str = _setting("redis://127.0.0.1:6379/0", "Redis or Valkey: the inbox, and Celery's broker")
-    database_url: str = _setting("postgresql://127.0.0.1:5432/callbox", "PostgreSQL, as libpq reads it")
-    body_limit_bytes: int = _setting(256 * 1024, "largest body of a callback; a provider's own limit may be smaller")
-    body_seconds: float = _setting(10.0, "time for a provider to send its body")
-    head_limit_bytes: int = _setting(64 * 1024, "largest head of a request, and largest framing of a chunked body")
-    header_limit: int = _setting(100, "headers of a request, at most")
-    head_seconds: float = _setting(10.0, "time for a caller to send the head of a request, from its first byte")
-    answer_seconds: float = _setting(10.0, "time for a caller to read an answer; then its connection is ended")
-    idle_seconds: float = _setting(75.0, "time between two requests of a connection; longer than a proxy's")
-    connection_limit: int = _setting(
-        4096, "open connections of one ingress, below its limit of descriptors in any case"
+    redis_url: str = _setting(
+        "redis://127.0.0.1:6379/0",
+        "URL",
+        "Redis or Valkey: the inbox, and Celery's broker",
+        read_url("redis", "rediss"),
     )
-    address_connection_limit: int = _setting(512, "of those from one address (IPv6: one /64), trusted proxies aside")
-    unproven_bytes: int = _setting(16 * 1024 * 1024, "memory of one ingress for requests that are not there in whole")
-    stop_seconds: float = _setting(15.0, "time in which an ingress that is asked to stop has ended")
-    trusted_proxies: str = _setting("", "networks (CIDR) of the proxies whose X-Forwarded-For is believed")
-    admin_bind: str = _setting("", "HOST:PORT for /healthz, /readyz and /metrics alone; else with the callbacks")
-    append_seconds: float = _setting(0.25, "longest wait for Redis to take a group of callbacks; then the spool does")
-    spool_dir: str = _setting("spool", "folder of the spool, of all ingresses of one host")
-    spool_bytes: int = _setting(1024 * 1024 * 1024, "largest spool file of one ingress")
-    retry_after_seconds: int = _setting(5, "what a 503 asks the provider to wait")
-    group_count: int = _setting(500, "callbacks in one append, at most")
-    group_bytes: int = _setting(1024 * 1024, "bytes in one append, at most (or one callback)")
-    inbox_limit: int = _setting(2_000_000, "callbacks in the inbox beyond which it is full")
-    batch_count: int = _setting(500, "callbacks in one transaction, at most")
-    batch_bytes: int = _setting(8 * 1024 * 1024, "bytes of callbacks in one transaction, at most (or one callback)")
-    drain_seconds: float = _setting(30.0, "time after which a drain hands over to the next")
-    linger_seconds: float = _setting(0.05, "how long a drain waits on an empty inbox before it ends")
-    beat_seconds: float = _setting(5.0, "time between two doorbells of beat")
-    reclaim_seconds: float = _setting(15.0, "a claim not renewed for so long is another worker's to take")
-    statement_seconds: float = _setting(10.0, "longest statement in PostgreSQL")
-    stall_seconds: float = _setting(20.0, "a worker that stands still for so long while callbacks wait is restarted")
-    log_level: str = _setting("info", "debug, info, warning or error")
+    database_url: str = _setting(
+        "postgresql://127.0.0.1:5432/callbox",
+        "URL",
+        "PostgreSQL, as libpq reads it",
+        read_url("postgresql", "postgres"),
+    )
+    body_limit_bytes: int = _number(
+        256 * 1024, "bytes", "largest body of a callback; a provider's own limit may be smaller"
+    )
+    body_seconds: float = _number(10.0, "seconds", "time for a provider to send its body")
+    head_limit_bytes: int = _number(
+        64 * 1024, "bytes", "largest head of a request, and largest framing of a chunked body"
+    )
+    header_limit: int = _number(100, "headers", "headers of a request, at most")
+    head_seconds: float = _number(
+        10.0, "seconds", "time for a caller to send the head of a request, from its first byte"
+    )
+    answer_seconds: float = _number(
+        10.0, "seconds", "time for a caller to read an answer; then its connection is ended"
+    )
+    idle_seconds: float = _number(75.0, "seconds", "time between two requests of a connection; longer than a proxy's")
+    connection_limit: int = _number(
+        4096, "connections", "open connections of one ingress, below its limit of descriptors in any case"
+    )
+    address_connection_limit: int = _number(
+        512, "connections", "of those from one address (IPv6: one /64), trusted proxies aside"
+    )
+    unproven_bytes: int = _number(
+        16 * 1024 * 1024, "bytes", "memory of one ingress for requests that have not arrived whole"
+    )
+    stop_seconds: float = _number(15.0, "seconds", "time in which an ingress that is asked to stop has ended")
+    trusted_proxies: str = _setting(
+        "", "networks (CIDR)", "the proxies whose X-Forwarded-For is believed", _checked(read_networks)
+    )
+    admin_bind: str = _setting(
+        "",
+        "HOST:PORT",
+        "where /healthz, /readyz and /metrics are answered; without one, beside the callbacks",
+        _checked(read_address),
+    )
+    append_seconds: float = _number(
+        0.25, "seconds", "longest wait for Redis to take a group of callbacks; then the spool takes it"
+    )
+    spool_dir: str = _setting("spool", "folder", "the spool of all ingresses of one host; on a disk that survives", str)
+    spool_bytes: int = _number(1024 * 1024 * 1024, "bytes", "largest spool file of one ingress; then 503")
+    retry_after_seconds: int = _number(5, "seconds", "what a 503 asks the provider to wait")
+    group_count: int = _number(500, "callbacks", "callbacks in one append, at most")
+    group_bytes: int = _number(1024 * 1024, "bytes", "bytes in one append, at most (or one callback)")
+    inbox_limit: int = _number(2_000_000, "callbacks", "callbacks in the inbox beyond which it is full")
+    batch_count: int = _number(500, "callbacks", "callbacks in one transaction, at most")
+    batch_bytes: int = _number(
+        8 * 1024 * 1024, "bytes", "bytes of callbacks in one transaction, at most (or one callback)"
+    )
+    drain_seconds: float = _number(30.0, "seconds", "time after which a drain hands over to the next")
+    linger_seconds: float = _number(0.05, "seconds", "how long a drain waits on an empty inbox before it ends")
+    beat_seconds: float = _number(5.0, "seconds", "time between two doorbells of beat")
+    reclaim_seconds: float = _number(
+        15.0, "seconds", "another worker takes over a claim that was not renewed for this time"
+    )
+    statement_seconds: float = _number(10.0, "seconds", "longest statement in PostgreSQL")
+    stall_seconds: float = _number(
+        20.0, "seconds", "a worker that does nothing for this time while callbacks wait is restarted"
+    )
+    log_level: str = _setting("info", ", ".join(LOG_LEVELS), "what is logged, and above", read_choice(*LOG_LEVELS))
 
     @property
-    def proxy_networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+    def proxy_networks(self) -> Networks:
         """The networks of `trusted_proxies`. Raises ValueError."""
-        return tuple(ip_network(word) for word in self.trusted_proxies.replace(",", " ").split())
+        return read_networks(self.trusted_proxies)
 
     @property
     def admin_address(self) -> tuple[str, int] | None:
         """Host and port of `admin_bind`; None without one. Raises ValueError."""
-        if not self.admin_bind:
+        return read_address(self.admin_bind) if self.admin_bind else None
+
+
+class Rule(NamedTuple):
+    """A rule between two settings: `larger` is at least `times` as much as `smaller`."""
+
+    larger: str
+    times: float
+    smaller: str
+    why: str
+
+    def mistake(self, settings: Settings) -> str | None:
+        """What to write instead; None when the rule is kept."""
+        value, other = getattr(settings, self.larger), getattr(settings, self.smaller)
+        if value >= self.times * other:
             return None
-        host, _, port = self.admin_bind.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
-            raise ValueError("must be HOST:PORT, for example 127.0.0.1:8001")
-        return host.removeprefix("[").removesuffix("]"), int(port)
+        return (
+            f"{variable(self.larger)}: {value} is too small beside {variable(self.smaller)}={other};"
+            f" write {self.times * other:.12g} or more ({self.why})"
+        )
+
+
+RULES = (
+    Rule("reclaim_seconds", 1.5, "statement_seconds", "a claim must outlast the statement that stores it"),
+    Rule("stall_seconds", 2, "statement_seconds", "a worker that waits for PostgreSQL does nothing for two statements"),
+    Rule("stall_seconds", 2, "beat_seconds", "a worker whose doorbell was lost waits for the next one of beat"),
+    Rule("drain_seconds", 1, "linger_seconds", "a drain must not end while it waits for the first callback"),
+    Rule("inbox_limit", 1, "group_count", "the inbox must have room for one append"),
+    Rule("spool_bytes", 2, "group_bytes", "the spool must have room for one append, and for its own pages"),
+    Rule("unproven_bytes", 2, "body_limit_bytes", "one request must fit, body and head"),
+    Rule("unproven_bytes", 2, "head_limit_bytes", "one request must fit, body and head"),
+    Rule("connection_limit", 1, "address_connection_limit", "one address must not have more than all together"),
+)
+
+
+def variable(name: str) -> str:
+    """The environment variable of a setting."""
+    return f"CALLBOX_{name.upper()}"
 
 
 def read_settings(environ: Mapping[str, str], mistakes: list[str]) -> Settings:
     """The settings in the environment. Adds one sentence to `mistakes` for each that cannot be used."""
     given: dict[str, Any] = {}
+    wrong: set[str] = set()
     for setting in fields(Settings):
-        name = f"CALLBOX_{setting.name.upper()}"
-        text = environ.get(name, "").strip()
+        text = environ.get(variable(setting.name), "").strip()
         if not text:
             continue
-        if setting.type is str:
-            given[setting.name] = text
-            continue
         try:
-            number = int(text) if setting.type is int else float(text)
-        except ValueError:
-            kind = "a whole number" if setting.type is int else "a number"
-            mistakes.append(f"{name}: {text!r} is not {kind} ({setting.metadata['meaning']})")
-            continue
-        if 0 < number < float("inf"):
-            given[setting.name] = number
-        else:
-            mistakes.append(f"{name}: {text} must be above 0 and finite ({setting.metadata['meaning']})")
+            given[setting.name] = setting.metadata["read"](text)
+        except ValueError as error:
+            wrong.add(setting.name)
+            mistakes.append(f"{variable(setting.name)}: {error} ({setting.metadata['meaning']})")
     settings = Settings(**given)
-    for name, url in (("CALLBOX_REDIS_URL", settings.redis_url), ("CALLBOX_DATABASE_URL", settings.database_url)):
-        try:
-            _ = urlsplit(url).port
-        except ValueError as error:
-            mistakes.append(f"{name}: is no URL: {error}")
-    if not settings.redis_url.startswith(("redis://", "rediss://")):
-        mistakes.append("CALLBOX_REDIS_URL: must begin with redis:// or rediss://")
-    if not settings.database_url.startswith(("postgresql://", "postgres://")):
-        mistakes.append("CALLBOX_DATABASE_URL: must begin with postgresql://")
-    for name, value in (("TRUSTED_PROXIES", "proxy_networks"), ("ADMIN_BIND", "admin_address")):
-        try:
-            getattr(settings, value)
-        except ValueError as error:
-            mistakes.append(f"CALLBOX_{name}: {error}")
-    if settings.log_level not in ("debug", "info", "warning", "error"):
-        mistakes.append(f"CALLBOX_LOG_LEVEL: {settings.log_level!r} is none of debug, info, warning, error")
+    mistakes.extend(_broken_rules(settings, wrong))
     return settings
+
+
+def _broken_rules(settings: Settings, wrong: set[str]) -> Iterator[str]:
+    """A mistake for each broken rule, except between settings that are `wrong` by themselves."""
+    for rule in RULES:
+        if not {rule.larger, rule.smaller} & wrong and (mistake := rule.mistake(settings)):
+            yield mistake

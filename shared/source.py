@@ -10,16 +10,31 @@ A2P_MAX_DIGITS = 8  # an address of up to 8 digits is a short code, hence A2P (e
 
 
 class Option(NamedTuple):
-    """A key that only one provider knows: the type its value must have, the value without one, and what it means.
+    """A key of a source: the type its value must have, the value without one, and what it means.
 
     A `required` one is what signatures cannot be checked without: a source with secrets must have it. Texts may name
-    environment variables.
+    environment variables. `unit` is the unit of a number or the form of a text.
     """
 
     type: type
     default: Any
     meaning: str
     required: bool = False
+    unit: str = ""
+    since: str = "0.1.0"
+
+
+KEYS: Mapping[str, Option] = {  # of every source, whatever its provider
+    "provider": Option(str, None, "who sends the callbacks", required=True, unit="name of a provider"),
+    "secrets": Option(list, [], "what signatures are checked with, the newest first", unit="texts"),
+    "token": Option(str, None, "what every request must carry, in its path or as `?token=`", unit="URL characters"),
+    "allow_ips": Option(list, [], "where requests may come from; without any, from everywhere", unit="networks (CIDR)"),
+    "unsigned": Option(bool, False, "whether callbacks that prove nothing are accepted"),
+    "timezone": Option(str, None, "zone of times without one; without it, the provider's", unit="IANA time zone"),
+    "a2p_max_digits": Option(
+        int, A2P_MAX_DIGITS, "an address of up to this length is a short code: A2P", unit="digits"
+    ),
+}
 
 
 class Configurable(Protocol):

@@ -43,7 +43,9 @@ FIELDS = frozenset(
 SIGNS = True
 TIMEZONE = "Asia/Shanghai"
 OPTIONS: Mapping[str, Option] = {
-    "timestamp_tolerance_seconds": Option(int, 300, "how far the `ts` of a signed callback may be from our clock"),
+    "timestamp_tolerance_seconds": Option(
+        int, 300, "how far the `ts` of a signed callback may be from our clock", unit="seconds"
+    ),
 }
 
 CODES: dict[str, tuple[str, Status, str | None]] = {

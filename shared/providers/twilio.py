@@ -55,7 +55,11 @@ SIGNS = True
 TIMEZONE = "UTC"
 OPTIONS: Mapping[str, Option] = {
     "public_url": Option(
-        str, None, "how the URL begins that Twilio calls, up to the path: https://callbacks.example.com", required=True
+        str,
+        None,
+        "how the URL begins that Twilio calls, up to the path: https://callbacks.example.com",
+        required=True,
+        unit="URL",
     ),
 }
 

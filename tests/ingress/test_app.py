@@ -310,7 +310,7 @@ def test_a_wrong_configuration_is_told_in_full_and_ends_with_2_before_anything_l
     assert ended.stderr.splitlines() == [
         "CALLBOX_BODY_SECONDS: 'soon' is not a number (time for a provider to send its body)",
         f"{path}: sources.fleet.secrets[0]: the environment variable NONE is not set",
-        f"{path}: sources.otp.provider: 'nobody' is none of {', '.join(PROVIDERS)}",
+        f"{path}: sources.otp.provider: 'nobody' is not one of {', '.join(PROVIDERS)}",
     ]
 
 

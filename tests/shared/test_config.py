@@ -13,8 +13,8 @@ import pytest
 
 from shared import config
 from shared.config import Config, ConfigError
-from shared.settings import Settings
-from shared.source import Option, Source
+from shared.settings import RULES, Rule, Settings, variable
+from shared.source import KEYS, Option, Source
 
 SIGNING = SimpleNamespace(
     SIGNS=True,
@@ -157,7 +157,7 @@ def test_the_file_is_the_one_given_then_that_of_the_environment_then_that_of_the
         ("sources = 1", "has no source; add a table [sources.NAME] with a provider"),
         ("[sources.fleet\n", "Expected ']' at the end of a table declaration (at line 1, column 15)"),
         (GOOD + "[source]\n", "source: unknown key; a source is a table [sources.NAME]"),
-        (source("", "nobody"), "sources.fleet.provider: 'nobody' is none of signing, silent"),
+        (source("", "nobody"), "sources.fleet.provider: 'nobody' is not one of signing, silent"),
         ("[sources.fleet]\n", "sources.fleet.provider: is missing: one of signing, silent"),
         (source('secrets = ["s"]\nsecret = "s"'), "sources.fleet.secret: unknown key"),
         (source('token = "t"\nstrict = true', "silent"), "sources.fleet.strict: unknown key"),
@@ -201,7 +201,7 @@ def test_a_mistake_names_its_place(mistakes: Callable[..., list[str]], text: str
 def test_a_time_zone_that_there_is_not_is_a_mistake(mistakes: Callable[..., list[str]], name: str) -> None:
     (mistake,) = mistakes(source(f'secrets = ["s"]\ntimezone = "{name}"'))
     assert mistake.startswith("sources.fleet.timezone: ")
-    assert mistake.endswith(" is no time zone; write it as Asia/Shanghai")
+    assert mistake.endswith(" is not a time zone; write it as Asia/Shanghai")
 
 
 @pytest.mark.parametrize("keys", ["", "unsigned = false", "secrets = []", "secrets = []\nunsigned = false"])
@@ -225,7 +225,7 @@ def test_a_token_that_no_url_can_hold_is_a_mistake_and_not_shown(
     mistakes: Callable[..., list[str]], token: str
 ) -> None:
     assert mistakes(source('token = "${TOKEN}"'), TOKEN=token) == [
-        "sources.fleet.token: may hold letters, digits and . _ ~ - only, since it stands in the URL"
+        "sources.fleet.token: may hold letters, digits and . _ ~ - only, since it is a part of the URL"
     ]
 
 
@@ -292,10 +292,6 @@ def test_a_file_in_another_encoding_is_a_mistake(folder: Path) -> None:
 # Settings
 
 
-def variable(name: str) -> str:
-    return f"CALLBOX_{name.upper()}"
-
-
 NUMBERS = [setting for setting in fields(Settings) if setting.type is not str]
 
 
@@ -307,14 +303,43 @@ def test_without_an_environment_every_setting_has_its_default() -> None:
 def test_every_setting_has_a_meaning_and_its_unit_in_its_name() -> None:
     for setting in fields(Settings):
         assert setting.metadata["meaning"]
+        assert setting.metadata["unit"]
     for setting in NUMBERS:
-        assert setting.name.endswith(("_bytes", "_seconds", "_count", "_limit")), setting.name
+        assert setting.name.endswith((f"_{setting.metadata['unit']}", "_count", "_limit")), setting.name
 
 
-@pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
-def test_a_number_is_read_from_the_environment(setting: Any) -> None:
-    read = getattr(config.load_settings({variable(setting.name): " 7 "}), setting.name)
-    assert (read, type(read)) == (7, setting.type)
+def test_every_number_is_read_from_the_environment() -> None:
+    doubled = {setting.name: setting.default * 2 for setting in NUMBERS}  # the rules between them still hold
+    read = config.load_settings({variable(name): f" {number} " for name, number in doubled.items()})
+    assert {name: getattr(read, name) for name in doubled} == doubled
+    assert all(type(getattr(read, setting.name)) is setting.type for setting in NUMBERS)
+
+
+def test_a_source_has_each_of_its_keys_and_its_providers_options() -> None:
+    assert KEYS.keys() == {field.name for field in fields(Source)} - {"name", "options"}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.larger}-{rule.smaller}")
+def test_a_broken_rule_between_settings_says_what_to_write_instead(rule: Rule) -> None:
+    least = rule.times * getattr(Settings(), rule.smaller)
+    kind = type(getattr(Settings(), rule.larger))
+    enough, too_little = kind(least), kind(least) - 1 if kind is int else least / 2
+    kept = {variable(other.larger): str(enough) for other in RULES if other.larger == rule.larger}
+    found = mistakes_in({variable(rule.larger): str(too_little)})
+    assert [it for it in found if it.endswith(f"({rule.why})") and f" write {least:.12g} or more" in it]
+    assert not [it for it in mistakes_in(kept) if variable(rule.smaller) in it]
+
+
+def mistakes_in(environ: dict[str, str]) -> list[str]:
+    try:
+        config.load_settings(environ)
+    except ConfigError as error:
+        return error.mistakes
+    return []
+
+
+def test_a_rule_with_a_setting_that_cannot_be_read_is_not_a_second_mistake() -> None:
+    assert len(mistakes_in({"CALLBOX_STATEMENT_SECONDS": "soon", "CALLBOX_RECLAIM_SECONDS": "1"})) == 1
 
 
 @pytest.mark.parametrize("setting", NUMBERS, ids=lambda setting: setting.name)
@@ -354,6 +379,11 @@ def test_a_text_is_read_from_the_environment(name: str, text: str) -> None:
         ("CALLBOX_REDIS_URL", "s3cret"),
         ("CALLBOX_DATABASE_URL", "mysql://user:s3cret@host"),
         ("CALLBOX_DATABASE_URL", "host=localhost password=s3cret"),
+        ("CALLBOX_DATABASE_URL", "postgresql://user:s3cret/word@host/db"),
+        ("CALLBOX_REDIS_URL", "redis://:s3cret/word@host/0"),
+        ("CALLBOX_TRUSTED_PROXIES", "192.0.2.1/24"),
+        ("CALLBOX_ADMIN_BIND", "127.0.0.1:65536"),
+        ("CALLBOX_ADMIN_BIND", ":8001"),
         ("CALLBOX_LOG_LEVEL", "INFO"),
     ],
 )
