@@ -1,18 +1,45 @@
-"""Brings the database to this version's schema: plain numbered SQL files, applied in order, each once."""
+"""Brings the database to this release's schema: plain numbered SQL files, applied in order, each once.
 
-from collections.abc import Iterator
+`NNNN_name.sql` and `NNNN_name.before.sql` are applied before the processes of the new release start, while those of the
+version before still work; `NNNN_name.after.sql` once none of the version before is left. A file is one transaction
+unless its first line is one of two markers; then it is one statement, which must be safe to run again.
+"""
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from importlib.resources import files
 from typing import NamedTuple
 
 import psycopg
 
+OUTSIDE = "-- outside a transaction"  # for CREATE INDEX CONCURRENTLY IF NOT EXISTS and the like
+REPEATED = "-- repeat until no row is left"  # for a change in batches: one transaction for each
+
 _LOCK = 0x63616C6C626F78  # "callbox": one migration at a time, from however many places
+_WAIT_SECONDS = 0.1  # between two tries to take the lock
+_INDEX = re.compile(r"INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
+
+Connection = psycopg.Connection[tuple[object, ...]]
 
 
 class Migration(NamedTuple):
+    """One file. `name` is that of the file without `.sql`."""
+
     number: int
     name: str
     sql: str
+
+    @property
+    def is_after(self) -> bool:
+        """Whether it has to wait until no process of the version before is left."""
+        return self.name.endswith(".after")
+
+    @property
+    def marker(self) -> str:
+        """Its first line."""
+        return self.sql.partition("\n")[0].strip()
 
 
 def migrations() -> list[Migration]:
@@ -20,31 +47,88 @@ def migrations() -> list[Migration]:
     return sorted(_read())
 
 
-def migrate(url: str) -> list[str]:
-    """Applies what is missing, all or none; the names of what was applied. Raises psycopg.Error."""
-    with psycopg.connect(url) as connection:
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+def migrate(url: str, after: bool = False) -> list[str]:
+    """Applies what is missing, in order; the names of what was applied. With `after` also the parts that must wait
+    until no process of the version before is left; a database without any migration gets them at once.
+
+    A failure or an interruption leaves the migrations before it, and the next run goes on from there. Raises
+    psycopg.Error.
+    """
+    with _alone(url) as guard, psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations ("
             " number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
-        present = {row[0] for row in connection.execute("SELECT number FROM schema_migrations")}
-        missing = [migration for migration in migrations() if migration.number not in present]
+        present = _present(connection)
+        missing = [it for it in migrations() if it.number not in present and (after or not present or not it.is_after)]
         for migration in missing:
-            connection.execute(migration.sql.encode())
-            connection.execute(
-                "INSERT INTO schema_migrations (number, name) VALUES (%s, %s)", (migration.number, migration.name)
-            )
+            guard.execute("SELECT 1")  # raises when the lock was lost with its connection
+            _apply(connection, migration)
     return [migration.name for migration in missing]
 
 
-def is_current(connection: "psycopg.Connection[tuple[object, ...]]") -> bool:
-    """Whether the database has all of this release's migrations; it may have later ones too."""
+def is_current(connection: Connection) -> bool:
+    """Whether the database has all that this release's processes need; it may have later migrations too."""
+    return _present(connection) >= {migration.number for migration in migrations() if not migration.is_after}
+
+
+def is_complete(connection: Connection) -> bool:
+    """Whether the database also has the parts that come after the release."""
+    return _present(connection) >= {migration.number for migration in migrations()}
+
+
+def _present(connection: Connection) -> set[object]:
     found = connection.execute("SELECT to_regclass('schema_migrations')").fetchone()
     if found is None or found[0] is None:
-        return False
-    present = {row[0] for row in connection.execute("SELECT number FROM schema_migrations")}
-    return present >= {migration.number for migration in migrations()}
+        return set()
+    return {row[0] for row in connection.execute("SELECT number FROM schema_migrations")}
+
+
+@contextmanager
+def _alone(url: str) -> Iterator[Connection]:
+    """Holds the lock, in a transaction of its own: this works through a pooler too. It is asked for again and again,
+    for whoever waits inside PostgreSQL has a snapshot, which CREATE INDEX CONCURRENTLY would wait for."""
+    with psycopg.connect(url) as guard:
+        while not _take_lock(guard):
+            guard.rollback()
+            time.sleep(_WAIT_SECONDS)
+        yield guard
+
+
+def _take_lock(guard: Connection) -> bool:
+    guard.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+    return guard.execute("SELECT pg_try_advisory_xact_lock(%s)", (_LOCK,)).fetchone() == (True,)
+
+
+def _apply(connection: Connection, migration: Migration) -> None:
+    """Applies it and records that it was applied. Without a marker both are one transaction."""
+    step = _STEPS.get(migration.marker)
+    with nullcontext() if step else connection.transaction():
+        (step or _execute)(connection, migration)
+        connection.execute(
+            "INSERT INTO schema_migrations (number, name) VALUES (%s, %s)", (migration.number, migration.name)
+        )
+
+
+def _execute(connection: Connection, migration: Migration) -> None:
+    connection.execute(migration.sql.encode())
+
+
+def _execute_outside(connection: Connection, migration: Migration) -> None:
+    """Before that it drops the invalid index that an interrupted run has left under the same name."""
+    for name in _INDEX.findall(migration.sql):
+        invalid = "SELECT 1 FROM pg_index WHERE indexrelid = to_regclass(%s) AND NOT indisvalid"
+        if connection.execute(invalid, (name,)).fetchone():
+            connection.execute(f"DROP INDEX CONCURRENTLY {name}".encode())
+    _execute(connection, migration)
+
+
+def _execute_repeatedly(connection: Connection, migration: Migration) -> None:
+    while connection.execute(migration.sql.encode()).rowcount:
+        pass
+
+
+_STEPS: dict[str, Callable[[Connection, Migration], None]] = {OUTSIDE: _execute_outside, REPEATED: _execute_repeatedly}
 
 
 def _read() -> Iterator[Migration]:

@@ -9,10 +9,11 @@ from workers import schema
 
 
 @click.command()
+@click.option("--after", is_flag=True, help="Also the parts that wait until no process of the version before is left.")
 @system_options
-def migrate(system: System) -> None:
-    """Bring the database to this version's schema. Safe to repeat."""
-    applied = schema.migrate(system.settings.database_url)
+def migrate(after: bool, system: System) -> None:
+    """Bring the database to this version's schema. Safe to repeat, and to interrupt."""
+    applied = schema.migrate(system.settings.database_url, after)
     write(*(f"applied {name}" for name in applied))
     if not applied:
         write("nothing to do: the database is up to date")

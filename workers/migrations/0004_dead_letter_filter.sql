@@ -1,5 +1,5 @@
--- The dead letters that match, by filters of which one that is null lets everything through. PostgreSQL inlines it: it
--- costs what its query would cost.
+-- The dead letters that match every filter; a filter that is null matches all. PostgreSQL inlines the function, so that a
+-- query over it costs what the query inside would cost.
 CREATE FUNCTION dead_letters_matching(
     ids bigint[], callback uuid, source text, reason text, since timestamptz, until timestamptz, state text
 ) RETURNS SETOF dead_letters LANGUAGE sql STABLE AS $$
