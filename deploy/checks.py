@@ -87,10 +87,14 @@ def _check_postgres(url: str) -> Iterator[Finding]:
         with psycopg.connect(url, connect_timeout=ANSWER_SECONDS) as connection:
             problems = list(_problems_of_postgres(connection))
             version = connection.info.parameter_status("server_version")
+            is_complete = schema.is_complete(connection)
     except psycopg.OperationalError as error:
-        problems, version = [f"does not answer ({first_line(error)}): is CALLBOX_DATABASE_URL right?"], None
+        yield Finding("wrong", "PostgreSQL", f"does not answer ({first_line(error)}): is CALLBOX_DATABASE_URL right?")
+        return
     yield from (Finding("wrong", "PostgreSQL", problem) for problem in problems)
-    if not problems:
+    if not problems and not is_complete:
+        yield Finding("risky", "PostgreSQL", "once all processes are of this release, run `callbox migrate --after`")
+    elif not problems:
         yield Finding("good", "PostgreSQL", f"{version}, migrated")
 
 

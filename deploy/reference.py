@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from deploy.output import write
 from shared.providers import PROVIDERS
 from shared.settings import RULES, Settings, variable
 from shared.source import KEYS, Option
@@ -103,4 +104,4 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(document(), encoding="utf-8")
-    print(f"wrote {PAGE}")
+    write(f"wrote {PAGE}")

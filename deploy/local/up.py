@@ -77,7 +77,8 @@ class Up:
         database_url = self._plan.database_url or self._start_postgres()
         with inbox.connect(redis_url, REDIS_SECONDS) as client:
             self._wait("Redis", lambda: inbox.ping(client), inbox.RedisUnavailable)
-        self._wait("PostgreSQL", lambda: schema.migrate(database_url), psycopg.OperationalError)
+        is_own = self._plan.database_url is None  # so that no process of another release uses it
+        self._wait("PostgreSQL", lambda: schema.migrate(database_url, after=is_own), psycopg.OperationalError)
         self.addresses |= {
             "CALLBOX_REDIS_URL": redis_url,
             "CALLBOX_DATABASE_URL": database_url,

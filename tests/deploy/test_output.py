@@ -25,6 +25,7 @@ from shared.settings import Settings
 from workers import queries
 from workers.database import Database
 from workers.drain.drainer import Drainer
+from workers.drain.store import Store
 
 ATTACK = "\x1b]0;t\x07\x1b[2J\x7f\x9b31m\u202e\u2066\u200f\u2028\ufeff\U000e0041"
 SPELLED = r"\x1b]0;t\x07\x1b[2J\x7f\x9b31m\u202e\u2066\u200f\u2028\ufeff\U000e0041"
@@ -76,7 +77,7 @@ def stored(folder: Path, database_url: str, redis_url: str, monkeypatch: pytest.
         settings = Settings(linger_seconds=0.01)
         sources = config.load(None, {}, PROVIDERS).sources
         drainer = Drainer(
-            client, "one", database, sources, settings, now=lambda: datetime.now(UTC), stopping=lambda: False
+            client, "one", Store(database), sources, settings, now=lambda: datetime.now(UTC), stopping=lambda: False
         )
         drainer.run()
         drainer.close()
