@@ -1,10 +1,7 @@
 """`callbox dead-letters`: what could not be understood, listed, shown, replayed after a fix, or discarded."""
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
 
 import click
 
@@ -21,11 +18,11 @@ from deploy.commands.options import (
     system_options,
     until_option,
 )
+from deploy.commands.replayed import Replayed, show_counts
 from deploy.commands.rows import write_rows
 from deploy.commands.show import write_callback
-from deploy.output import progress, write, write_table
+from deploy.output import progress, write
 from deploy.system import System
-from deploy.table import table
 from deploy.text import as_json
 from shared.errors import Unavailable
 from shared.inbox import Reclassifier
@@ -172,37 +169,6 @@ def discard(wanted: Filter, dry: bool, system: System) -> None:
     show_counts(("dead letters", "reason"), rows, closed, "dry run, nothing was discarded" if dry else "discarded")
 
 
-@dataclass
-class Replayed:
-    """What a replay did."""
-
-    dry: bool
-    closed: Mapping[int, str]  # ids that were asked for and are not open → their state
-    callbacks: int = 0
-    changes: Counter[Change] = field(default_factory=Counter)
-
-    def add(self, changes: Sequence[Change]) -> None:
-        """Counts what became of the open dead letters of one callback."""
-        self.callbacks += bool(changes)
-        self.changes.update(changes)
-
-    def document(self) -> dict[str, Any]:
-        """All of it for programs."""
-        changed = [
-            {"reason": change.reason, "became": change.became, "letters": count}
-            for change, count in sorted(self.changes.items())
-        ]
-        return {"dry": self.dry, "callbacks": self.callbacks, "letters": changed, "closed": self.closed}
-
-    def show(self, is_whole: bool) -> None:
-        rows = [(count, *change) for change, count in sorted(self.changes.items())]
-        show_counts(("dead letters", "reason", "became"), rows, self.closed, self._sentence() if is_whole else None)
-
-    def _sentence(self) -> str:
-        callbacks = f"{self.callbacks} callback{'' if self.callbacks == 1 else 's'}"
-        return f"dry run, nothing was changed: {callbacks} would be replayed" if self.dry else f"{callbacks} replayed"
-
-
 def closed_of(database: Database, wanted: Filter) -> dict[int, str]:
     """Those of the given ids that are not open, with their state. Raises Failed for ids that do not exist."""
     ids = wanted.ids or ()
@@ -210,14 +176,3 @@ def closed_of(database: Database, wanted: Filter) -> dict[int, str]:
     if missing := [str(id) for id in ids if id not in states]:
         raise Failed(f"there is no dead letter {', '.join(missing)}: {_SEE_LIST}")
     return {id: state for id, state in states.items() if state != "open"}
-
-
-def show_counts(
-    headings: Sequence[str], rows: Sequence[Sequence[object]], closed: Mapping[int, str], done: str | None
-) -> None:
-    """What was not open, the counts, and the sentence that ends a command that was not interrupted."""
-    write(*(f"{id} is {state} already" for id, state in sorted(closed.items())))
-    if rows:
-        write_table(table(headings, rows))
-    if done:
-        write(done if rows else "no open dead letters match")

@@ -9,7 +9,8 @@ import click
 from deploy.commands.errors import Failed
 from deploy.commands.options import configured_system_options
 from deploy.local import simulator
-from deploy.local.simulator import Answer, Kind
+from deploy.local.sender import Answer, Sender
+from deploy.local.simulator import Kind
 from deploy.output import LONG_RUN, progress, write
 from deploy.system import System
 from shared.config import Config
@@ -40,7 +41,7 @@ def send(source_name: str, kind: Kind | None, count: int, rate: float | None, sy
     requests = simulator.requests(source, kinds, count, random.Random())  # noqa: S311 - a simulation
     url = system.environ.get("CALLBOX_URL", DEFAULT_URL)
     with (
-        simulator.Sender(url) as sender,
+        Sender(url) as sender,
         progress(f"sending to {source_name}", count) as advance,
     ):
         answers = sender.send_all(requests, rate, lambda _: advance())

@@ -12,6 +12,7 @@ from deploy.local import simulator
 from deploy.local.files import write_private
 from deploy.local.overview import pages
 from deploy.local.readiness import wait_until_empty
+from deploy.local.sender import Sender
 from deploy.output import write, write_table
 from deploy.system import open_inbox
 from deploy.table import table_of
@@ -57,7 +58,7 @@ def present(configuration: Config, addresses: Mapping[str, str]) -> None:
     url = addresses["CALLBOX_URL"]
     write("", f"callbox runs at {url}. Sending a few callbacks, signed as their providers sign:", "")
     since = datetime.now(UTC) - timedelta(seconds=1)
-    with simulator.Sender(url) as sender:
+    with Sender(url) as sender:
         answers = [sender.send(request) for request in _samples(configuration)]
     write_table(table_of(_stored_since(since, addresses), COLUMNS))
     accepted = sum(answer.callback_id is not None for answer in answers)

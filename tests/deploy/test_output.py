@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 import deploy
 from deploy import output
 from deploy.commands.main import main
-from deploy.local import demo, simulator
+from deploy.local import demo, sender
 from shared import config, inbox
 from shared.callback import Callback, new_id, pack
 from shared.inbox import keys
@@ -206,7 +206,7 @@ def test_help_is_help(words: list[str]) -> None:
 def test_the_demonstration_uses_the_same_table(
     stored: Stored, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(simulator.Sender, "send", lambda *_: simulator.Answer(200, "id", 0.1))
+    monkeypatch.setattr(sender.Sender, "send", lambda *_: sender.Answer(200, "id", 0.1))
     path = demo.example_config(Path("var"))
     addresses = {"CALLBOX_URL": "http://127.0.0.1:1", "CALLBOX_ADMIN_URL": "http://127.0.0.1:2"}
     demo.present(config.load(path, {}, PROVIDERS), {**os.environ, **addresses})

@@ -21,6 +21,7 @@ from psycopg.rows import dict_row
 
 from deploy.local import simulator
 from deploy.local.files import read_addresses
+from deploy.local.sender import Answer, Sender
 from deploy.local.supervisor import die_with_parent
 from shared import config, inbox
 from shared.callback import Request
@@ -105,8 +106,8 @@ class Running:
         assert all(answer.status == 200 and answer.callback_id for answer in answers), answers
         return [str(answer.callback_id) for answer in answers]
 
-    def answers(self, *requests: Request) -> list[simulator.Answer]:
-        with simulator.Sender(self.url) as sender:
+    def answers(self, *requests: Request) -> list[Answer]:
+        with Sender(self.url) as sender:
             return [sender.send(request) for request in requests]
 
     def drained(self) -> bool:

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from deploy.commands.send import find_source, summary
-from deploy.local.simulator import Answer
+from deploy.local.sender import Answer
 from deploy.output import LONG_RUN
 from shared.config import Config
 from shared.settings import Settings

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deploy.commands.dead_letters import Replayed, show_counts
+from deploy.commands.replayed import Replayed, show_counts
 from workers.replay import Change
 
 STORED = Change("not JSON", "stored")
