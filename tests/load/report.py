@@ -190,7 +190,7 @@ All get the same callbacks: Messente's, HMAC-signed, two receipts to one inbound
 |---|---|---|---|
 {targets}
 
-Where the time goes, and what stands behind a miss: [performance.md](performance.md).
+Where the time goes, and what is behind a miss: [performance.md](performance.md).
 
 ## More of everything
 
