@@ -7,7 +7,6 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,13 +16,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ingress import admin, durable
+from ingress import admin
 from ingress.address import Proxies
 from ingress.commit import Committer
-from ingress.durable import Durable
 from ingress.gate import Gate, Limits
+from ingress.keeper import Keeper
 from ingress.probes import Probes
 from ingress.receive import Receiver, place_in
+from ingress.spool_mover import SpoolMover
+from ingress.spools import Spools
 from shared import config, logs
 from shared.config import Config
 from shared.inbox import Appender
@@ -74,17 +75,13 @@ def create_app(
     the admin paths, in the place of the address in `CALLBOX_ADMIN_BIND`."""
     settings = configuration.settings
     inbox = inbox or Appender.connect(settings.redis_url, settings.inbox_limit, settings.append_seconds)
-    limits = durable.Limits(
-        settings.group_count,
-        settings.group_bytes,
-        Path(settings.spool_dir),
-        settings.spool_bytes,
-    )
-    keeper = Durable(inbox, limits, now)
-    committer = Committer(keeper.keep, settings.group_count, settings.group_bytes)
+    spools = Spools(settings)
+    keeper = Keeper(inbox, spools, now)
+    mover = SpoolMover(keeper, spools, inbox, settings)
+    committer = Committer(keeper, settings)
     proxies = Proxies(settings.proxy_networks)
     receiver = Receiver(configuration.sources, PROVIDERS, committer, settings, now)
-    probes = Probes(inbox, keeper, settings.retry_after_seconds)
+    probes = Probes(inbox, keeper, settings)
     admin_paths = [
         Route("/healthz", probes.healthz),
         Route("/readyz", probes.readyz),
@@ -96,16 +93,16 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         log.info("ingress started", sources=sorted(configuration.sources))
-        mover = asyncio.create_task(keeper.run())
+        moving = asyncio.create_task(mover.run())
         if has_admin:
             async with admin.serving(admin_app, admin_listener or admin.listen(settings)):
                 yield
         else:
             yield
-        mover.cancel()
+        moving.cancel()
         with suppress(asyncio.CancelledError):
-            await mover
-        await keeper.close()
+            await moving
+        await spools.close()
         await inbox.close()
         log.info("ingress stopped")
 

@@ -6,14 +6,15 @@ are small when little arrives and grow by themselves under load.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import NamedTuple
 
-from ingress.spool import Group
+from ingress.keeper import Keeper
 from shared import logs
 from shared.callback import Callback, pack
 from shared.errors import Unavailable
 from shared.metrics import GROUP_SIZE
+from shared.settings import Settings
 
 WAITING_GROUPS = 20  # more full groups than these, by count or bytes, ahead of a request: refused rather than late
 
@@ -32,10 +33,10 @@ class _Waiting(NamedTuple):
 class Committer:
     """Gathers callbacks and has them kept in groups; one for each ingress process."""
 
-    def __init__(self, keep: Callable[[Group], Awaitable[None]], group_count: int, group_bytes: int) -> None:
-        self._keep = keep
-        self._group_count = group_count
-        self._group_bytes = group_bytes
+    def __init__(self, keeper: Keeper, settings: Settings) -> None:
+        self._keeper = keeper
+        self._group_count = settings.group_count
+        self._group_bytes = settings.group_bytes
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._flusher: asyncio.Task[None] | None = None
@@ -60,7 +61,7 @@ class Committer:
             while self._waiting:
                 group = self._take_group()
                 try:
-                    await self._keep([(it.source, it.packed) for it in group])
+                    await self._keeper.keep([(waiting.source, waiting.packed) for waiting in group])
                 except Exception as error:
                     group += self._waiting  # they would wait only to fail in the same way
                     self._waiting.clear()
@@ -81,16 +82,16 @@ class Committer:
             if size > self._group_bytes:
                 break
             group.append(self._waiting.popleft())
-        self._waiting_bytes -= sum(len(it.packed) for it in group)
+        self._waiting_bytes -= sum(len(waiting.packed) for waiting in group)
         return group
 
     def _refuse(self, group: list[_Waiting], error: Exception) -> None:
-        trouble = str(error)
+        why = str(error)
         if not isinstance(error, Unavailable):
             log.error("commit failed", exc_info=error)
-            trouble = "the commit failed"
-        log.warning("not durable", callbacks=len(group), why=trouble)
-        _report(group, Unavailable(trouble))
+            why = "the commit failed"
+        log.warning("not durable", callbacks=len(group), why=why)
+        _report(group, Unavailable(why))
 
 
 def _report(group: list[_Waiting], error: Unavailable | None) -> None:

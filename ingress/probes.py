@@ -3,19 +3,20 @@
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from ingress.durable import Durable
+from ingress.keeper import Keeper
 from shared import metrics
 from shared.errors import Unavailable
 from shared.inbox import Appender
+from shared.settings import Settings
 
 
 class Probes:
     """What others ask of a running ingress."""
 
-    def __init__(self, inbox: Appender, durable: Durable, retry_after_seconds: int) -> None:
+    def __init__(self, inbox: Appender, keeper: Keeper, settings: Settings) -> None:
         self._inbox = inbox
-        self._durable = durable
-        self._retry_after_seconds = retry_after_seconds
+        self._keeper = keeper
+        self._retry_after_seconds = settings.retry_after_seconds
 
     async def healthz(self, request: Request) -> Response:
         """200 while the process lives."""
@@ -23,7 +24,7 @@ class Probes:
 
     async def readyz(self, request: Request) -> Response:
         """200 while a callback would be accepted, by Redis or by the spool."""
-        state = await self._durable.state()
+        state = await self._keeper.state()
         if "ok" in state.values():
             return JSONResponse({"ready": True, **state})
         headers = {"retry-after": str(self._retry_after_seconds)}

@@ -21,10 +21,10 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.utils import get_remote_addr
 from uvicorn.server import ServerState
 
-from ingress import http
+from ingress import answers
+from ingress.answers import Answer, Refusal
 from ingress.bridge import Bridge
 from ingress.gate import Gate
-from ingress.http import Answer, Refusal
 from ingress.reader import Reader, Sizes
 from ingress.receive import Admitted, Place, Receiver, place_in
 
@@ -157,7 +157,7 @@ class Bounded(asyncio.Protocol):
         """The time of this phase is up."""
         self._gate.ended(_WHY[self._phase])
         if self._phase == BODY:
-            self._answer_early(self._refusal(http.too_slow(f"the body took over {self._limits.body_seconds:g} s")))
+            self._answer_early(self._refusal(answers.too_slow(f"the body took over {self._limits.body_seconds:g} s")))
         elif self._phase in (IDLE, HEAD):
             self._close()
         else:
@@ -169,7 +169,7 @@ class Bounded(asyncio.Protocol):
             self._reader.keep_alive = False
             self._buffer, self._at = b"", 0
         else:
-            self._answer_early(self._refusal(http.too_slow("memory is short")))
+            self._answer_early(self._refusal(answers.too_slow("memory is short")))
 
     def end(self, why: str) -> None:
         """At once, whatever is still to be written."""
@@ -226,7 +226,7 @@ class Bounded(asyncio.Protocol):
             self._admitted = receiver.admit(self._place, reader.method, target, reader.headers, peer)
             reader.body_limit_bytes = self._admitted.body_limit_bytes
         elif reader.announced_bytes > reader.body_limit_bytes:
-            raise http.too_large(reader.body_limit_bytes)
+            raise answers.too_large(reader.body_limit_bytes)
 
     def _await_more(self) -> None:
         """The request is not there in whole: what it holds counts from here on."""
@@ -258,8 +258,8 @@ class Bounded(asyncio.Protocol):
     def _refusal(self, error: BaseException) -> Answer:
         if self._served.receiver is not None:
             return self._served.receiver.refuse(self._place.source if self._place else "", error)
-        refusal = error if isinstance(error, Refusal) else http.unavailable(self._limits.retry_after_seconds)
-        return http.in_words_of(None, refusal)
+        refusal = error if isinstance(error, Refusal) else answers.unavailable(self._limits.retry_after_seconds)
+        return answers.in_words_of(None, refusal)
 
     def _wait_with_the_rest(self) -> None:
         if not self._is_paused:
@@ -275,7 +275,7 @@ class Bounded(asyncio.Protocol):
             return
         reader = self._reader
         close = not reader.keep_alive or self._is_last or self._has_ended or reader.is_upgrade
-        self._transport.write(http.on_the_wire(answer, self._gate.date(), close, reader.method == "HEAD"))
+        self._transport.write(answers.on_the_wire(answer, self._gate.date(), close, reader.method == "HEAD"))
         self._after_answer(close)
 
     def _after_answer(self, close: bool) -> None:
@@ -308,7 +308,7 @@ class Bounded(asyncio.Protocol):
         """
         if self._transport.is_closing():
             return
-        self._transport.write(http.on_the_wire(answer, self._gate.date(), True, self._reader.method == "HEAD"))
+        self._transport.write(answers.on_the_wire(answer, self._gate.date(), True, self._reader.method == "HEAD"))
         self._begin_request()
         self._forget_the_rest()
         self._phase = LINGERING
@@ -344,5 +344,5 @@ def _target_in(url: bytes) -> bytes:
     try:
         parsed = httptools.parse_url(url)
     except httptools.HttpParserInvalidURLError:
-        raise http.bad_request("not a request of HTTP/1.1") from None
+        raise answers.bad_request("not a request of HTTP/1.1") from None
     return (parsed.path or b"/") + (b"?" + parsed.query if parsed.query else b"")

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import httptools
 
-from ingress import http
-from ingress.http import Refusal
+from ingress import answers
+from ingress.answers import Refusal
 
 BLOCK_END = b"\r\n\r\n"  # of a head, and of a chunked body; strict as httptools is, they cannot end otherwise
 PART_BYTES = 16  # of framing that a part of a body counts as, however it is framed
@@ -93,7 +93,7 @@ class Reader:
         except httptools.HttpParserError as error:
             if isinstance(error.__context__, Refusal):
                 raise error.__context__ from None
-            raise http.bad_request("not a request of HTTP/1.1") from None
+            raise answers.bad_request("not a request of HTTP/1.1") from None
         return end
 
     def _parse_head(self, piece: memoryview) -> None:
@@ -101,7 +101,7 @@ class Reader:
             self._parser.feed_data(piece)
         except httptools.HttpParserUpgrade as upgrade:
             if upgrade.args[0] != len(piece):
-                raise http.bad_request("not a request of HTTP/1.1") from None
+                raise answers.bad_request("not a request of HTTP/1.1") from None
 
     def _take_body(self, piece: memoryview) -> None:
         if self.is_upgrade:  # the parser is done with it
@@ -130,19 +130,19 @@ class Reader:
     def _check_framing(self) -> None:
         limit = self._sizes.head_bytes
         if self._framing_bytes > limit:
-            raise http.head_too_large(f"a head, or the framing of a body, may have {limit} bytes")
+            raise answers.head_too_large(f"a head, or the framing of a body, may have {limit} bytes")
 
     # What the parser tells
 
     def on_url(self, url: bytes) -> None:
         if self.is_whole:
-            raise http.bad_request("not a request of HTTP/1.1")  # it ended where this file did not see an end
+            raise answers.bad_request("not a request of HTTP/1.1")  # it ended where this file did not see an end
         self.url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._header_count += 1
         if self._header_count > self._sizes.headers:  # nothing behind it is worth the time
-            raise http.head_too_large(f"send up to {self._sizes.headers} headers")
+            raise answers.head_too_large(f"send up to {self._sizes.headers} headers")
         if not self.has_head:  # else it is a trailer, and no header
             self.headers.append((name.lower(), value))
 
@@ -159,15 +159,15 @@ class Reader:
             elif name == b"transfer-encoding":
                 self._is_chunked = True
                 if value.strip().lower() != b"chunked":
-                    raise http.bad_request("send the body without transfer encodings but chunked")
+                    raise answers.bad_request("send the body without transfer encodings but chunked")
             elif name == b"expect":
                 self.expects_continue = value.lower() == b"100-continue"
         if self.version not in ("1.0", "1.1"):
-            raise http.bad_request("use HTTP/1.1")
+            raise answers.bad_request("use HTTP/1.1")
         if self.method == "CONNECT":
-            raise http.bad_request("this is no proxy")
+            raise answers.bad_request("this is no proxy")
         if self.is_upgrade and self._is_chunked:
-            raise http.bad_request("send the body with a content length, or without Upgrade")
+            raise answers.bad_request("send the body with a content length, or without Upgrade")
 
     def on_body(self, body: bytes) -> None:
         self.body_bytes += len(body)
@@ -176,7 +176,7 @@ class Reader:
         if self.is_refused:
             return
         if self.body_bytes > self.body_limit_bytes:
-            raise http.too_large(self.body_limit_bytes)
+            raise answers.too_large(self.body_limit_bytes)
         self._parts.append(body)
 
     def on_message_complete(self) -> None:

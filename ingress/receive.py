@@ -14,10 +14,10 @@ from urllib.parse import unquote
 
 from starlette.types import Receive, Scope, Send
 
-from ingress import http
+from ingress import answers
 from ingress.address import Proxies, check_address
+from ingress.answers import Answer, Gone, Refusal
 from ingress.commit import Committer
-from ingress.http import Answer, Gone, Refusal
 from shared import logs
 from shared.callback import COMMON_HEADERS, Callback, new_id, token_in
 from shared.errors import Rejected, Unavailable
@@ -89,9 +89,9 @@ class Receiver:
         """
         source, provider = self._sources.get(place.source, (None, None))
         if source is None or provider is None or not _has_token(source, place.token, target):
-            raise http.not_found()
+            raise answers.not_found()
         if method not in provider.METHODS:
-            raise http.wrong_method(provider.METHODS)
+            raise answers.wrong_method(provider.METHODS)
         wanted = _joined(headers, self._headers[source.name])
         address = self._proxies.client(peer, wanted.get("x-forwarded-for"))
         try:
@@ -99,7 +99,7 @@ class Receiver:
         except Rejected as rejected:
             raise self._rejected(source, rejected.reason, address) from None
         limit = min(self._settings.body_limit_bytes, provider.BODY_LIMIT_BYTES)
-        http.check_head(wanted, limit)
+        answers.check_head(wanted, limit)
         return Admitted(source, provider, method, target, wanted, address, limit)
 
     def take(self, admitted: Admitted, body: bytes, answer: Callable[[Answer], None]) -> None:
@@ -143,9 +143,9 @@ class Receiver:
         if not isinstance(error, Refusal):
             if not isinstance(error, Unavailable):
                 self._log.error("request failed", {"source": name, "error": type(error).__name__}, exc_info=error)
-            error = http.unavailable(self._settings.retry_after_seconds)
+            error = answers.unavailable(self._settings.retry_after_seconds)
         _requests(name, error.outcome).inc()
-        return http.in_words_of(reply, error)
+        return answers.in_words_of(reply, error)
 
     def gone(self, source_name: str) -> None:
         """Counts a caller that hung up before its body was complete."""
@@ -160,7 +160,7 @@ class Receiver:
         is_read = False
         try:
             admitted = self.admit(place, scope["method"], target, scope["headers"], peer)
-            body = await http.read_body(
+            body = await answers.read_body(
                 receive, admitted.headers, admitted.body_limit_bytes, self._settings.body_seconds
             )
             is_read = True
@@ -170,14 +170,14 @@ class Receiver:
         except Gone:
             self.gone(place.source)
         except Exception as error:
-            await http.send_answer(send, self.refuse(place.source, error), close=not is_read)
+            await answers.send_answer(send, self.refuse(place.source, error), close=not is_read)
         else:
-            await http.send_answer(send, answer, close=False)
+            await answers.send_answer(send, answer, close=False)
 
     def _rejected(self, source: Source, reason: str, address: str | None) -> Refusal:
         REFUSALS.labels(source.name, reason).inc()
         self._log.warning("rejected", {"source": source.name, "reason": reason}, address=address)
-        return http.not_proven()
+        return answers.not_proven()
 
 
 def place_in(path: str) -> Place | None:
@@ -193,7 +193,7 @@ def place_in(path: str) -> Place | None:
 def _acknowledgement(provider: Provider, callback: Callback) -> Answer:
     """What a provider gets whose callback is on disk, in its own words, with the id under which it is kept."""
     reply = provider.REPLY
-    headers: http.Headers = ((b"x-callbox-id", str(callback.id).encode()),)
+    headers: answers.Headers = ((b"x-callbox-id", str(callback.id).encode()),)
     if reply.content_type:
         headers += ((b"content-type", reply.content_type.encode()),)
     return Answer(reply.status, headers, reply.body)

@@ -7,29 +7,28 @@ whichever ingress of the same folder finds it first. Every method blocks on the 
 
 import fcntl
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, NamedTuple
 from uuid import uuid4
 
 from shared.errors import Unavailable
+from shared.inbox import Group
 
 SMALLEST_BYTES = 64 * 1024
-# AUTOINCREMENT: a number must not come again after its row was removed, for what was moved is told by its number.
+# AUTOINCREMENT: a number must not come again after its row was removed, for what was moved is known by its number.
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS spooled"
     " (n INTEGER PRIMARY KEY AUTOINCREMENT, source TEXT NOT NULL, packed BLOB NOT NULL)"
 )
 
-Group = Sequence[tuple[str, bytes]]  # (source, packed callback), as the inbox takes them
+
+class SpoolError(Unavailable):
+    """The folder, the file or the disk fails."""
 
 
-class SpoolTrouble(Unavailable):
-    """The folder, the file or the disk does not do what is asked of it."""
-
-
-class SpoolFull(SpoolTrouble):
+class SpoolFull(SpoolError):
     """The file has reached its limit, or the disk its end."""
 
 
@@ -45,11 +44,11 @@ class Spool:
     """One spool file, open and locked."""
 
     def __init__(self, path: Path, lock: IO[str], limit_bytes: int) -> None:
-        """Raises SpoolTrouble when the file cannot be used."""
+        """Raises SpoolError when the file cannot be used."""
         self.path = path
         self._lock = lock
         self._moved_through = 0
-        with _trouble("be opened"):
+        with _failing_to("be opened"):
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
                 self._connection.execute("PRAGMA journal_mode = WAL")
@@ -64,30 +63,30 @@ class Spool:
                 raise
 
     def append(self, group: Group) -> None:
-        """Makes the group durable, all or nothing. Raises SpoolTrouble."""
-        with _trouble("take it"), self._transaction():
+        """Makes the group durable, all or nothing. Raises SpoolError."""
+        with _failing_to("take it"), self._transaction():
             self._connection.executemany("INSERT INTO spooled (source, packed) VALUES (?, ?)", group)
 
     def probe(self) -> None:
-        """Raises SpoolTrouble unless a callback could be made durable."""
-        with _trouble("take it"):
+        """Raises SpoolError unless a callback could be made durable."""
+        with _failing_to("take it"):
             with self._transaction():
                 self._connection.execute("INSERT INTO spooled VALUES (-1, '', zeroblob(4096))")
             with self._transaction():
                 self._connection.execute("DELETE FROM spooled WHERE n = -1")
 
     def counts(self) -> dict[str, int]:
-        """How many callbacks of each source wait here. Raises SpoolTrouble."""
+        """How many callbacks of each source wait here. Raises SpoolError."""
         query = "SELECT source, count(*) FROM spooled WHERE n > ? GROUP BY source"
-        with _trouble("be read"):
+        with _failing_to("be read"):
             return {str(source): count for source, count in self._connection.execute(query, (self._moved_through,))}
 
     def oldest(self, count: int, most_bytes: int) -> list[Spooled]:
-        """The oldest callbacks, up to so many and so many bytes, or one. Raises SpoolTrouble."""
+        """The oldest callbacks, up to `count` and `most_bytes`, or one. Raises SpoolError."""
         found: list[Spooled] = []
         size = 0
         query = "SELECT n, source, packed FROM spooled WHERE n > ? ORDER BY n LIMIT ?"
-        with _trouble("be read"):
+        with _failing_to("be read"):
             for row in self._connection.execute(query, (self._moved_through, count)):
                 spooled = Spooled(row[0], str(row[1]), bytes(row[2]))
                 size += len(spooled.packed)
@@ -97,10 +96,10 @@ class Spool:
         return found
 
     def remove_through(self, number: int) -> None:
-        """Forgets the callbacks up to this number: they stand in the inbox now. Raises SpoolTrouble: then the disk is
+        """Forgets the callbacks up to this number: they are in the inbox now. Raises SpoolError: then the disk is
         too full even to forget, and they are deleted with the next ones."""
         self._moved_through = number
-        with _trouble("be emptied"):
+        with _failing_to("be emptied"):
             self._connection.execute("DELETE FROM spooled WHERE n <= ?", (number,))
 
     def close(self) -> None:
@@ -127,18 +126,18 @@ class Spool:
 
 
 def create(folder: Path, limit_bytes: int) -> Spool:
-    """A new spool file in the folder, this process's own. Raises SpoolTrouble."""
+    """A new spool file in the folder, this process's own. Raises SpoolError."""
     path = folder / f"{uuid4()}.spool"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _locked(path)
     except OSError as error:
-        raise SpoolTrouble(f"the spool cannot be made in {folder} ({error.strerror})") from None
+        raise SpoolError(f"the spool cannot be made in {folder} ({error.strerror})") from None
     if lock is None:
-        raise SpoolTrouble(f"the spool cannot be locked in {folder}")
+        raise SpoolError(f"the spool cannot be locked in {folder}")
     try:
         return _open(path, lock, limit_bytes)
-    except SpoolTrouble:
+    except SpoolError:
         _remove(path)  # on a full disk every try would leave a file, to be adopted one day
         raise
 
@@ -150,11 +149,11 @@ def adopt(folder: Path, limit_bytes: int) -> Spool | None:
     except OSError:
         return None
     for path in paths:
-        with suppress(OSError, SpoolTrouble):
+        with suppress(OSError, SpoolError):
             lock = _locked(path)
             if lock is not None and path.exists():
                 return _open(path, lock, limit_bytes)
-            if lock is not None:  # its owner emptied and removed it meanwhile
+            if lock is not None:  # its owner has just emptied and removed it
                 Path(lock.name).unlink(missing_ok=True)
                 lock.close()
     return None
@@ -163,7 +162,7 @@ def adopt(folder: Path, limit_bytes: int) -> Spool | None:
 def _open(path: Path, lock: IO[str], limit_bytes: int) -> Spool:
     try:
         return Spool(path, lock, limit_bytes)
-    except SpoolTrouble:
+    except SpoolError:
         lock.close()
         raise
 
@@ -186,9 +185,9 @@ def _locked(path: Path) -> IO[str] | None:
 
 
 @contextmanager
-def _trouble(doing: str) -> Iterator[None]:
+def _failing_to(doing: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as error:
         is_full = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
-        raise (SpoolFull if is_full else SpoolTrouble)(f"the spool cannot {doing} ({error})") from None
+        raise (SpoolFull if is_full else SpoolError)(f"the spool cannot {doing} ({error})") from None

@@ -11,7 +11,7 @@ import pytest
 import structlog
 from structlog.testing import LogCapture
 
-from ingress import commit, durable, receive
+from ingress import commit, keeper, receive, spool_mover
 from ingress.commit import Done
 from shared.callback import Callback, new_id
 from shared.errors import Unavailable
@@ -177,7 +177,7 @@ async def settle() -> None:
 def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The events that the ingress logs, whatever the logs are set to."""
     capture = LogCapture()
-    for module in (commit, durable, receive):
+    for module in (commit, keeper, receive, spool_mover):
         monkeypatch.setattr(module, "log", structlog.wrap_logger(None, processors=[capture]))
     entries: list[dict[str, Any]] = capture.entries
     return entries

@@ -345,7 +345,7 @@ def test_a_server_without_redis_starts_keeps_in_its_spool_and_logs_no_token_and_
     assert TOKEN not in written
     assert "4915112345678" not in written
     events = [json.loads(line)["event"] for line in written.splitlines()]
-    assert {"ingress started", "to the spool", "ingress stopped"} <= set(events)
+    assert {"ingress started", "keeping callbacks in the spool", "ingress stopped"} <= set(events)
 
 
 def fetch(url: str, body: bytes | None = None) -> tuple[int, bytes]:

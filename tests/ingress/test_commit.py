@@ -8,16 +8,29 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingress.commit import WAITING_GROUPS, Committer
+from ingress.keeper import Keeper
 from shared.callback import Callback, pack, unpack
 from shared.errors import Unavailable
+from shared.inbox import Group
 from shared.metrics import GROUP_SIZE
+from shared.settings import Settings
 from tests.ingress.conftest import AWAY, NOW, Inbox, a_callback, settle
 
 SIZE = len(pack(a_callback(b"")))
 
 
+class AppendsTo(Keeper):
+    """A keeper without a spool."""
+
+    def __init__(self, inbox: Inbox) -> None:
+        self._to = inbox
+
+    async def keep(self, group: Group) -> None:
+        await self._to.append(group, NOW)
+
+
 def a_committer(inbox: Inbox, count: int = 500, size: int = 1 << 20) -> Committer:
-    return Committer(lambda group: inbox.append(group, NOW), count, size)
+    return Committer(AppendsTo(inbox), Settings(group_count=count, group_bytes=size))
 
 
 def bodies(inbox: Inbox) -> list[list[bytes]]:

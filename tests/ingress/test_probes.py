@@ -12,11 +12,13 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from ingress.durable import Durable, Limits
+from ingress.keeper import Keeper
 from ingress.probes import Probes
+from ingress.spools import Spools
 from shared.callback import pack
 from shared.inbox import Appender
 from shared.inbox.keys import INBOX, PROBE
+from shared.settings import Settings
 from tests.ingress.conftest import NOW, NOWHERE, a_callback, ask
 
 NO_SPOOL = f"the spool cannot be made in {NOWHERE} (Not a directory)"
@@ -30,11 +32,12 @@ def probe(
     async def run() -> None:
         async with FakeAsyncRedis(**options) as client:
             inbox = Appender(client, limit, 5.0)
-            durable = Durable(inbox, Limits(500, 1 << 20, spool, 1 << 20), lambda: NOW)
-            probes = Probes(inbox, durable, retry_after_seconds=7)
+            settings = Settings(spool_dir=str(spool), spool_bytes=1 << 20, retry_after_seconds=7)
+            spools = Spools(settings)
+            probes = Probes(inbox, Keeper(inbox, spools, lambda: NOW), settings)
             routes = [Route(f"/{name}", getattr(probes, name)) for name in ("healthz", "readyz", "metrics")]
             await check(Starlette(routes=routes), client)
-            await durable.close()
+            await spools.close()
 
     asyncio.run(run())
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress.http import Refusal
+from ingress.answers import Refusal
 from ingress.reader import Reader, Sizes
 from tests.ingress.test_protocol import chunked, post
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ingress import spool
-from ingress.spool import Spool, SpoolFull, SpoolTrouble
+from ingress.spool import Spool, SpoolError, SpoolFull
 
 LIMIT_BYTES = 1 << 20
 GROUP = [("a", b"\x00\xff1"), ("b", b""), ("a", b"3")]
@@ -60,11 +60,11 @@ def test_the_oldest_come_by_count_and_bytes_and_at_least_one(tmp_path: Path) -> 
 def test_a_full_spool_takes_nothing_of_a_group_and_something_again_when_it_was_emptied(tmp_path: Path) -> None:
     file = spool.create(tmp_path, spool.SMALLEST_BYTES)
     file.append([("a", b"first")])
-    with pytest.raises(SpoolTrouble, match="full"):
+    with pytest.raises(SpoolError, match="full"):
         file.append([("a", b"x" * 10_000)] * 50)
     assert packed(file) == [b"first"]
     file.append([("a", b"x" * 10_000)] * 3)
-    with pytest.raises(SpoolTrouble):
+    with pytest.raises(SpoolError):
         file.append([("a", b"x" * 10_000)] * 3)
     file.remove_through(file.oldest(9, LIMIT_BYTES)[-1].number)
     file.append([("a", b"x" * 10_000)] * 3)
@@ -83,7 +83,7 @@ def test_what_was_moved_is_not_moved_again_even_if_the_disk_is_too_full_to_forge
     file = spool.create(tmp_path, LIMIT_BYTES)
     file.append(GROUP)
     file._connection.execute("CREATE TRIGGER full BEFORE DELETE ON spooled BEGIN SELECT raise(ABORT, 'full'); END")
-    with pytest.raises(SpoolTrouble):
+    with pytest.raises(SpoolError):
         file.remove_through(file.oldest(2, LIMIT_BYTES)[-1].number)
     assert (packed(file), file.counts()) == ([b"3"], {"a": 1})
     file.close()
@@ -91,7 +91,7 @@ def test_what_was_moved_is_not_moved_again_even_if_the_disk_is_too_full_to_forge
 
 @pytest.mark.parametrize("place", ["/dev/null/spool", "/proc/spool"])
 def test_a_place_where_none_can_be_made_is_trouble(place: str) -> None:
-    with pytest.raises(SpoolTrouble, match="cannot be made"):
+    with pytest.raises(SpoolError, match="cannot be made"):
         spool.create(Path(place), LIMIT_BYTES)
     assert spool.adopt(Path(place), LIMIT_BYTES) is None
 

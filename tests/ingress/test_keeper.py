@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
-from ingress import durable, spool
-from ingress.durable import Durable, Limits
+from ingress import spool, spool_mover
+from ingress.keeper import Keeper
+from ingress.spool_mover import SpoolMover
+from ingress.spools import Spools
 from shared.errors import Unavailable
+from shared.settings import Settings
 from tests.ingress.conftest import AWAY, NOW, Inbox
 
 GROUPS = [[("a", b"%d" % number)] for number in range(5)]
@@ -53,25 +56,36 @@ class Switched(Inbox):
         return [it for group in self.appended for it in group]
 
 
-def check(folder: Path, it: Callable[[Durable, Switched], Awaitable[None]], limit_bytes: int = 1 << 20) -> Switched:
-    """Runs a check with nothing running in the background."""
+class Kept(NamedTuple):
+    """A keeper, and who moves what it spooled."""
+
+    keeper: Keeper
+    mover: SpoolMover
+
+    async def keep(self, group: list[tuple[str, bytes]]) -> None:
+        await self.keeper.keep(group)
+
+
+def check(folder: Path, steps: Callable[[Kept, Switched], Awaitable[None]], limit_bytes: int = 1 << 20) -> Switched:
+    """Takes the steps, with nothing running in the background."""
     inbox = Switched()
 
     async def run() -> None:
-        limits = Limits(2, 1 << 20, folder, limit_bytes)
-        keeper = Durable(inbox, limits, lambda: NOW)
+        settings = Settings(group_count=2, spool_dir=str(folder), spool_bytes=limit_bytes)
+        spools = Spools(settings)
+        keeper = Keeper(inbox, spools, lambda: NOW)
         try:
-            await it(keeper, inbox)
+            await steps(Kept(keeper, SpoolMover(keeper, spools, inbox, settings)), inbox)
         finally:
-            await keeper.close()
+            await spools.close()
 
     asyncio.run(run())
     return inbox
 
 
-async def until(true: Callable[[], bool], keeper: Durable) -> None:
+async def until(true: Callable[[], bool], keeper: Kept) -> None:
     """Lets the background task run until it is so."""
-    task = asyncio.create_task(keeper.run())
+    task = asyncio.create_task(keeper.mover.run())
     try:
         async with asyncio.timeout(20):
             while not true():
@@ -85,21 +99,21 @@ async def until(true: Callable[[], bool], keeper: Durable) -> None:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PROBE_SECONDS", "ADOPT_SECONDS", "MOVE_PAUSE_SECONDS"):
-        monkeypatch.setattr(durable, name, 0.001)
+        monkeypatch.setattr(spool_mover, name, 0.001)
 
 
 def test_while_redis_is_there_nothing_is_spooled(tmp_path: Path) -> None:
-    async def it(keeper: Durable, inbox: Switched) -> None:
+    async def steps(keeper: Kept, inbox: Switched) -> None:
         for group in GROUPS:
             await keeper.keep(group)
 
-    assert check(tmp_path, it).appended == GROUPS
+    assert check(tmp_path, steps).appended == GROUPS
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("trouble", ["away", "hangs"])
 def test_what_redis_does_not_take_is_spooled_and_moved_in_order_when_it_is_back(tmp_path: Path, trouble: str) -> None:
-    async def it(keeper: Durable, inbox: Switched) -> None:
+    async def steps(keeper: Kept, inbox: Switched) -> None:
         inbox.state = trouble
         for group in GROUPS:
             await keeper.keep(group)
@@ -109,32 +123,32 @@ def test_what_redis_does_not_take_is_spooled_and_moved_in_order_when_it_is_back(
         await until(lambda: len(inbox.all) == len(GROUPS) and inbox.emptied, keeper)
         await keeper.keep([("a", b"direct")])
 
-    inbox = check(tmp_path, it)
+    inbox = check(tmp_path, steps)
     assert inbox.all == [*(it for group in GROUPS for it in group), ("a", b"direct")]
     assert max(map(len, inbox.appended)) == 2
     assert list(tmp_path.iterdir()) == []
 
 
 def test_one_outage_after_another_is_spooled_and_moved(tmp_path: Path) -> None:
-    async def it(keeper: Durable, inbox: Switched) -> None:
+    async def steps(keeper: Kept, inbox: Switched) -> None:
         for number, group in enumerate(GROUPS, 1):
             inbox.state = "away"
             await keeper.keep(group)
             inbox.state = "there"
             await until(lambda number=number: len(inbox.all) == number and inbox.emptied, keeper)
 
-    assert check(tmp_path, it).all == [it for group in GROUPS for it in group]
+    assert check(tmp_path, steps).all == [it for group in GROUPS for it in group]
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_append_that_fails_by_a_fault_of_ours_is_spooled_too(tmp_path: Path, told: list[dict[str, Any]]) -> None:
-    async def it(keeper: Durable, inbox: Switched) -> None:
+    async def steps(keeper: Kept, inbox: Switched) -> None:
         inbox._troubles = [RuntimeError("s3cret")]
         await keeper.keep(GROUPS[0])
         await until(lambda: inbox.all == GROUPS[0], keeper)
 
-    check(tmp_path, it)
-    assert [event["event"] for event in told][:2] == ["append failed", "to the spool"]
+    check(tmp_path, steps)
+    assert [event["event"] for event in told][:2] == ["append failed", "keeping callbacks in the spool"]
 
 
 def test_what_an_ingress_left_is_adopted_and_moved(tmp_path: Path) -> None:
@@ -142,19 +156,19 @@ def test_what_an_ingress_left_is_adopted_and_moved(tmp_path: Path) -> None:
     left.append([("a", b"left")])
     left.close()
 
-    async def it(keeper: Durable, inbox: Switched) -> None:
+    async def steps(keeper: Kept, inbox: Switched) -> None:
         await until(lambda: inbox.all == [("a", b"left")] and inbox.emptied, keeper)
 
-    check(tmp_path, it)
+    check(tmp_path, steps)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_cannot_be_moved_waits_for_the_next_ingress(tmp_path: Path) -> None:
-    async def first(keeper: Durable, inbox: Switched) -> None:
+    async def first(keeper: Kept, inbox: Switched) -> None:
         inbox.state = "away"
         await keeper.keep(GROUPS[0])
 
-    async def second(keeper: Durable, inbox: Switched) -> None:
+    async def second(keeper: Kept, inbox: Switched) -> None:
         await until(lambda: inbox.all == GROUPS[0], keeper)
 
     check(tmp_path, first)
@@ -163,21 +177,21 @@ def test_what_cannot_be_moved_waits_for_the_next_ingress(tmp_path: Path) -> None
 
 
 def test_without_redis_and_without_a_spool_nothing_is_kept_and_both_are_named() -> None:
-    async def it(keeper: Durable, inbox: Switched) -> None:
+    async def steps(keeper: Kept, inbox: Switched) -> None:
         inbox.state = "away"
         with pytest.raises(Unavailable, match=r"Redis does not answer .*; the spool cannot be made"):
             await keeper.keep(GROUPS[0])
         inbox.state = "there"
-        await until(lambda: keeper._redis_trouble is None, keeper)
+        await until(lambda: not keeper.keeper.is_redis_away, keeper)
         await keeper.keep(GROUPS[1])
 
-    assert check(Path("/dev/null/spool"), it).appended == [GROUPS[1]]
+    assert check(Path("/dev/null/spool"), steps).appended == [GROUPS[1]]
 
 
 def test_a_full_spool_refuses_and_takes_again_once_it_was_moved(tmp_path: Path) -> None:
     large = [("a", b"x" * 30_000)]
 
-    async def it(keeper: Durable, inbox: Switched) -> None:
+    async def steps(keeper: Kept, inbox: Switched) -> None:
         inbox.state = "away"
         kept = 0
         with pytest.raises(Unavailable, match="full"):
@@ -191,25 +205,25 @@ def test_a_full_spool_refuses_and_takes_again_once_it_was_moved(tmp_path: Path) 
         inbox.state = "there"
         await until(lambda: len(inbox.all) == kept + 1, keeper)
 
-    check(tmp_path, it, limit_bytes=spool.SMALLEST_BYTES)
+    check(tmp_path, steps, limit_bytes=spool.SMALLEST_BYTES)
 
 
 def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(tmp_path: Path) -> None:
     (tmp_path / "0.spool").write_bytes(b"no database" * 1000)
 
-    async def it(keeper: Durable, inbox: Switched) -> None:
+    async def steps(keeper: Kept, inbox: Switched) -> None:
         inbox.state = "away"
         await keeper.keep(GROUPS[0])
         inbox.state = "there"
         await until(lambda: inbox.all == GROUPS[0], keeper)
 
-    check(tmp_path, it)
+    check(tmp_path, steps)
 
 
 def test_an_outage_ends_although_callbacks_keep_coming_while_the_spool_is_moved(tmp_path: Path) -> None:
     """They would go into the very file that is being moved, faster than it empties, for ever."""
 
-    async def it(keeper: Durable, inbox: Switched) -> None:
+    async def steps(keeper: Kept, inbox: Switched) -> None:
         inbox.state = "away"
         for group in GROUPS:
             await keeper.keep(group)
@@ -228,4 +242,4 @@ def test_an_outage_ends_although_callbacks_keep_coming_while_the_spool_is_moved(
             with suppress(asyncio.CancelledError):
                 await provider
 
-    check(tmp_path, it)
+    check(tmp_path, steps)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingress import http
+from ingress import answers
 from shared.providers import Reply
 from tests.ingress.conftest import Answer, Caller
 
@@ -15,11 +15,11 @@ LIMIT = 10
 
 
 def read(caller: Caller, headers: dict[str, str] | None = None, limit: int = LIMIT, seconds: float = 60.0) -> bytes:
-    return asyncio.run(http.read_body(caller.receive, headers or {}, limit, seconds))
+    return asyncio.run(answers.read_body(caller.receive, headers or {}, limit, seconds))
 
 
-def refused(caller: Caller, headers: dict[str, str] | None = None, seconds: float = 60.0) -> http.Refusal:
-    with pytest.raises(http.Refusal) as refusal:
+def refused(caller: Caller, headers: dict[str, str] | None = None, seconds: float = 60.0) -> answers.Refusal:
+    with pytest.raises(answers.Refusal) as refusal:
         read(caller, headers, seconds=seconds)
     return refusal.value
 
@@ -58,14 +58,14 @@ def test_a_body_that_a_server_lost_is_refused(headers: dict[str, str], body: byt
 
 @pytest.mark.parametrize("announced", ["11", "00011", "9" * 30])
 def test_a_body_announced_too_large_is_refused_by_its_head(announced: str) -> None:
-    with pytest.raises(http.Refusal, match="the body may have up to 10 bytes") as refusal:
-        http.check_head({"content-length": announced}, LIMIT)
+    with pytest.raises(answers.Refusal, match="the body may have up to 10 bytes") as refusal:
+        answers.check_head({"content-length": announced}, LIMIT)
     assert (refusal.value.status, refusal.value.outcome) == (413, "too_large")
 
 
 @pytest.mark.parametrize("announced", ["10", "0", "", "x", "-1", "10, 10", "٣٣"])
 def test_a_body_that_may_come_is_not_refused_by_its_head(announced: str) -> None:
-    http.check_head({"content-length": announced}, LIMIT)
+    answers.check_head({"content-length": announced}, LIMIT)
 
 
 def test_a_body_that_grows_too_large_is_refused_without_reading_the_rest() -> None:
@@ -77,14 +77,14 @@ def test_a_body_that_grows_too_large_is_refused_without_reading_the_rest() -> No
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate, identity", "identity, gzip", "chunked", "x"])
 def test_an_encoded_body_is_refused_by_its_head(encoding: str) -> None:
-    with pytest.raises(http.Refusal) as refusal:
-        http.check_head({"content-encoding": encoding}, LIMIT)
+    with pytest.raises(answers.Refusal) as refusal:
+        answers.check_head({"content-encoding": encoding}, LIMIT)
     assert (refusal.value.status, refusal.value.outcome) == (415, "encoding")
 
 
 @pytest.mark.parametrize("encoding", ["identity", "Identity", " identity ", ""])
 def test_a_body_that_says_it_is_not_encoded_may_come(encoding: str) -> None:
-    http.check_head({"content-encoding": encoding}, LIMIT)
+    answers.check_head({"content-encoding": encoding}, LIMIT)
 
 
 @pytest.mark.parametrize("parts", [[], [b"begun"]], ids=["nothing", "some"])
@@ -98,26 +98,26 @@ def test_a_body_that_does_not_come_in_time_is_refused(parts: list[bytes]) -> Non
 
 @pytest.mark.parametrize("parts", [[None], [b"begun", None]], ids=["at once", "later"])
 def test_a_caller_that_hangs_up_is_gone(parts: list[bytes | None]) -> None:
-    with pytest.raises(http.Gone):
+    with pytest.raises(answers.Gone):
         read(Caller(body=parts))
 
 
 # Answering
 
 
-def answer_of(answer: http.Answer, close: bool = False) -> Answer:
+def answer_of(answer: answers.Answer, close: bool = False) -> Answer:
     caller = Caller()
-    asyncio.run(http.send_answer(caller.send, answer, close))
+    asyncio.run(answers.send_answer(caller.send, answer, close))
     return caller.answer()
 
 
-def on_the_wire(answer: http.Answer, close: bool = False, is_head: bool = False) -> tuple[list[str], bytes]:
-    head, _, body = http.on_the_wire(answer, b"now", close, is_head).partition(b"\r\n\r\n")
+def on_the_wire(answer: answers.Answer, close: bool = False, is_head: bool = False) -> tuple[list[str], bytes]:
+    head, _, body = answers.on_the_wire(answer, b"now", close, is_head).partition(b"\r\n\r\n")
     return head.decode("latin-1").split("\r\n"), body
 
 
 def test_an_answer_is_the_same_on_the_wire_and_through_asgi() -> None:
-    answer = http.Answer(202, ((b"x-callbox-id", b"an-id"), (b"content-type", b"text/plain")), b"success")
+    answer = answers.Answer(202, ((b"x-callbox-id", b"an-id"), (b"content-type", b"text/plain")), b"success")
     through = answer_of(answer)
     assert (through.status, through.body) == (202, b"success")
     (status, *lines), body = on_the_wire(answer)
@@ -126,36 +126,36 @@ def test_an_answer_is_the_same_on_the_wire_and_through_asgi() -> None:
 
 
 def test_an_answer_before_the_end_of_a_request_closes_the_connection() -> None:
-    answer = http.Answer(404, (), b"")
+    answer = answers.Answer(404, (), b"")
     assert answer_of(answer, close=True).header("connection") == "close"
     assert "connection: close" in on_the_wire(answer, close=True)[0]
     assert not any("connection" in line for line in on_the_wire(answer)[0])
 
 
 def test_the_answer_to_head_has_no_body_but_its_length() -> None:
-    head, body = on_the_wire(http.Answer(405, (), b"{}"), is_head=True)
+    head, body = on_the_wire(answers.Answer(405, (), b"{}"), is_head=True)
     assert "content-length: 2" in head
     assert body == b""
 
 
 def test_a_status_that_http_does_not_know_goes_without_a_phrase() -> None:
-    assert on_the_wire(http.Answer(299, (), b""))[0][0] == "HTTP/1.1 299 "
+    assert on_the_wire(answers.Answer(299, (), b""))[0][0] == "HTTP/1.1 299 "
 
 
 REFUSALS = [
-    (http.not_found(), 404, "no such callback address", {}),
-    (http.wrong_method(("POST", "GET")), 405, "use POST or GET", {"allow": "POST, GET"}),
-    (http.not_proven(), 401, "not proven", {}),
-    (http.unavailable(7), 503, "temporarily unavailable, send it again", {"retry-after": "7"}),
+    (answers.not_found(), 404, "no such callback address", {}),
+    (answers.wrong_method(("POST", "GET")), 405, "use POST or GET", {"allow": "POST, GET"}),
+    (answers.not_proven(), 401, "not proven", {}),
+    (answers.unavailable(7), 503, "temporarily unavailable, send it again", {"retry-after": "7"}),
 ]
 
 
 @pytest.mark.parametrize(("refusal", "status", "said", "headers"), REFUSALS, ids=[it[0].outcome for it in REFUSALS])
 @pytest.mark.parametrize("reply", [None, Reply(b"fine", "text/plain")], ids=["no provider", "no words"])
 def test_a_provider_without_an_error_body_is_refused_in_one_line_of_json(
-    refusal: http.Refusal, status: int, said: str, headers: dict[str, str], reply: Reply | None
+    refusal: answers.Refusal, status: int, said: str, headers: dict[str, str], reply: Reply | None
 ) -> None:
-    answer = answer_of(http.in_words_of(reply, refusal))
+    answer = answer_of(answers.in_words_of(reply, refusal))
     assert (answer.status, answer.error) == (status, said)
     assert answer.body.endswith(b"}\n")
     assert dict(answer.headers) == headers | {
@@ -166,8 +166,8 @@ def test_a_provider_without_an_error_body_is_refused_in_one_line_of_json(
 
 @pytest.mark.parametrize(("refusal", "status", "said", "headers"), REFUSALS, ids=[it[0].outcome for it in REFUSALS])
 def test_a_provider_with_an_error_body_is_refused_with_it(
-    refusal: http.Refusal, status: int, said: str, headers: dict[str, str]
+    refusal: answers.Refusal, status: int, said: str, headers: dict[str, str]
 ) -> None:
-    answer = answer_of(http.in_words_of(Reply(b"success", "text/plain", b"error"), refusal))
+    answer = answer_of(answers.in_words_of(Reply(b"success", "text/plain", b"error"), refusal))
     assert (answer.status, answer.body) == (status, b"error")
     assert dict(answer.headers) == headers | {"content-type": "text/plain", "content-length": "5"}
