@@ -4,7 +4,7 @@ and does it ask for something that the law or the carriers want answered. Labels
 
 import msgspec
 
-from shared.events import Event, InboundMessage, Intent, Traffic
+from shared.events import SMS, Event, InboundMessage, Intent, Traffic
 from shared.source import Source
 from workers.segments import encoding_of, segments_of
 
@@ -13,9 +13,9 @@ from workers.segments import encoding_of, segments_of
 # and of CTIA's Messaging Principles and Best Practices; STOPALL, START, UNSTOP, YES, HELP and INFO are those of the
 # carriers' rules for short codes and toll-free numbers.
 _WORDS: dict[Intent, str] = {
-    "opt_out": "stop,stopall,stop all,unsubscribe,cancel,end,quit,revoke,optout,opt out,opt-out",
-    "opt_in": "start,unstop,yes,optin,opt in,opt-in",
-    "help": "help,info",
+    Intent.OPT_OUT: "stop,stopall,stop all,unsubscribe,cancel,end,quit,revoke,optout,opt out,opt-out",
+    Intent.OPT_IN: "start,unstop,yes,optin,opt in,opt-in",
+    Intent.HELP: "help,info",
 }
 _KEYWORDS = {word: intent for intent, words in _WORDS.items() for word in words.split(",")}
 _LONGEST_KEYWORD = 64  # characters, with everything around it
@@ -31,11 +31,13 @@ def classify(event: Event, source: Source) -> Event:
 
 def _classify_message(message: InboundMessage, source: Source) -> InboundMessage:
     is_part = message.part_count is not None and message.part_count > 1
-    encoding = message.encoding or (encoding_of(message.text) if message.channel == "sms" else None)
+    encoding = message.encoding or (encoding_of(message.text) if message.channel == SMS else None)
     return msgspec.structs.replace(
         message,
         traffic=traffic_of(message.recipient, source.a2p_max_digits),
-        intent="none" if is_part else intent_of(message.text),  # a part that says "stop" is in the middle of something
+        intent=Intent.NONE
+        if is_part
+        else intent_of(message.text),  # a part that says "stop" is in the middle of something
         encoding=encoding,
         segments=segments_of(message.text, encoding) if encoding else None,
     )
@@ -51,11 +53,11 @@ def traffic_of(address: str | None, a2p_max_digits: int) -> Traffic | None:
         return None
     digits = address.strip().removeprefix("+")
     is_number = digits.isascii() and digits.isdigit()
-    return "p2p" if is_number and len(digits) > a2p_max_digits else "a2p"
+    return Traffic.P2P if is_number and len(digits) > a2p_max_digits else Traffic.A2P
 
 
 def intent_of(text: str) -> Intent:
     """What the whole text asks for, if it is one of the keywords."""
     if len(text) > _LONGEST_KEYWORD:
-        return "none"
-    return _KEYWORDS.get(" ".join(text.strip(_AROUND).casefold().split()), "none")
+        return Intent.NONE
+    return _KEYWORDS.get(" ".join(text.strip(_AROUND).casefold().split()), Intent.NONE)

@@ -23,7 +23,7 @@ from msgspec.structs import replace
 from shared import payload, signing
 from shared.callback import Callback, Request
 from shared.errors import Malformed
-from shared.events import DeliveryReport, Event, InboundMessage, Status
+from shared.events import SMS, DeliveryReport, Event, InboundMessage, Reason, Status
 from shared.payload import Fields
 from shared.providers import Reply
 from shared.source import Option, Source
@@ -59,17 +59,17 @@ STATUSES = {
 # What `err` adds to a status that leaves it open: another status, a reason, or both.
 _REFINED = frozenset({Status.UNDELIVERED, Status.FAILED, Status.UNKNOWN})
 _SEEN = 10
-ERRORS: dict[int, tuple[Status | None, str | None]] = {
+ERRORS: dict[int, tuple[Status | None, Reason | None]] = {
     2: (Status.EXPIRED, None),
-    3: (None, "invalid_destination"),
-    4: (Status.REJECTED, "credit"),
-    5: (None, "invalid_destination"),
-    6: (Status.REJECTED, "duplicate_content"),
-    7: (Status.REJECTED, "sender_not_allowed"),
-    8: (Status.REJECTED, "blacklisted"),
-    9: (Status.REJECTED, "no_route"),
+    3: (None, Reason.INVALID_DESTINATION),
+    4: (Status.REJECTED, Reason.CREDIT),
+    5: (None, Reason.INVALID_DESTINATION),
+    6: (Status.REJECTED, Reason.DUPLICATE_CONTENT),
+    7: (Status.REJECTED, Reason.SENDER_NOT_ALLOWED),
+    8: (Status.REJECTED, Reason.BLACKLISTED),
+    9: (Status.REJECTED, Reason.NO_ROUTE),
     _SEEN: (Status.DELIVERED, None),
-    999: (None, "temporary"),
+    999: (None, Reason.TEMPORARY),
 }
 
 
@@ -169,7 +169,7 @@ def _older_word(fields: Fields) -> str:
 
 
 def _channel(fields: Fields) -> str:
-    return (fields.word("channel") or "sms").lower()
+    return (fields.word("channel") or SMS).lower()
 
 
 def render(event: Event) -> Request:

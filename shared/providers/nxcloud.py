@@ -25,7 +25,7 @@ from msgspec.structs import replace
 from shared import payload, signing
 from shared.callback import Callback, Request
 from shared.errors import Malformed
-from shared.events import DeliveryReport, Event, InboundMessage, Status
+from shared.events import DeliveryReport, Event, InboundMessage, Reason, Status
 from shared.payload import Fields
 from shared.providers import Reply
 from shared.source import Option, Source
@@ -48,18 +48,18 @@ OPTIONS: Mapping[str, Option] = {
     ),
 }
 
-CODES: dict[str, tuple[str, Status, str | None]] = {
+CODES: dict[str, tuple[str, Status, Reason | None]] = {
     "2": ("DELIVRD", Status.DELIVERED, None),
     "5": ("UNDELIV", Status.UNDELIVERED, None),
     "6": ("REJECTD", Status.REJECTED, None),  # not SMPP's code, where 6 is accepted
     "7": ("EXPIRED", Status.EXPIRED, None),  # SMPP: unknown
     "8": ("DELETED", Status.DELETED, None),  # SMPP: rejected
-    "9": ("DND", Status.REJECTED, "do_not_disturb"),
-    "10": ("ESME_RINVDSTADR", Status.REJECTED, "invalid_destination"),
-    "11": ("ESME_RINVSRCADR", Status.REJECTED, "invalid_sender"),
+    "9": ("DND", Status.REJECTED, Reason.DO_NOT_DISTURB),
+    "10": ("ESME_RINVDSTADR", Status.REJECTED, Reason.INVALID_DESTINATION),
+    "11": ("ESME_RINVSRCADR", Status.REJECTED, Reason.INVALID_SENDER),
     "12": ("UNKNOWN", Status.UNKNOWN, None),
 }  # any other number: failed
-WORDS: dict[str, tuple[Status, str | None]] = {word: (status, reason) for word, status, reason in CODES.values()} | {
+WORDS: dict[str, tuple[Status, Reason | None]] = {word: (status, reason) for word, status, reason in CODES.values()} | {
     "UNDELIVR": (Status.UNDELIVERED, None),  # sic, with eight letters, of DID numbers
     "ACCEPTD": (Status.ACCEPTED, None),
     "ENROUTE": (Status.SENT, None),
@@ -196,7 +196,7 @@ def _receipt(fields: Fields, source: Source, key: tuple[Any, ...], phone: str | 
     )
 
 
-def _status(fields: Fields) -> tuple[Status, str | None, str]:
+def _status(fields: Fields) -> tuple[Status, Reason | None, str]:
     """Status, reason and what decided them: the code, else the operator's text. Raises Malformed without either."""
     code, word = fields.word("status") or "", (fields.word("result", "smsStatus") or "").upper()
     if not code.isdecimal():

@@ -30,7 +30,7 @@ from msgspec.structs import replace
 from shared import payload, signing
 from shared.callback import Callback, Request
 from shared.errors import Malformed
-from shared.events import DeliveryReport, Event, InboundMessage, Status
+from shared.events import SMS, DeliveryReport, Event, InboundMessage, Reason, Status
 from shared.form import FORM_FIELDS, Form
 from shared.payload import Fields
 from shared.providers import Reply
@@ -80,34 +80,34 @@ _OF_INBOUND = frozenset({"receiving", "received"})
 _FAILURES = frozenset({Status.UNDELIVERED, Status.FAILED})
 _EXPIRED = "30036"  # the error code of a message that failed for its validity period
 REASONS = {
-    "21610": "opted_out",
-    "30001": "queue_overflow",
-    "30002": "account_suspended",
-    "30003": "unreachable",
-    "30004": "blocked",
-    "30005": "unknown_destination",
-    "30006": "landline",
-    "30007": "filtered",
-    "30008": "unknown",
-    "30010": "price_limit",
-    "30011": "mms_not_supported",
-    "30019": "content_too_large",
-    "30022": "rate_limit",
-    "30024": "sender_not_allowed",
-    "30027": "daily_limit",
-    "30032": "sender_not_registered",  # toll-free number
-    "30034": "sender_not_registered",  # US A2P 10DLC
-    "30038": "filtered",  # one-time password
-    "30040": "sender_not_registered",
-    "30041": "sender_not_registered",  # United Kingdom
-    "30410": "temporary",
-    "30450": "blocked",
-    "30454": "account_limit",
-    "63003": "unknown_destination",
-    "63014": "blocked",  # by the recipient
-    "63016": "outside_messaging_window",
-    "63018": "rate_limit",
-    "63038": "account_limit",
+    "21610": Reason.OPTED_OUT,
+    "30001": Reason.QUEUE_OVERFLOW,
+    "30002": Reason.ACCOUNT_SUSPENDED,
+    "30003": Reason.UNREACHABLE,
+    "30004": Reason.BLOCKED,
+    "30005": Reason.UNKNOWN_DESTINATION,
+    "30006": Reason.LANDLINE,
+    "30007": Reason.FILTERED,
+    "30008": Reason.UNKNOWN,
+    "30010": Reason.PRICE_LIMIT,
+    "30011": Reason.MMS_NOT_SUPPORTED,
+    "30019": Reason.CONTENT_TOO_LARGE,
+    "30022": Reason.RATE_LIMIT,
+    "30024": Reason.SENDER_NOT_ALLOWED,
+    "30027": Reason.DAILY_LIMIT,
+    "30032": Reason.SENDER_NOT_REGISTERED,  # toll-free number
+    "30034": Reason.SENDER_NOT_REGISTERED,  # US A2P 10DLC
+    "30038": Reason.FILTERED,  # one-time password
+    "30040": Reason.SENDER_NOT_REGISTERED,
+    "30041": Reason.SENDER_NOT_REGISTERED,  # United Kingdom
+    "30410": Reason.TEMPORARY,
+    "30450": Reason.BLOCKED,
+    "30454": Reason.ACCOUNT_LIMIT,
+    "63003": Reason.UNKNOWN_DESTINATION,
+    "63014": Reason.BLOCKED,  # by the recipient
+    "63016": Reason.OUTSIDE_MESSAGING_WINDOW,
+    "63018": Reason.RATE_LIMIT,
+    "63038": Reason.ACCOUNT_LIMIT,
 }
 _PHONES = frozenset({"sms", "whatsapp", "rcs"})  # elsewhere many digits are an id
 _BODY_DIGEST = re.compile(f"{''.join(f'(?:{it}|%{ord(it):x}|%{ord(it):X})' for it in 'bodySHA256')}=(.*)", re.DOTALL)
@@ -234,7 +234,7 @@ def _channel(fields: Fields) -> str:
         if isinstance(address, str) and (found := _ADDRESS.fullmatch(address)):
             fields.values[name] = found[2]
             channel = channel or found[1]
-    return (channel or fields.word("ChannelPrefix") or "sms").lower()
+    return (channel or fields.word("ChannelPrefix") or SMS).lower()
 
 
 def _address(fields: Fields, source: Source, channel: str, name: str) -> str | None:
@@ -249,7 +249,7 @@ def render(event: Event) -> Request:
         form |= {"SmsMessageSid": event.message_id, "SmsStatus": "received", "Body": event.text}
     else:
         form |= kept | {"MessageStatus": _word(event), "SmsStatus": _word(event), "ErrorCode": _error_code(event)}
-        form |= {"ChannelPrefix": None if event.channel == "sms" else event.channel}
+        form |= {"ChannelPrefix": None if event.channel == SMS else event.channel}
     form |= {"MessageSid": event.message_id, "SmsSid": event.message_id}
     form |= {"From": _prefixed(event, event.sender), "To": _prefixed(event, event.recipient)}
     body = urlencode({name: value for name, value in form.items() if value is not None}).encode()
@@ -277,4 +277,4 @@ def _error_code(event: DeliveryReport) -> str | None:
 
 
 def _prefixed(event: Event, address: str | None) -> str | None:
-    return address if event.channel == "sms" else f"{event.channel}:{address or ''}"
+    return address if event.channel == SMS else f"{event.channel}:{address or ''}"
