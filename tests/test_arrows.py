@@ -50,7 +50,39 @@ def test_no_provider_imports_another() -> None:
         assert not others & set(imports(file)), file
 
 
-@pytest.mark.parametrize("module", ["hmac", "jwt"])
-def test_only_signing_imports_it(module: str) -> None:
-    users = {file.name for package in FORBIDDEN for file in files(package) if module in set(imports(file))}
-    assert users == {"signing.py"}
+# What speaks to a library's outside, and to nothing else: each where the reader expects it.
+CONFINED = {
+    "hmac": ["shared/signing.py"],
+    "jwt": ["shared/signing.py"],
+    "redis": ["shared/inbox/"],
+    "psycopg": [
+        *("workers/database.py", "workers/queries.py", "workers/rows.py", "workers/schema.py"),
+        # They report why PostgreSQL does not answer.
+        *("deploy/checks.py", "deploy/commands/errors.py", "deploy/local/up.py", "deploy/system.py"),
+    ],
+    "celery": ["workers/app.py", "workers/__main__.py"],
+    "kombu": ["workers/app.py"],
+    "rich": ["deploy/output.py", "deploy/table.py", "deploy/commands/status.py"],
+}
+DRAIN = ("run", "intake", "read", "holds", "store", "settle", "drainer")  # in the order of the loop
+
+
+@pytest.mark.parametrize("module", CONFINED)
+def test_a_library_is_imported_where_it_belongs_and_nowhere_else(module: str) -> None:
+    for package in FORBIDDEN:
+        for file in files(package):
+            if module in {name.partition(".")[0] for name in imports(file)}:
+                path = file.relative_to(ROOT).as_posix()
+                assert any(path.startswith(place) for place in CONFINED[module]), f"{path} imports {module}"
+
+
+def test_only_the_callback_knows_the_packed_form() -> None:
+    users = [file.name for package in FORBIDDEN for file in files(package) if "msgpack" in file.read_text()]
+    assert users == ["callback.py"]
+
+
+def test_no_step_of_the_drain_imports_a_later_one() -> None:
+    for number, step in enumerate(DRAIN):
+        later = {f"workers.drain.{name}" for name in DRAIN[number + 1 :]}
+        against = later & set(imports(ROOT / "workers" / "drain" / f"{step}.py"))
+        assert not against, f"{step} imports {against}"
