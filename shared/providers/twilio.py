@@ -31,8 +31,8 @@ from shared import payload, signing
 from shared.callback import Callback, Request
 from shared.errors import Malformed
 from shared.events import SMS, DeliveryReport, Event, InboundMessage, Reason, Status
-from shared.form import FORM_FIELDS, Form
 from shared.payload import Fields
+from shared.payload.form import FORM_FIELDS, Form
 from shared.providers import Reply
 from shared.source import Option, Source
 

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from shared.callback import Callback
 from shared.errors import Rejected
 from shared.events import InboundMessage
-from shared.form import FORM_FIELDS, FORM_LIMIT_BYTES
+from shared.payload.form import FORM_FIELDS, FORM_LIMIT_BYTES
 from shared.providers import PROVIDERS
 from shared.source import Source
 from tests.providers.support import JUNK, PATH, at, callback_of, source_of, tables

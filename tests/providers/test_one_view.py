@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from shared.callback import Callback, Request, pack, unpack
 from shared.errors import Malformed, Rejected
 from shared.events import DeliveryReport, Event, InboundMessage, Status
-from shared.form import FORM_FIELDS
+from shared.payload.form import FORM_FIELDS
 from shared.providers import PROVIDERS
 from shared.source import Source
 from tests.providers import mutations

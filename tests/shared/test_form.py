@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import Malformed
-from shared.form import FORM_FIELDS, FORM_LIMIT_BYTES, Form
+from shared.payload.form import FORM_FIELDS, FORM_LIMIT_BYTES, Form
 
 PIECES = [
     b"%", b"&", b"=", b"+", b"\n", b"\r", b"a", b"4", b"1", b"_", b" ", b"\0", b"\xff", b"\xfe", b"\xc3\xa9", b"%41",

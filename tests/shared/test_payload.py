@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shared import payload
 from shared.errors import Malformed
-from shared.payload import Fields
+from shared.payload import Fields, extra, fields
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 
@@ -381,16 +381,16 @@ def test_rest_is_bounded_in_depth() -> None:
     fields = of(deep)
     rest = fields.rest(fields.names())
     assert rest["notes"] == ["extra cut"]
-    assert json.dumps(rest["x"]).count("[") == payload.EXTRA_DEPTH + 1
+    assert json.dumps(rest["x"]).count("[") == extra.EXTRA_DEPTH + 1
 
 
 def test_rest_is_bounded_in_size() -> None:
     fields = of([["y"] * 100_000, "z" * 100_000])
     rest = fields.rest(fields.names())
     assert rest["notes"] == ["extra cut"]
-    assert len(json.dumps(rest)) < 10 * payload.EXTRA_VALUES
+    assert len(json.dumps(rest)) < 10 * extra.EXTRA_VALUES
     long = of("z" * 100_000).rest({"x"})
-    assert long == {"x": "z" * payload.EXTRA_TEXT_CHARS, "notes": ["extra cut"]}
+    assert long == {"x": "z" * extra.EXTRA_TEXT_CHARS, "notes": ["extra cut"]}
 
 
 def test_a_field_called_notes_does_not_hide_ours() -> None:
@@ -431,7 +431,7 @@ def test_what_objects_in_a_list_take_over_is_bounded() -> None:
 
 def test_more_objects_than_one_callback_can_mean_are_malformed() -> None:
     with pytest.raises(Malformed, match="too many statuses"):
-        Fields({"statuses": [0] * (payload.GROUPS + 1)}).groups("statuses", set())
+        Fields({"statuses": [0] * (fields.GROUPS + 1)}).groups("statuses", set())
 
 
 @pytest.mark.parametrize("id", ["a\0", "\ud800", "\ufffd"])

@@ -1,0 +1,179 @@
+"""The fields of one payload, and what their readers left."""
+
+import re
+from collections.abc import Iterable, Mapping, Set
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from shared.errors import Malformed
+from shared.payload.decode import read_form, read_json, read_parameters
+from shared.payload.extra import Budget
+from shared.payload.notes import NUMBER_UNREADABLE, TEXT_REPLACED, TEXT_UNREADABLE, TIME_UNREADABLE, UNDOCUMENTED
+from shared.payload.numbers import INTEGER_MAX, to_decimal
+from shared.payload.phones import msisdn
+from shared.payload.texts import SHORT_TEXT_CHARS, scalar, storable
+from shared.payload.times import read_time
+
+UNDOCUMENTED_NOTED = 10  # of one payload, at most
+GROUPS = 500  # objects in a list, each an event
+_FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z_.-]{0,39}")  # without digits: a torn payload may have a number here
+
+
+class Fields:
+    """The fields of one payload, in `values` as they were sent. What a reader could use is taken out of `extra`."""
+
+    def __init__(self, values: Mapping[str, Any], notes: list[str] | None = None) -> None:
+        self.values = dict(values)
+        self._used: set[str] = set()
+        self._notes = [] if notes is None else notes
+
+    @classmethod
+    def from_json(cls, body: bytes, *, exactly: bool = False) -> "Fields":
+        """As `decode.read_json`."""
+        return cls(*read_json(body, exactly=exactly))
+
+    @classmethod
+    def from_form(cls, body: bytes, query: str = "", *, exactly: bool = False) -> "Fields":
+        """As `decode.read_form`."""
+        return cls(*read_form(body, query, exactly=exactly))
+
+    @classmethod
+    def from_parameters(cls, parameters: Iterable[tuple[bytes, bytes]]) -> "Fields":
+        """As `decode.read_parameters`."""
+        return cls(*read_parameters(parameters))
+
+    def __contains__(self, name: str) -> bool:
+        return self.values.get(name) is not None
+
+    def names(self) -> set[str]:
+        """The names of all fields that are there and not null."""
+        return {name for name, value in self.values.items() if value is not None}
+
+    def group(self, name: str) -> "Fields":
+        """The fields of the object under this name, none if there is no object; the whole stays in `extra`."""
+        return Fields(_object(self.values.get(name)), self._notes)
+
+    def groups(self, name: str, inherited: Set[str]) -> list["Fields"]:
+        """The objects in the list under this name, each with these fields of this object where it has none itself
+        and they are short. Raises Malformed if they are more than one callback can mean.
+        """
+        elements = self.values.get(name)
+        if isinstance(elements, list) and len(elements) > GROUPS:
+            raise Malformed(f"too many {name}", f"{len(elements)}, of at most {GROUPS}")
+        texts = {key: scalar(self.values[key]) for key in inherited & self.values.keys()}
+        outer = {key: self.values[key] for key, text in texts.items() if text and len(text) <= SHORT_TEXT_CHARS}
+        return [
+            Fields({**outer, **_object(element)}, self._notes.copy())
+            for element in (elements if isinstance(elements, list) else [])
+        ]
+
+    def note(self, phrase: str) -> None:
+        """Adds a phrase to `extra`'s notes: short, the same for the same oddity, without data."""
+        if phrase not in self._notes:
+            self._notes.append(phrase)
+
+    def text(self, *names: str) -> str | None:
+        """The first of these that is there, of any length, as it was sent."""
+        for name in names:
+            value = self.values.get(name)
+            if value is not None:
+                text = scalar(value)
+                if text is None:
+                    self.note(TEXT_UNREADABLE)
+                    return None
+                self._used.add(name)
+                return self._storable(text)
+        return None
+
+    def word(self, *names: str) -> str | None:
+        """The first of these that is there, trimmed; None if it is blank. Raises Malformed if it is too long."""
+        return self._short(names[0], (self.text(*names) or "").strip())
+
+    def identity(self, *names: str) -> str:
+        """A word without which there is no event. Raises Malformed."""
+        word = self.word(*names)
+        if word is None:
+            raise Malformed(f"no {names[0]}")
+        if "\ufffd" in word:  # another one may look the same
+            raise Malformed(f"{names[0]} unreadable", "it holds characters that cannot be stored")
+        return word
+
+    def phone(self, *names: str, a2p_max_digits: int) -> str | None:
+        """A phone number, short code or sender name, as `msisdn` gives it. Raises Malformed if it is too long."""
+        return self._short(names[0], msisdn(self.text(*names) or "", a2p_max_digits))
+
+    def integer(self, name: str, highest: int = INTEGER_MAX) -> int | None:
+        """A whole number from 0 to `highest`. Raises Malformed for another one."""
+        number = self._number(name)
+        if number is None:
+            return None
+        if number != number.to_integral_value():
+            self._used.discard(name)
+            self.note(NUMBER_UNREADABLE)
+            return None
+        if not 0 <= number <= highest:
+            raise Malformed("number out of range", name)
+        return int(number)
+
+    def decimal(self, name: str) -> Decimal | None:
+        """A number as it was written. Raises Malformed if it is not finite or has too many digits."""
+        return self._number(name)
+
+    def time(self, name: str, zone: ZoneInfo) -> datetime | None:
+        """A time in UTC; `zone` is that of times without one, whose text stays in `extra`."""
+        value = self.values.get(name)
+        if value is None or value == "":
+            return None
+        time, exact = read_time(value, zone) if isinstance(value, str) else (None, False)
+        if time is None:
+            self.note(TIME_UNREADABLE)
+        elif exact:
+            self._used.add(name)
+        return time
+
+    def rest(self, documented: Set[str], *kept: str, **ours: Any) -> dict[str, Any]:
+        """An event's `extra`: what no reader took, the fields named here, `ours` where not None, and the notes.
+
+        A field that the provider does not document is noted by its name: so a new format is noticed.
+        """
+        for name in sorted(self.names() - documented)[:UNDOCUMENTED_NOTED]:
+            self.note(f"{UNDOCUMENTED} {name}" if _FIELD_NAME.fullmatch(name) else UNDOCUMENTED)
+        budget = Budget()
+        extra: dict[str, Any] = {}
+        for name, value in self.values.items():
+            if value is not None and (name in kept or name not in self._used):
+                extra[budget.text("sent_notes" if name == "notes" else name)] = budget.value(value)
+        extra |= {name: value for name, value in ours.items() if value is not None}
+        for phrase in budget.notes:
+            self.note(phrase)
+        if self._notes:
+            extra["notes"] = list(self._notes)
+        return extra
+
+    def _storable(self, text: str) -> str:
+        stored = storable(text)
+        if stored != text:
+            self.note(TEXT_REPLACED)
+        return stored
+
+    def _short(self, name: str, text: str) -> str | None:
+        if len(text) > SHORT_TEXT_CHARS:
+            raise Malformed(f"{name} too long", f"{len(text)} characters")
+        return text or None
+
+    def _number(self, name: str) -> Decimal | None:
+        value = self.values.get(name)
+        if value is None or value == "":
+            return None
+        number = to_decimal(value, name)
+        if number is None:
+            self.note(NUMBER_UNREADABLE)
+            return None
+        self._used.add(name)
+        return number
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

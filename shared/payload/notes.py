@@ -1,0 +1,10 @@
+"""Phrases that an event's `extra.notes` may have: short, the same for the same oddity, without data."""
+
+TEXT_REPLACED = "text replaced"
+TIME_UNREADABLE = "unreadable time"
+NUMBER_UNREADABLE = "unreadable number"
+TEXT_UNREADABLE = "unreadable text"
+EXTRA_CUT = "extra cut"
+UNDOCUMENTED = "undocumented field"
+STATUS_UNKNOWN = "unknown status"
+STATUS_CONTRADICTED = "status contradicts text"
