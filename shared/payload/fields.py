@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Set
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from shared.errors import Malformed
 from shared.payload.decode import read_form, read_json, read_parameters
@@ -15,6 +14,7 @@ from shared.payload.numbers import INTEGER_MAX, to_decimal
 from shared.payload.phones import msisdn
 from shared.payload.texts import SHORT_TEXT_CHARS, scalar, storable
 from shared.payload.times import read_time
+from shared.source import Source
 
 UNDOCUMENTED_NOTED = 10  # of one payload, at most
 GROUPS = 500  # objects in a list, each an event
@@ -22,27 +22,29 @@ _FIELD_NAME = re.compile(r"[A-Za-z_][A-Za-z_.-]{0,39}")  # without digits: a tor
 
 
 class Fields:
-    """The fields of one payload, in `values` as they were sent. What a reader could use is taken out of `extra`."""
+    """The fields of one payload of a source, in `values` as they were sent. What a reader could use is taken out of
+    `extra`."""
 
-    def __init__(self, values: Mapping[str, Any], notes: list[str] | None = None) -> None:
+    def __init__(self, source: Source, values: Mapping[str, Any], notes: list[str] | None = None) -> None:
+        self._source = source
         self.values = dict(values)
         self._used: set[str] = set()
         self._notes = [] if notes is None else notes
 
     @classmethod
-    def from_json(cls, body: bytes, *, exactly: bool = False) -> "Fields":
+    def from_json(cls, source: Source, body: bytes, *, exactly: bool = False) -> "Fields":
         """As `decode.read_json`."""
-        return cls(*read_json(body, exactly=exactly))
+        return cls(source, *read_json(body, exactly=exactly))
 
     @classmethod
-    def from_form(cls, body: bytes, query: str = "", *, exactly: bool = False) -> "Fields":
+    def from_form(cls, source: Source, body: bytes, query: str = "", *, exactly: bool = False) -> "Fields":
         """As `decode.read_form`."""
-        return cls(*read_form(body, query, exactly=exactly))
+        return cls(source, *read_form(body, query, exactly=exactly))
 
     @classmethod
-    def from_parameters(cls, parameters: Iterable[tuple[bytes, bytes]]) -> "Fields":
+    def from_parameters(cls, source: Source, parameters: Iterable[tuple[bytes, bytes]]) -> "Fields":
         """As `decode.read_parameters`."""
-        return cls(*read_parameters(parameters))
+        return cls(source, *read_parameters(parameters))
 
     def __contains__(self, name: str) -> bool:
         return self.values.get(name) is not None
@@ -53,7 +55,11 @@ class Fields:
 
     def group(self, name: str) -> "Fields":
         """The fields of the object under this name, none if there is no object; the whole stays in `extra`."""
-        return Fields(_object(self.values.get(name)), self._notes)
+        return Fields(self._source, _object(self.values.get(name)), self._notes)
+
+    def only(self, name: str, renamed: str) -> "Fields":
+        """The field under this name by itself, under another one; the whole stays in `extra`."""
+        return Fields(self._source, {renamed: self.values.get(name)})
 
     def groups(self, name: str, inherited: Set[str]) -> list["Fields"]:
         """The objects in the list under this name, each with these fields of this object where it has none itself
@@ -65,7 +71,7 @@ class Fields:
         texts = {key: scalar(self.values[key]) for key in inherited & self.values.keys()}
         outer = {key: self.values[key] for key, text in texts.items() if text and len(text) <= SHORT_TEXT_CHARS}
         return [
-            Fields({**outer, **_object(element)}, self._notes.copy())
+            Fields(self._source, {**outer, **_object(element)}, self._notes.copy())
             for element in (elements if isinstance(elements, list) else [])
         ]
 
@@ -100,9 +106,9 @@ class Fields:
             raise Malformed(f"{names[0]} unreadable", "it holds characters that cannot be stored")
         return word
 
-    def phone(self, *names: str, a2p_max_digits: int) -> str | None:
+    def phone(self, *names: str) -> str | None:
         """A phone number, short code or sender name, as `msisdn` gives it. Raises Malformed if it is too long."""
-        return self._short(names[0], msisdn(self.text(*names) or "", a2p_max_digits))
+        return self._short(names[0], msisdn(self.text(*names) or "", self._source.a2p_max_digits))
 
     def integer(self, name: str, highest: int = INTEGER_MAX) -> int | None:
         """A whole number from 0 to `highest`. Raises Malformed for another one."""
@@ -121,12 +127,12 @@ class Fields:
         """A number as it was written. Raises Malformed if it is not finite or has too many digits."""
         return self._number(name)
 
-    def time(self, name: str, zone: ZoneInfo) -> datetime | None:
-        """A time in UTC; `zone` is that of times without one, whose text stays in `extra`."""
+    def time(self, name: str) -> datetime | None:
+        """A time in UTC; one without a zone is in that of the source, and its text stays in `extra`."""
         value = self.values.get(name)
         if value is None or value == "":
             return None
-        time, exact = read_time(value, zone) if isinstance(value, str) else (None, False)
+        time, exact = read_time(value, self._source.timezone) if isinstance(value, str) else (None, False)
         if time is None:
             self.note(TIME_UNREADABLE)
         elif exact:

@@ -70,14 +70,14 @@ def verify(callback: Callback, source: Source) -> str:
 
 
 def parse(callback: Callback, source: Source) -> Iterator[Event]:
-    fields = Fields.from_json(callback.body)
+    fields = Fields.from_json(source, callback.body)
     is_receipt = "status" in fields and ("payload" not in fields or callback.method == "PATCH")
     if is_receipt:
-        yield _receipt(fields, source)
+        yield _receipt(fields)
     elif callback.method == "PATCH":
         raise Malformed("no status")
     elif {"payload", "source_address", "dest_address", "destination_address"} & fields.names():
-        yield _message(fields, source)
+        yield _message(fields)
     else:
         raise Malformed("neither message nor receipt")
 
@@ -85,7 +85,7 @@ def parse(callback: Callback, source: Source) -> Iterator[Event]:
 REPLY = Reply()
 
 
-def _message(fields: Fields, source: Source) -> InboundMessage:
+def _message(fields: Fields) -> InboundMessage:
     organisation, message_id = fields.group("organisation").word("id"), fields.identity("id")
     parts = fields.group("multi_part_info")
     reference = parts.word("identifier")
@@ -101,30 +101,30 @@ def _message(fields: Fields, source: Source) -> InboundMessage:
     return InboundMessage(
         key=key,
         message_id=message_id,
-        sender=fields.phone("source_address", a2p_max_digits=source.a2p_max_digits),
-        recipient=fields.phone("dest_address", "destination_address", a2p_max_digits=source.a2p_max_digits),
+        sender=fields.phone("source_address"),
+        recipient=fields.phone("dest_address", "destination_address"),
         text=text,
         encoding=encoding,
         part_reference=reference,
         part_number=number,
         part_count=count,
-        sent_at=fields.time("submit_date", source.timezone),
+        sent_at=fields.time("submit_date"),
         extra=fields.rest(FIELDS, "dcs", bytes_hex=content),
     )
 
 
-def _receipt(fields: Fields, source: Source) -> DeliveryReport:
+def _receipt(fields: Fields) -> DeliveryReport:
     organisation, message_id = fields.group("organisation").word("id"), fields.identity("id")
     endpoint = fields.group("endpoint")
     status, decided = _status(fields)
     return DeliveryReport(
         key=("dr", organisation, message_id, decided),
         message_id=message_id,
-        sender=fields.phone("source_address", a2p_max_digits=source.a2p_max_digits),
+        sender=fields.phone("source_address"),
         recipient=endpoint.word("id") or endpoint.word("name"),
         status=status,
         provider_status=decided,
-        occurred_at=fields.time("final_date", source.timezone),
+        occurred_at=fields.time("final_date"),
         extra=fields.rest(FIELDS),
     )
 
@@ -134,8 +134,8 @@ def _status(fields: Fields) -> tuple[Status, str]:
 
     The callback says `status.status`, the read API `status.description`; some drop the object around it.
     """
-    told = fields.group("status") if fields.group("status").names() else Fields({"id": fields.values.get("status")})
-    id_, word = told.word("id"), told.word("status", "description")
+    status = fields.group("status") if fields.group("status").names() else fields.only("status", renamed="id")
+    id_, word = status.word("id"), status.word("status", "description")
     if id_ is not None:
         id_, word = (str(int(id_)), word) if id_.isdecimal() else (None, word or id_)
     if id_ is None and word is None:
@@ -207,7 +207,7 @@ def render(event: Event) -> Request:
         "submit_date": kept.get("submit_date", _date(event.occurred_at)),
         "final_date": _date(event.occurred_at),
         "endpoint": kept.get("endpoint", event.recipient and {"id": _number(event.recipient)}),
-        "status": _told(event),
+        "status": _status_object(event),
     }
     if event.sender is not None:
         document["source_address"] = _address(event.sender)
@@ -221,7 +221,7 @@ def sign(request: Request, source: Source) -> Request:
     return replace(request, headers={**request.headers, "authorization": f"Bearer {token}"})
 
 
-def _told(event: DeliveryReport) -> dict[str, Any]:
+def _status_object(event: DeliveryReport) -> dict[str, Any]:
     id_ = event.provider_status or ""
     if id_ not in STATUSES or STATUSES[id_][1] is not event.status:
         ids = (id_ for id_, (_, status) in STATUSES.items() if status is event.status)

@@ -84,21 +84,21 @@ def verify(callback: Callback, source: Source) -> str:
 def parse(callback: Callback, source: Source) -> Iterator[Event | Malformed]:
     """A POST is read from its body alone and a GET from its query alone: a signature covers nothing else."""
     if callback.method == "GET":
-        fields = Fields.from_form(b"", callback.query)
+        fields = Fields.from_form(source, b"", callback.query)
         # Its URL may have had parameters of the user's own, which are none of the provider's.
-        yield _receipt(fields, fields.identity("sms_unique_id"), _older_word(fields), source, fields.names())
+        yield _receipt(fields, fields.identity("sms_unique_id"), _older_word(fields), fields.names())
         return
-    fields = Fields.from_json(callback.body)
+    fields = Fields.from_json(source, callback.body)
     if isinstance(fields.values.get("statuses"), list):
         for state in fields.groups("statuses", FIELDS):
             try:
-                yield _state(state, source)
+                yield _state(state)
             except Malformed as malformed:
                 yield malformed
     elif "msg_id" in fields:
-        yield _message(fields, source)
+        yield _message(fields)
     elif "message_id" in fields:
-        yield _state(fields, source)
+        yield _state(fields)
     else:
         raise Malformed("no msg_id or message_id")
 
@@ -106,32 +106,30 @@ def parse(callback: Callback, source: Source) -> Iterator[Event | Malformed]:
 REPLY = Reply()
 
 
-def _message(fields: Fields, source: Source) -> InboundMessage:
+def _message(fields: Fields) -> InboundMessage:
     message_id, part_id = fields.identity("msg_id"), fields.word("sub_msg_id")
     return InboundMessage(
         key=("mo", message_id, part_id),
         message_id=message_id,
         channel=_channel(fields),
-        sender=fields.phone("sender", a2p_max_digits=source.a2p_max_digits),
-        recipient=fields.phone("recipient", a2p_max_digits=source.a2p_max_digits),
+        sender=fields.phone("sender"),
+        recipient=fields.phone("recipient"),
         text=fields.text("text") or "",
-        sent_at=fields.time("time", source.timezone),
+        sent_at=fields.time("time"),
         extra=fields.rest(FIELDS, "sub_msg_id"),
     )
 
 
-def _state(fields: Fields, source: Source) -> DeliveryReport:
+def _state(fields: Fields) -> DeliveryReport:
     """A receipt, or one element of a status query's answer. A null status means that the message still waits."""
     message_id = fields.identity("message_id")
     word = fields.word("status")
     if word is None and fields.values.get("status", "") is not None:
         raise Malformed("no status")
-    return _receipt(fields, message_id, word, source)
+    return _receipt(fields, message_id, word)
 
 
-def _receipt(
-    fields: Fields, message_id: str, word: str | None, source: Source, documented: Set[str] = FIELDS
-) -> DeliveryReport:
+def _receipt(fields: Fields, message_id: str, word: str | None, documented: Set[str] = FIELDS) -> DeliveryReport:
     word = word.upper() if word else None
     status = STATUSES.get(word) if word else Status.QUEUED
     if status is None:
@@ -148,14 +146,14 @@ def _receipt(
         key=("dr", message_id, word, error_code),
         message_id=message_id,
         channel=_channel(fields),
-        sender=fields.phone("sender", a2p_max_digits=source.a2p_max_digits),
-        recipient=fields.phone("to", a2p_max_digits=source.a2p_max_digits),
+        sender=fields.phone("sender"),
+        recipient=fields.phone("to"),
         status=status,
         read=read,
         provider_status=word,
         error_code=error_code,
         reason=reason,
-        occurred_at=fields.time("timestamp", source.timezone),
+        occurred_at=fields.time("timestamp"),
         price=price.decimal("total_price"),
         parts=price.integer("parts_count"),
         extra=fields.rest(documented),

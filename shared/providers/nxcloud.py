@@ -81,7 +81,7 @@ def verify(callback: Callback, source: Source) -> str:
     if "sign" in callback.headers or any(name in callback.headers for name in PROOF_HEADERS):
         return _verify_signature(callback, source)
     proof = signing.proof_without_signature(source)
-    if _is_unsigned_receipt(callback):
+    if _is_unsigned_receipt(callback, source):
         return proof
     raise signing.rejected("signature_missing")
 
@@ -104,39 +104,39 @@ def _signed(values: list[str], body: bytes) -> bytes:
     return names.encode("ascii") + (b"&body=" + body if body else b"") + b"&accessSecret="
 
 
-def _is_unsigned_receipt(callback: Callback) -> bool:
+def _is_unsigned_receipt(callback: Callback, source: Source) -> bool:
     """Whether `parse` will read no DID number's callback in it. Raises Rejected where that is not beyond doubt."""
     if len(callback.body) + len(callback.query) > UNSIGNED_LIMIT_BYTES:
         raise signing.rejected("unreadable")
     if sum(map(callback.body.count, b"&,{[")) + callback.query.count("&") > UNSIGNED_MARKS:
         raise signing.rejected("unreadable")
     try:
-        return not _is_did(callback, _read(callback, exactly=True))
+        return not _is_did(callback, _read(callback, source, exactly=True))
     except Malformed:
         raise signing.rejected("unreadable") from None
 
 
 def parse(callback: Callback, source: Source) -> Iterator[Event]:
-    fields = _read(callback)
+    fields = _read(callback, source)
     if not _is_did(callback, fields):
         _repair(fields)
-        message_id, phone = fields.identity("messageid"), _phone(fields, source, "phone")
-        yield _receipt(fields, source, ("dr", message_id, phone), phone)
+        message_id, phone = fields.identity("messageid"), fields.phone("phone")
+        yield _receipt(fields, ("dr", message_id, phone), phone)
     elif _did_kind(callback, fields) == "mo":
-        yield _message(fields, source)
+        yield _message(fields)
     else:
-        yield _receipt(fields, source, ("dr", fields.identity("messageId")), _phone(fields, source, "toPhone"))
+        yield _receipt(fields, ("dr", fields.identity("messageId")), fields.phone("toPhone"))
 
 
 REPLY = Reply(b"success", "text/plain", b"error")
 
 
-def _read(callback: Callback, *, exactly: bool = False) -> Fields:
+def _read(callback: Callback, source: Source, *, exactly: bool = False) -> Fields:
     """Content types lie: a body that starts with a brace is JSON, else a form. Nothing signed is in the URL."""
     if callback.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
-        return Fields.from_json(callback.body, exactly=exactly)
+        return Fields.from_json(source, callback.body, exactly=exactly)
     query = "" if "action" in callback.headers else callback.query
-    return Fields.from_form(callback.body, query, exactly=exactly)
+    return Fields.from_form(source, callback.body, query, exactly=exactly)
 
 
 def _is_did(callback: Callback, fields: Fields) -> bool:
@@ -164,31 +164,31 @@ def _repair(fields: Fields) -> None:
             return
 
 
-def _message(fields: Fields, source: Source) -> InboundMessage:
+def _message(fields: Fields) -> InboundMessage:
     message_id = fields.identity("messageId")
     return InboundMessage(
         key=("mo", message_id),
         message_id=message_id,
-        sender=_phone(fields, source, "fromPhone"),
-        recipient=_phone(fields, source, "toPhone"),
+        sender=fields.phone("fromPhone"),
+        recipient=fields.phone("toPhone"),
         text=fields.text("content") or "",
-        sent_at=fields.time("receiveTime", source.timezone),
+        sent_at=fields.time("receiveTime"),
         extra=fields.rest(FIELDS),
     )
 
 
-def _receipt(fields: Fields, source: Source, key: tuple[Any, ...], phone: str | None) -> DeliveryReport:
+def _receipt(fields: Fields, key: tuple[Any, ...], phone: str | None) -> DeliveryReport:
     status, reason, decided = _status(fields)
     bulk = _BULK_ID.fullmatch(key[1])
     return DeliveryReport(
         key=(*key, decided),
         message_id=key[1],
-        sender=_phone(fields, source, "fromPhone"),
+        sender=fields.phone("fromPhone"),
         recipient=phone,
         status=status,
         reason=reason,
         provider_status=decided,
-        occurred_at=fields.time("drtime" if "drtime" in fields else "receiveTime", source.timezone),
+        occurred_at=fields.time("drtime" if "drtime" in fields else "receiveTime"),
         price=fields.decimal("price"),
         currency=fields.word("currency"),
         parts=fields.integer("size"),
@@ -206,14 +206,10 @@ def _status(fields: Fields) -> tuple[Status, Reason | None, str]:
         return *WORDS.get(word, (Status.UNKNOWN, None)), word
     code = str(int(code))
     _, status, reason = CODES.get(code, ("", Status.FAILED, None))
-    told = WORDS.get(word, (status, None))[0]
-    if told is not status and not (status is Status.FAILED and told.rank == status.rank):
+    by_word = WORDS.get(word, (status, None))[0]
+    if by_word is not status and not (status is Status.FAILED and by_word.rank == status.rank):
         fields.note(payload.STATUS_CONTRADICTED)
     return status, reason, code
-
-
-def _phone(fields: Fields, source: Source, name: str) -> str | None:
-    return fields.phone(name, a2p_max_digits=source.a2p_max_digits)
 
 
 def render(event: Event) -> Request:

@@ -167,21 +167,21 @@ def parse(callback: Callback, source: Source) -> Iterator[Event]:
     """Reads what the signature covers and as it covers it: a form in its sorted order, not in that of the body."""
     own = Form(callback.query.encode("utf-8", "surrogatepass")).parameters()
     if _body_digest(callback.query) is not None:
-        fields = Fields.from_json(callback.body)
+        fields = Fields.from_json(source, callback.body)
     else:
         parameters = sorted(set(Form(callback.body).parameters()))
-        fields = Fields.from_parameters(parameters + own)
+        fields = Fields.from_parameters(source, parameters + own)
         if len({name for name, _ in parameters}) < len(parameters):
             fields.note("repeated parameter")
-    documented = FIELDS | Fields.from_parameters(own).names()
+    documented = FIELDS | Fields.from_parameters(source, own).names()
     if not callback.body and not fields.names():
         return
     message_id = fields.identity("MessageSid", "SmsSid")
     word = (fields.word("MessageStatus") or fields.word("SmsStatus") or "").lower()
     if word and word not in _OF_INBOUND:
-        yield _receipt(fields, source, message_id, word, documented)
+        yield _receipt(fields, message_id, word, documented)
     elif "Body" in fields or "NumMedia" in fields:
-        yield _message(fields, source, message_id, documented)
+        yield _message(fields, message_id, documented)
     elif not word:
         raise Malformed("neither message nor receipt")
 
@@ -189,20 +189,20 @@ def parse(callback: Callback, source: Source) -> Iterator[Event]:
 REPLY = Reply(b"<Response/>", "text/xml")  # TwiML that does nothing
 
 
-def _message(fields: Fields, source: Source, message_id: str, documented: Set[str]) -> InboundMessage:
+def _message(fields: Fields, message_id: str, documented: Set[str]) -> InboundMessage:
     channel = _channel(fields)
     return InboundMessage(
         key=("mo", message_id),
         message_id=message_id,
         channel=channel,
-        sender=_address(fields, source, channel, "From"),
-        recipient=_address(fields, source, channel, "To"),
+        sender=_address(fields, channel, "From"),
+        recipient=_address(fields, channel, "To"),
         text=fields.text("Body") or "",
         extra=fields.rest(documented),
     )
 
 
-def _receipt(fields: Fields, source: Source, message_id: str, word: str, documented: Set[str]) -> DeliveryReport:
+def _receipt(fields: Fields, message_id: str, word: str, documented: Set[str]) -> DeliveryReport:
     read = "read" in (word, (fields.word("EventType") or "").lower())
     word = "read" if read else word
     status = STATUSES.get(word, Status.UNKNOWN)
@@ -215,8 +215,8 @@ def _receipt(fields: Fields, source: Source, message_id: str, word: str, documen
         key=("dr", message_id, word, error_code),
         message_id=message_id,
         channel=channel,
-        sender=_address(fields, source, channel, "From"),
-        recipient=_address(fields, source, channel, "To"),
+        sender=_address(fields, channel, "From"),
+        recipient=_address(fields, channel, "To"),
         status=status,
         read=read,
         provider_status=word,
@@ -237,8 +237,8 @@ def _channel(fields: Fields) -> str:
     return (channel or fields.word("ChannelPrefix") or SMS).lower()
 
 
-def _address(fields: Fields, source: Source, channel: str, name: str) -> str | None:
-    return fields.phone(name, a2p_max_digits=source.a2p_max_digits) if channel in _PHONES else fields.word(name)
+def _address(fields: Fields, channel: str, name: str) -> str | None:
+    return fields.phone(name) if channel in _PHONES else fields.word(name)
 
 
 def render(event: Event) -> Request:

@@ -1,6 +1,7 @@
 """The lenient readers, one by one."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -12,13 +13,15 @@ from hypothesis import strategies as st
 
 from shared import payload
 from shared.errors import Malformed
-from shared.payload import Fields, extra, fields
+from shared.payload import Fields, extra
+from shared.payload import fields as payload_fields
+from shared.source import Source
 
-SHANGHAI = ZoneInfo("Asia/Shanghai")
+SOURCE = Source("fleet", "emnify", timezone=ZoneInfo("Asia/Shanghai"))
 
 
-def of(value: Any) -> Fields:
-    return Fields({"x": value})
+def of(value: Any, source: Source = SOURCE) -> Fields:
+    return Fields(source, {"x": value})
 
 
 def reason(read: Any) -> str:
@@ -31,7 +34,7 @@ def reason(read: Any) -> str:
 
 
 def test_json_keeps_numbers_exact() -> None:
-    fields = Fields.from_json(b'{"a":123456789012345678901234567890,"b":0.1000000000000000055511151231257827}')
+    fields = Fields.from_json(SOURCE, b'{"a":123456789012345678901234567890,"b":0.1000000000000000055511151231257827}')
     assert fields.values == {
         "a": 123456789012345678901234567890,
         "b": Decimal("0.1000000000000000055511151231257827"),
@@ -48,7 +51,7 @@ def test_json_keeps_numbers_exact() -> None:
     ],
 )
 def test_json_of_odd_forms(body: bytes) -> None:
-    fields = Fields.from_json(body)
+    fields = Fields.from_json(SOURCE, body)
     assert (fields.text("x"), fields.rest(fields.names())) == ("y", {})
 
 
@@ -74,23 +77,23 @@ def test_json_of_odd_forms(body: bytes) -> None:
     ],
 )
 def test_json_that_is_none(body: bytes, said: str) -> None:
-    assert reason(lambda: Fields.from_json(body)) == said
+    assert reason(lambda: Fields.from_json(SOURCE, body)) == said
 
 
 def test_the_detail_of_a_malformed_json_tells_the_place_and_no_text() -> None:
     with pytest.raises(Malformed) as caught:
-        Fields.from_json(b'{"payload":"secret text", "to":+3725555555}')
+        Fields.from_json(SOURCE, b'{"payload":"secret text", "to":+3725555555}')
     assert caught.value.detail == "Expecting value at character 31"
 
 
 def test_bytes_that_are_not_utf8_are_replaced() -> None:
-    fields = Fields.from_json(b'{"x":"caf\xe9"}')
+    fields = Fields.from_json(SOURCE, b'{"x":"caf\xe9"}')
     assert fields.text("x") == "caf\ufffd"
     assert fields.rest(fields.names()) == {"notes": ["text replaced"]}
 
 
 def test_control_characters_within_a_text() -> None:
-    fields = Fields.from_json(b'{"x":"a\nb\0c"}')
+    fields = Fields.from_json(SOURCE, b'{"x":"a\nb\0c"}')
     assert fields.text("x") == "a\nb\ufffdc"
 
 
@@ -98,24 +101,24 @@ def test_control_characters_within_a_text() -> None:
 
 
 def test_form_before_query_and_blanks_are_kept() -> None:
-    fields = Fields.from_form(b"a=1&b=&c=%E7%89%9B+x\r\n", "a=2&b=3&d=&e")
+    fields = Fields.from_form(SOURCE, b"a=1&b=&c=%E7%89%9B+x\r\n", "a=2&b=3&d=&e")
     assert fields.values == {"a": "1", "b": "3", "c": "牛 x", "d": "", "e": ""}
 
 
 def test_form_begins_behind_a_byte_order_mark() -> None:
-    assert Fields.from_form(b"\xef\xbb\xbfa=1&\xef\xbb\xbfb=2").values == {"a": "1", "\ufeffb": "2"}
+    assert Fields.from_form(SOURCE, b"\xef\xbb\xbfa=1&\xef\xbb\xbfb=2").values == {"a": "1", "\ufeffb": "2"}
 
 
 @pytest.mark.parametrize("body", [b"x=caf\xe9", b"x=caf%E9", b"caf%E9=", b"x=%ff&y=%ff"])
 def test_a_form_that_is_not_utf8_is_replaced_and_noted_once(body: bytes) -> None:
-    fields = Fields.from_form(body)
+    fields = Fields.from_form(SOURCE, body)
     assert "\ufffd" in "".join([*fields.values, *fields.values.values()])
     assert fields.rest(fields.names())["notes"] == ["text replaced"]
 
 
 @pytest.mark.parametrize("body", [b"x=100%", b"x=%zz", b"x=%4", b"%=x", b"x=%%41"])
 def test_what_is_no_escape_stays_as_it_is(body: bytes) -> None:
-    assert "%" in "".join([*Fields.from_form(body).values, *Fields.from_form(body).values.values()])
+    assert "%" in "".join([*Fields.from_form(SOURCE, body).values, *Fields.from_form(SOURCE, body).values.values()])
 
 
 AMBIGUOUS_FORMS = [
@@ -127,8 +130,8 @@ AMBIGUOUS_FORMS = [
 
 @pytest.mark.parametrize(("body", "query"), AMBIGUOUS_FORMS)
 def test_a_form_that_readers_read_differently_is_not_read_exactly(body: bytes, query: str) -> None:
-    assert Fields.from_form(body, query).values
-    assert reason(lambda: Fields.from_form(body, query, exactly=True)) == "unreadable form"
+    assert Fields.from_form(SOURCE, body, query).values
+    assert reason(lambda: Fields.from_form(SOURCE, body, query, exactly=True)) == "unreadable form"
 
 
 @pytest.mark.parametrize(
@@ -136,16 +139,16 @@ def test_a_form_that_readers_read_differently_is_not_read_exactly(body: bytes, q
     [(b"", ""), (b"x=1&y=%C3%A9", "z=+"), (b"x=1&x=1", "x=1&x="), (b"\xef\xbb\xbfx=&x=1\r\n", "a&b=&b")],
 )
 def test_a_form_that_is_read_exactly_says_the_same(body: bytes, query: str) -> None:
-    assert Fields.from_form(body, query, exactly=True).values == Fields.from_form(body, query).values
+    assert Fields.from_form(SOURCE, body, query, exactly=True).values == Fields.from_form(SOURCE, body, query).values
 
 
 @pytest.mark.parametrize(
     "body", [b'{"x":1,"x":1}', b'{"y":[{"x":1,"x":2}]}', b'{"x":1,"\\u0078":2}', b'{"x":"caf\xe9"}']
 )
 def test_json_that_readers_read_differently_is_not_read_exactly(body: bytes) -> None:
-    assert Fields.from_json(body).values
-    assert reason(lambda: Fields.from_json(body, exactly=True)) == "not JSON"
-    assert Fields.from_json(b'{"x":{"x":1}}', exactly=True).values == {"x": {"x": 1}}
+    assert Fields.from_json(SOURCE, body).values
+    assert reason(lambda: Fields.from_json(SOURCE, body, exactly=True)) == "not JSON"
+    assert Fields.from_json(SOURCE, b'{"x":{"x":1}}', exactly=True).values == {"x": {"x": 1}}
 
 
 # ---- texts and identities
@@ -175,7 +178,7 @@ def test_text(value: object, text: str | None) -> None:
 
 
 def test_the_first_name_that_is_there() -> None:
-    fields = Fields({"a": None, "b": "2", "c": "3"})
+    fields = Fields(SOURCE, {"a": None, "b": "2", "c": "3"})
     assert fields.text("a", "b", "c") == "2"
     assert fields.rest(fields.names()) == {"c": "3"}
 
@@ -189,7 +192,7 @@ def test_identity_has_a_limit() -> None:
     assert of(" " + "i" * 255 + " ").identity("x") == "i" * 255
     assert reason(lambda: of("i" * 256).identity("x")) == "x too long"
     assert reason(lambda: of(10**300).identity("x")) == "x too long"
-    assert reason(lambda: of("1" * 256).phone("x", a2p_max_digits=8)) == "x too long"
+    assert reason(lambda: of("1" * 256).phone("x")) == "x too long"
 
 
 # ---- numbers
@@ -275,7 +278,7 @@ def test_decimal_out_of_range(value: object) -> None:
 )
 def test_time(text: str, time: datetime, exact: bool) -> None:
     fields = of(text)
-    found = fields.time("x", SHANGHAI)
+    found = fields.time("x")
     assert (found, found and found.tzinfo) == (time, UTC)
     assert fields.rest(fields.names()) == ({} if exact else {"x": text}), "a time without a zone is kept as it was sent"
 
@@ -306,14 +309,14 @@ def test_time(text: str, time: datetime, exact: bool) -> None:
 )
 def test_time_that_is_none(value: object) -> None:
     fields = of(value)
-    assert fields.time("x", SHANGHAI) is None
+    assert fields.time("x") is None
     assert fields.rest(fields.names()) == {"x": value, "notes": ["unreadable time"]}
 
 
 @pytest.mark.parametrize("value", [None, ""])
 def test_no_time(value: object) -> None:
     fields = of(value)
-    assert fields.time("x", SHANGHAI) is None
+    assert fields.time("x") is None
     assert "notes" not in fields.rest(fields.names())
 
 
@@ -343,12 +346,12 @@ def test_no_time(value: object) -> None:
     ],
 )
 def test_phone(sent: object, number: str | None) -> None:
-    assert of(sent).phone("x", a2p_max_digits=8) == number
+    assert of(sent).phone("x") == number
 
 
 @pytest.mark.parametrize(("digits", "number"), [(7, "+12345678"), (8, "12345678"), (0, "+12345678"), (20, "12345678")])
 def test_what_is_a_full_number_is_the_sources_choice(digits: int, number: str) -> None:
-    assert of("12345678").phone("x", a2p_max_digits=digits) == number
+    assert of("12345678", replace(SOURCE, a2p_max_digits=digits)).phone("x") == number
 
 
 @given(st.text())
@@ -394,7 +397,7 @@ def test_rest_is_bounded_in_size() -> None:
 
 
 def test_a_field_called_notes_does_not_hide_ours() -> None:
-    fields = Fields({"notes": "theirs"})
+    fields = Fields(SOURCE, {"notes": "theirs"})
     fields.note("ours")
     fields.note("ours")
     assert fields.rest(fields.names()) == {"sent_notes": "theirs", "notes": ["ours"]}
@@ -408,7 +411,7 @@ def test_groups_stay_whole_and_share_the_notes() -> None:
 
 
 def test_groups_inherit_what_they_lack() -> None:
-    fields = Fields({"to": "1", "id": "outer", "list": [{"id": "a"}, 7]})
+    fields = Fields(SOURCE, {"to": "1", "id": "outer", "list": [{"id": "a"}, 7]})
     assert [group.values for group in fields.groups("list", {"to", "id"})] == [
         {"to": "1", "id": "a"},
         {"to": "1", "id": "outer"},
@@ -416,7 +419,7 @@ def test_groups_inherit_what_they_lack() -> None:
 
 
 def test_ours_are_added_where_there_is_something() -> None:
-    fields = Fields({"a": "1", "b": None, "c": "3"})
+    fields = Fields(SOURCE, {"a": "1", "b": None, "c": "3"})
     fields.text("a")
     fields.text("c")
     assert fields.rest(fields.names(), "c", ours=1, not_ours=None) == {"c": "3", "ours": 1}
@@ -425,13 +428,13 @@ def test_ours_are_added_where_there_is_something() -> None:
 def test_what_objects_in_a_list_take_over_is_bounded() -> None:
     outer = {"to": "+1", "channel": "sms", "long": "y" * 4096, "deep": [1], "object": {}, "other": 1}
     inherited = outer.keys() - {"other"}
-    (fields,) = Fields({**outer, "statuses": [{"a": 1, "channel": "viber"}]}).groups("statuses", inherited)
+    (fields,) = Fields(SOURCE, {**outer, "statuses": [{"a": 1, "channel": "viber"}]}).groups("statuses", inherited)
     assert fields.values == {"a": 1, "channel": "viber", "to": "+1"}
 
 
 def test_more_objects_than_one_callback_can_mean_are_malformed() -> None:
     with pytest.raises(Malformed, match="too many statuses"):
-        Fields({"statuses": [0] * (fields.GROUPS + 1)}).groups("statuses", set())
+        Fields(SOURCE, {"statuses": [0] * (payload_fields.GROUPS + 1)}).groups("statuses", set())
 
 
 @pytest.mark.parametrize("id", ["a\0", "\ud800", "\ufffd"])
