@@ -74,8 +74,14 @@ def _default(key: Option) -> str:
 
 def _variables() -> str:
     rows = (
-        (f"`{variable(it.name)}`", it.metadata["unit"], _amount(it), it.metadata["meaning"], it.metadata["since"])
-        for it in fields(Settings)
+        (
+            f"`{variable(setting.name)}`",
+            setting.metadata["unit"],
+            _amount(setting),
+            setting.metadata["meaning"],
+            setting.metadata["since"],
+        )
+        for setting in fields(Settings)
     )
     return _table(("variable", "unit or form", "default", "meaning", "since"), rows)
 
@@ -92,7 +98,9 @@ def _amount(setting: Any) -> str:
 
 
 def _rules() -> str:
-    rows = ((f"`{variable(it.larger)}`", f"{it.times:g}", f"`{variable(it.smaller)}`", it.why) for it in RULES)
+    rows = (
+        (f"`{variable(rule.larger)}`", f"{rule.times:g}", f"`{variable(rule.smaller)}`", rule.why) for rule in RULES
+    )
     return _table(("variable", "times", "variable", "because"), rows)
 
 

@@ -20,14 +20,14 @@ class Proxies:
         self._networks = tuple(networks)
 
     def trusts(self, address: str | None) -> bool:
-        """Whether this is one of them. A caller without an address (a Unix socket) is none."""
+        """Whether this is one of them. A caller without an address (a Unix socket) is not one."""
         return bool(self._networks) and address is not None and _is_in(address, self._networks)
 
     def client(self, peer: str | None, forwarded: str | None) -> str | None:
         """The address of the client: the first untrusted one from the right, as each proxy appends whom it saw.
 
         `peer` is who is connected, `forwarded` all values of X-Forwarded-For, joined by commas. None where an address
-        on the way cannot be read: then nobody knows.
+        on the way cannot be read: then it is unknown.
         """
         address = read_address(peer)
         if not forwarded or not self.trusts(address):
@@ -45,7 +45,7 @@ class Proxies:
 def read_address(text: str | None) -> str | None:
     """An address without its port, brackets and zone; one of IPv4 in IPv6 (`::ffff:192.0.2.1`) as that of IPv4.
 
-    None for what is none.
+    None for what is not an address.
     """
     if text is None or len(text) > 100:
         return None

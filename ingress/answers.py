@@ -28,7 +28,7 @@ class Refusal(Exception):
 
 
 class Gone(Exception):
-    """The caller hung up before its body was complete: there is nobody to answer."""
+    """The caller hung up before its body was complete: there is no one to answer."""
 
 
 class Answer(NamedTuple):

@@ -1,4 +1,4 @@
-"""Makes callbacks durable in groups: one append, and one fsync, for all that arrived meanwhile (promise P1).
+"""Makes callbacks durable in groups: one append, and one fsync, for all that arrived in between (promise P1).
 
 A request is answered with its own group. While one group is on its way to the disk the next one gathers, so that groups
 are small when little arrives and grow by themselves under load.

@@ -194,8 +194,8 @@ class Gate:
 
     def _end_unread(self) -> None:
         """Ends the connections with the most unread bytes until the others hold half of what all may."""
-        by_size = sorted(self._connections, key=lambda it: it.unread_bytes())
-        left = sum(it.unread_bytes() for it in by_size)
+        by_size = sorted(self._connections, key=lambda connection: connection.unread_bytes())
+        left = sum(connection.unread_bytes() for connection in by_size)
         while by_size and left > self.limits.unproven_bytes // 2:
             left -= by_size[-1].unread_bytes()
             by_size.pop().end("memory")
@@ -205,7 +205,7 @@ class Gate:
         self._log.warning("connection refused", {"limit": limit}, address=read_address(peer), why=why)
 
     def _counted_as(self, peer: str | None) -> str | None:
-        """Whose connection it is: an address, a network of IPv6 that one caller has to itself, or nobody's."""
+        """Whose connection it is: an address, a network of IPv6 that one caller has to itself, or no one."""
         address = read_address(peer)
         if address is None or self._proxies.trusts(address):
             return None
@@ -213,7 +213,7 @@ class Gate:
 
 
 def raise_descriptor_limit(wanted: int) -> None:
-    """Lets this process open so many descriptors, or as many as it may."""
+    """Lets this process open up to `wanted` descriptors, or as many as it may."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < most:

@@ -92,7 +92,7 @@ class Bounded(asyncio.Protocol):
         self._admitted: Admitted | None = None
         self._refused: Answer | None = None
 
-    # What the transport tells
+    # What the transport reports
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -206,7 +206,7 @@ class Bounded(asyncio.Protocol):
             self._await_more()
 
     def _judge(self) -> None:
-        """The head is there: finds who serves the request, or why nobody does."""
+        """The head is there: finds who serves the request, or why it is refused."""
         self._phase = BODY
         self.deadline = self._loop.time() + self._limits.body_seconds
         try:
@@ -338,7 +338,7 @@ class Bounded(asyncio.Protocol):
 
 
 def _target_in(url: bytes) -> bytes:
-    """Path and query of what stands in the request line. Raises Refusal."""
+    """Path and query of the request line. Raises Refusal."""
     if url.startswith(b"/") and b"#" not in url:
         return url
     try:

@@ -60,7 +60,7 @@ class Reader:
         self._tail = b""  # the last bytes of a block whose end is not there yet
 
     def close(self) -> None:
-        """Lets go of the parser, which knows this object: a cycle, which nobody would look for soon."""
+        """Lets go of the parser, which knows this object: a cycle, which the collector would find late."""
         del self._parser
         self.begin()
 
@@ -132,7 +132,7 @@ class Reader:
         if self._framing_bytes > limit:
             raise answers.head_too_large(f"a head, or the framing of a body, may have {limit} bytes")
 
-    # What the parser tells
+    # What the parser reports
 
     def on_url(self, url: bytes) -> None:
         if self.is_whole:

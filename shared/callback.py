@@ -99,7 +99,7 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
 
     def kept(self, headers: Container[str]) -> "Callback":
         """This callback as it is stored: without its target, and with the common and the given headers only."""
-        kept = {name: it for name, it in self.headers.items() if name in COMMON_HEADERS or name in headers}
+        kept = {name: value for name, value in self.headers.items() if name in COMMON_HEADERS or name in headers}
         return msgspec.structs.replace(self, target="", headers=kept)
 
 
@@ -180,18 +180,18 @@ _decode_packed = msgspec.msgpack.Decoder(_Packed).decode
 def unpack(packed: bytes) -> Callback:
     """The callback that `pack` wrote. Raises Malformed for bytes of no known format."""
     try:
-        it = _decode_packed(packed)
-        if it.format == FORMAT:
+        fields = _decode_packed(packed)
+        if fields.format == FORMAT:
             return Callback(
-                id=UUID(bytes=it.id),
-                source=it.source,
-                provider=it.provider,
-                received_at=_EPOCH + it.received_us * _MICROSECOND,
-                method=it.method,
-                query=it.query,
-                headers=it.headers,
-                body=it.body,
-                remote_ip=it.remote_ip,
+                id=UUID(bytes=fields.id),
+                source=fields.source,
+                provider=fields.provider,
+                received_at=_EPOCH + fields.received_us * _MICROSECOND,
+                method=fields.method,
+                query=fields.query,
+                headers=fields.headers,
+                body=fields.body,
+                remote_ip=fields.remote_ip,
             )
     except _NOT_READABLE:
         pass

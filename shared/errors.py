@@ -15,7 +15,7 @@ class Rejected(Exception):
 class Malformed(Exception):
     """The callback is authentic but cannot be understood: acknowledged, then a dead letter (promise P5).
 
-    `reason` is a short phrase that stays the same for the same kind of trouble, so that dead letters can be
+    `reason` is a short phrase that stays the same for the same kind of failure, so that dead letters can be
     grouped and replayed by it; `detail` says what a person needs to find the spot. Neither holds a phone number
     or a text.
     """
@@ -27,7 +27,7 @@ class Malformed(Exception):
 
 
 class Unavailable(Exception):
-    """Our own trouble: the callback could not be made durable, or PostgreSQL is away (promise P6).
+    """Our own failure: the callback could not be made durable, or PostgreSQL is away (promise P6).
 
     The ingress answers 503 with `Retry-After`; the drain waits.
     """

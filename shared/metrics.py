@@ -1,7 +1,7 @@
 """Every metric: name, unit, labels, meaning. `/metrics` shows them all.
 
 With `PROMETHEUS_MULTIPROC_DIR` set before this is imported, the counts of several processes of one host add up;
-what stands in Redis (the ledger) is the same from wherever it is read.
+what is in Redis (the ledger) is the same from wherever it is read.
 """
 
 import os

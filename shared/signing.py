@@ -70,7 +70,7 @@ def proof_without_signature(source: Source) -> str:
 
 
 def same_token(expected: str, given: str | None) -> bool:
-    """Whether the two tokens are equal, in a time that does not tell where they differ."""
+    """Whether the two tokens are equal, in a time that does not show where they differ."""
     return given is not None and hmac.compare_digest(_bytes(expected), given.encode("utf-8", "surrogatepass"))
 
 

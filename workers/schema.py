@@ -60,7 +60,9 @@ def migrate(url: str, after: bool = False) -> list[str]:
             " number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
         )
         present = _present(connection)
-        missing = [it for it in migrations() if it.number not in present and (after or not present or not it.is_after)]
+        missing = [
+            each for each in migrations() if each.number not in present and (after or not present or not each.is_after)
+        ]
         for migration in missing:
             guard.execute("SELECT 1")  # raises when the lock was lost with its connection
             _apply(connection, migration)

@@ -77,7 +77,7 @@ class Postgres:
         self._password = password
 
     def prepare(self, *statements: str) -> None:
-        """Makes the cluster, the role and its database if there are none yet. Raises CannotStart.
+        """Makes the cluster, the role and its database if they do not exist yet. Raises CannotStart.
 
         The superuser then runs `statements` too, which is not possible once the server runs.
         """

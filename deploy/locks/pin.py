@@ -30,7 +30,7 @@ def _pin(found: re.Match[str]) -> str:
 
 @cache
 def _digest_of(image: str) -> str | None:
-    """That of the image for all its platforms; None, and a line on standard error, if nobody knows."""
+    """That of the image for all its platforms; None, and a line on standard error, if it cannot be found out."""
     command = ["docker", "buildx", "imagetools", "inspect", image, "--format", "{{.Manifest.Digest}}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)

@@ -1,7 +1,7 @@
 """Holds: which sources are not drained for the moment, why, and their entries. All workers share them through Redis.
 
 One hash keeps three kinds of fields: `held:` + source (a Hold), `proven:` + source (the release that last understood
-most of what the source sent) and `waived:` + source (the release that an operator told to drain it in any case). The
+most of what the source sent) and `waived:` + source (the release that is to drain it in any case). The
 entries of a held source stay in the stream, pending under the name of its holder, where no worker takes them.
 """
 

@@ -1,7 +1,7 @@
 """emnify, also sold as 1NCE and BICS: SMS of IoT devices.
 
 Sends two things to one URL: an MO message by POST, the receipt of an MT message by PATCH, both JSON. 1NCE's newer
-streams send the receipt by POST as well, so the content tells them apart. A receipt names no phone number: its
+streams send the receipt by POST as well, so the content distinguishes them. A receipt names no phone number: its
 recipient is the endpoint.
 Signs with a JWT in `Authorization: Bearer` when the callback has an `api_secret`. The token does not cover the body;
 a repeated one is caught by its dedupe key.

@@ -85,7 +85,7 @@ def parse(callback: Callback, source: Source) -> Iterator[Event | Malformed]:
     """A POST is read from its body alone and a GET from its query alone: a signature covers nothing else."""
     if callback.method == "GET":
         fields = Fields.from_form(source, b"", callback.query)
-        # Its URL may have had parameters of the user's own, which are none of the provider's.
+        # Its URL may have had parameters of the user's own, which are not the provider's.
         yield _receipt(fields, fields.identity("sms_unique_id"), _older_word(fields), fields.names())
         return
     fields = Fields.from_json(source, callback.body)

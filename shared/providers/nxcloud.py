@@ -144,7 +144,7 @@ def _is_did(callback: Callback, fields: Fields) -> bool:
 
 
 def _did_kind(callback: Callback, fields: Fields) -> str:
-    """The header, then the type, tell the kind; `smsStatus` does not, since an MO has one too."""
+    """The header, then the type, show the kind; `smsStatus` does not, since an MO has one too."""
     action = callback.headers.get("action", "").lower()
     if action in ("mo", "dr"):
         return action
@@ -218,8 +218,8 @@ def render(event: Event) -> Request:
         return _did_request("mo", event, {"content": event.text, "receiveTime": _date(event.sent_at)})
     billed = {"size": event.parts, "price": event.price, "currency": event.currency}
     if event.sender is not None:
-        told = {"smsStatus": _word(event), "receiveTime": _date(event.occurred_at)}
-        return _did_request("dr", event, told | billed)
+        state = {"smsStatus": _word(event), "receiveTime": _date(event.occurred_at)}
+        return _did_request("dr", event, state | billed)
     form = {
         "result": event.extra.get("result", _word(event)),
         "phone": event.recipient and payload.without_plus(event.recipient),
@@ -257,7 +257,7 @@ def _did_request(action: str, event: Event, fields: dict[str, Any]) -> Request:
 
 
 def _code(event: DeliveryReport) -> str | None:
-    """The code for the event; None where it was told, or can be told, in words only."""
+    """The code for the event; None where there are only words for it."""
     if event.provider_status is not None:
         return event.provider_status if event.provider_status.isdecimal() else None
     if event.status is Status.FAILED:

@@ -2,7 +2,7 @@
 
 Sends inbound messages and a status callback for every change of a message's state, to one URL or to two; each a form by
 POST, or by GET where a number is configured so. A JSON body has a `bodySHA256` in the URL. Status callbacks may also
-tell of an inbound message (`receiving`, `received`), which has its own callback: they are no events.
+report an inbound message (`receiving`, `received`), which has its own callback: they are no events.
 Signs all: `X-Twilio-Signature` is the HMAC-SHA1, in Base64, of the URL as Twilio requested it and, behind it, the names
 and values of the form, sorted, each pair once, with nothing between them. The key is the primary auth token of the
 account, or of the subaccount. Proxies change the URL, so the source says how it begins. User and password are not
@@ -110,7 +110,9 @@ REASONS = {
     "63038": Reason.ACCOUNT_LIMIT,
 }
 _PHONES = frozenset({"sms", "whatsapp", "rcs"})  # elsewhere many digits are an id
-_BODY_DIGEST = re.compile(f"{''.join(f'(?:{it}|%{ord(it):x}|%{ord(it):X})' for it in 'bodySHA256')}=(.*)", re.DOTALL)
+_BODY_DIGEST = re.compile(
+    f"{''.join(f'(?:{char}|%{ord(char):x}|%{ord(char):X})' for char in 'bodySHA256')}=(.*)", re.DOTALL
+)
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,31}):(.*)", re.DOTALL)
 
 
@@ -153,7 +155,7 @@ def _starts(public_url: str) -> tuple[bytes, bytes]:
 
 
 def _body_digest(query: str) -> str | None:
-    """The URL's `bodySHA256`, which stands for the body in the signature. There is one with every JSON body.
+    """The URL's `bodySHA256`, which the signature covers in place of the body. There is one with every JSON body.
 
     Raises Malformed for a query of more than FORM_FIELDS parameters.
     """

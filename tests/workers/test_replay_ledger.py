@@ -13,8 +13,8 @@ from shared.errors import Unavailable
 from shared.inbox import Consumer, Reclassification, Reclassifier, RedisUnavailable
 from shared.inbox.keys import RECLASSIFIED
 from tests.conftest import wait_until
+from tests.workers.drain.test_drainer import Killed
 from tests.workers.scene import ALL, Scene
-from tests.workers.test_tasks import Killed
 from workers.database import Database
 from workers.dead_letters import Filter
 from workers.drain import read

@@ -24,7 +24,7 @@ from workers.drain.read import Parsed
 from workers.drain.run import Run
 
 WINDOW = 100  # latest callbacks of a source that are looked at
-LEAST = 20  # before so many callbacks nothing is concluded
+LEAST = 20  # callbacks, before which nothing is concluded
 REFRESH_SECONDS = 1.0  # between two readings of what other workers found
 TRIAL_SECONDS = 30  # between two trials of a held source
 TRIAL_COUNT = 20

@@ -7,7 +7,7 @@ CREATE INDEX inbound_messages_parts ON inbound_messages (source, sender, recipie
 CREATE INDEX callbacks_conflicts ON callbacks (received_at) WHERE conflict;
 
 -- Inbound messages as they were written: one row for a message of one part, one for each long message. `text` is
--- null, and `parts_missing` tells how many are, until all parts are there.
+-- null, and `parts_missing` shows how many are, until all parts are there.
 --
 -- A phone uses its references (8 or 16 bits) again. Parts of one reference belong together unless a day lies between
 -- two of them; within a day a part number that comes again with another text begins another message, and with the

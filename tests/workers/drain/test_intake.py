@@ -11,7 +11,7 @@ from shared.inbox import Client, Entry
 from shared.inbox.keys import GROUP, INBOX
 from shared.outcomes import Stage
 from tests.workers.conftest import Rows
-from tests.workers.test_tasks import Killed, drain, ledger
+from tests.workers.drain.test_drainer import Killed, drain, ledger
 from workers.database import Database
 from workers.dead_letters import WHOLE, DeadLetter
 from workers.drain import drainer

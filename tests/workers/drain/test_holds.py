@@ -11,7 +11,7 @@ from shared.inbox.keys import INBOX, LEDGER
 from shared.providers import emnify
 from shared.source import Source
 from tests.workers.conftest import Rows
-from tests.workers.test_tasks import SOURCES, drain, ledger
+from tests.workers.drain.test_drainer import SOURCES, drain, ledger
 from workers.drain import holds
 from workers.drain.store import Store
 

@@ -12,7 +12,7 @@ from shared.inbox import Abandoned, Client, Consumer, Entry, RedisUnavailable
 from shared.inbox.keys import GROUP, INBOX
 from tests.conftest import wait_until
 from tests.workers.conftest import Idle, Rows, message, parsed
-from tests.workers.test_tasks import drain, ledger
+from tests.workers.drain.test_drainer import drain, ledger
 from workers.drain import drainer
 from workers.drain.intake import SUSPECT
 from workers.drain.read import Parsed
