@@ -10,7 +10,7 @@ from deploy.commands.errors import Failed
 from deploy.commands.options import configured_system_options
 from deploy.local import simulator
 from deploy.local.sender import Answer, Sender
-from deploy.local.simulator import Kind
+from deploy.local.simulator import KINDS, Kind
 from deploy.output import LONG_RUN, progress, write
 from deploy.system import System
 from shared.config import Config
@@ -27,7 +27,7 @@ _HINTS = {
 
 @click.command()
 @click.argument("source_name", metavar="SOURCE")
-@click.option("--kind", type=click.Choice(["mo", "dr"]), help="Inbound messages or delivery reports.  [default: both]")
+@click.option("--kind", type=click.Choice(KINDS), help="Inbound messages or delivery reports.  [default: both]")
 @click.option("--count", default=1, show_default=True, type=click.IntRange(1), metavar="N", help="Callbacks to send.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N callbacks a second.")
 @configured_system_options
@@ -37,7 +37,7 @@ def send(source_name: str, kind: Kind | None, count: int, rate: float | None, sy
     The ingress is that of the running `callbox up`, or CALLBOX_URL. Exits with 1 unless all were accepted.
     """
     source = find_source(system.configuration(), source_name)
-    kinds: list[Kind] = [kind] if kind else ["mo", "dr"]
+    kinds = [kind] if kind else list(KINDS)
     requests = simulator.requests(source, kinds, count, random.Random())  # noqa: S311 - a simulation
     url = system.environ.get("CALLBOX_URL", DEFAULT_URL)
     with (

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
@@ -18,6 +18,7 @@ from shared.providers import PROVIDERS
 from shared.source import Source
 
 Kind = Literal["mo", "dr"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _TEXTS = ("What time do you open tomorrow?", "STOP", "Danke, passt so 👍", "ok", "Battery at 14 %, door closed", "你好")
 _ENDS = (Status.DELIVERED,) * 6 + (Status.EXPIRED, Status.FAILED)

@@ -27,6 +27,7 @@ from shared import config, inbox
 from shared.callback import Request
 from shared.providers import PROVIDERS
 from tests.conftest import wait_until
+from tests.providers.support import example_of
 
 CALLBOX = str(Path(sys.executable).with_name("callbox"))
 SOURCES = """
@@ -45,7 +46,7 @@ secrets = ["shared-secret-of-a-number", "password-of-an-api-key"]
 [sources.open]
 provider = "emnify"
 unsigned = true
-"""
+""" + "".join(map(example_of, PROVIDERS))
 SECONDS = 60.0
 PATIENT = {"CALLBOX_APPEND_SECONDS": "20"}  # a busy machine is no reason to spool, unless a test says so
 

@@ -19,12 +19,8 @@ from tests.load.client import Answer, Client, encode
 from tests.pipeline.conftest import Running, flower_tasks, http
 
 KINDS: list[tuple[str, simulator.Kind]] = [
-    ("fleet", "mo"),
-    ("fleet", "dr"),
-    ("otp", "mo"),
-    ("otp", "dr"),
-    ("support", "mo"),
-    ("support", "dr"),
+    *((f"every-{provider}", kind) for provider in PROVIDERS for kind in simulator.KINDS),
+    ("otp", "dr"),  # by its token alone
     ("open", "mo"),
 ]
 

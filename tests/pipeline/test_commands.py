@@ -11,6 +11,7 @@ import pytest
 from shared import inbox
 from shared.callback import Request
 from shared.inbox import keys
+from shared.providers import PROVIDERS
 from tests.conftest import wait_until
 from tests.pipeline.conftest import CALLBOX, SECONDS, Running, Start, callbox, clean_environment, http
 
@@ -53,7 +54,7 @@ def test_status_names_a_difference_and_what_is_held(start: Start) -> None:
 
 
 @pytest.mark.parametrize("kind", ["mo", "dr"])
-@pytest.mark.parametrize("source", ["fleet", "otp", "support", "open"])
+@pytest.mark.parametrize("source", [*(f"every-{provider}" for provider in PROVIDERS), "open"])
 def test_send_plays_every_provider(system: Running, source: str, kind: str) -> None:
     done = system.command("send", source, "--kind", kind, "--count", "3")
     ids = [line.removeprefix("accepted ") for line in done.stdout.splitlines() if line.startswith("accepted ")]

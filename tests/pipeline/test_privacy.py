@@ -6,6 +6,7 @@ import psycopg
 from deploy.local import simulator
 from shared.callback import Request
 from shared.events import InboundMessage
+from shared.providers import PROVIDERS
 from tests.conftest import wait_until
 from tests.pipeline.conftest import Running, Start, flower_tasks, http
 
@@ -13,9 +14,12 @@ PHONE = "447700900123"
 TEXT = "meet me at the harbour"
 
 
+PRIVATE = ("open", *(f"every-{provider}" for provider in PROVIDERS))
+
+
 def private_requests(up: Running) -> list[Request]:
     message = InboundMessage(key=("mo", "77001"), message_id="77001", sender=f"+{PHONE}", recipient="1234", text=TEXT)
-    requests = [simulator.request(up.sources[name], message) for name in ("fleet", "support", "open")]
+    requests = [simulator.request(up.sources[name], message) for name in PRIVATE]
     token = up.sources["otp"].token
     receipt = f"messageid=m77001&phone={PHONE}&status=2&result=DELIVRD"
     broken = receipt.replace("messageid", "nothing")

@@ -1,6 +1,7 @@
 """What the tests of all providers share: callbacks, sources, and the cases in `<provider>.toml`."""
 
 import dataclasses
+import json
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,20 @@ def source_of(provider: str, **keys: Any) -> Source:
         assert name in options or not option.required, f"{provider} needs {name}: {option.meaning}"
         assert type(options.setdefault(name, option.default)) in (option.type, type(option.default)), name
     return Source("test", provider, timezone=zone, options=options, **keys)
+
+
+def example_of(provider: str) -> str:
+    """A source of the provider as callbox.toml has it: signed, with a token for the kinds that are never signed. It is
+    named `every-` and the provider."""
+    needed = tables(provider).get("proof", {}).get("source", {})
+    keys = {
+        "provider": provider,
+        "secrets": ["a-secret-of-the-tests-0123456789"],
+        "token": f"token-of-{provider}",
+        **needed,
+    }
+    lines = [f"{key} = {json.dumps(value)}" for key, value in keys.items()]
+    return "\n".join(["", f"[sources.every-{provider}]", *lines, ""])
 
 
 def callback_of(provider: str, request: Request, received_at: datetime = NOW) -> Callback:
