@@ -263,7 +263,7 @@ class Faults:
 
         def buried() -> bool:
             with suppress(psycopg.Error), psycopg.connect(self._system.postgres.server.url) as connection:
-                query = "SELECT count(*) FROM dead_letters WHERE reason = 'it ends its workers'"
+                query = "SELECT count(*) FROM dead_letters WHERE reason = 'crashes its worker'"
                 return connection.execute(query).fetchone()[0] > before
             return False
 

@@ -180,5 +180,5 @@ def _events(traffic: Traffic, stored: Stored, stand: "Counter[Body]") -> Iterato
         if count != 1:
             yield f"{count} callbacks brought the same event"
     poisoned = sum(stand[body] for body in traffic.poisoned)
-    if stored.dead["it ends its workers"] != poisoned:
-        yield f"{stored.dead['it ends its workers']} dead letters for {poisoned} poisoned callbacks"
+    if stored.dead["crashes its worker"] != poisoned:
+        yield f"{stored.dead['crashes its worker']} dead letters for {poisoned} poisoned callbacks"
