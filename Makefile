@@ -5,10 +5,10 @@ PYTHON ?= python3
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: help setup run test faults hostile bench docs lint format audit lock clean
+.PHONY: help setup run test test-fast faults hostile bench docs lint format audit lock clean
 
 help: ## say what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## make .venv with the locked versions (run and test do it by themselves)
 
@@ -17,6 +17,9 @@ run: .venv/ready ## run everything on this machine and show a few callbacks (POR
 
 test: .venv/ready ## run the tests, on real embedded servers
 	@$(BIN)/pytest $(ARGS)
+
+test-fast: .venv/ready ## the tests that need no servers, in a few seconds
+	@$(BIN)/pytest -q -m "not servers and not thorough" $(ARGS)
 
 faults: .venv/ready ## break everything under load and count what arrived (ARGS="--seed 1"); writes docs/faults.md
 	@$(BIN)/python -m tests.faults $(ARGS)

@@ -21,6 +21,21 @@ from deploy.local.supervisor import die_with_parent
 from workers import schema
 
 STARTING_SECONDS = 30
+ROOT = Path(__file__).parent
+PROCESSES = ("pipeline", "faults", "hostile", "load")  # folders whose tests start Callbox as processes
+THOROUGH = ("providers",)  # folders whose tests try every case in every spelling
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that need servers or processes, and those that try many examples without any."""
+    for item in items:
+        assert isinstance(item, pytest.Function)
+        folder = item.path.relative_to(ROOT).parts[0]
+        starts_processes = folder in PROCESSES or {"subprocess", "servers"} & vars(item.module).keys()
+        if starts_processes or "embedded" in item.fixturenames:
+            item.add_marker("servers")
+        elif folder in THOROUGH or hasattr(item.obj, "hypothesis"):
+            item.add_marker("thorough")
 
 
 class Servers(NamedTuple):
