@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-_worker = "workers.app" in sys.orig_argv and "worker" in sys.orig_argv
+_worker = bool({"workers", "workers.app"} & {*sys.orig_argv}) and "worker" in sys.orig_argv
 _ingress = "ingress" in sys.orig_argv
 _broken = ""
 

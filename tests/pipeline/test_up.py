@@ -281,8 +281,8 @@ def test_a_wrong_configuration_lists_every_mistake_and_starts_nothing(system: Ru
     (system.folder / "wrong.toml").write_text(
         '[sources.a]\nprovider = "nobody"\n[sources.b]\nprovider = "emnify"\nsecrets = ["${NOT_SET}"]\nx = 1\n'
     )
-    done = callbox("up", "--config", "wrong.toml", "--data", "other", cwd=system.folder)
+    done = callbox("up", "--config", "wrong.toml", "--data", "never", cwd=system.folder)
     assert done.returncode == 2
     for said in ("sources.a.provider: 'nobody'", "NOT_SET is not set", "sources.b.x: unknown key"):
         assert said in done.stderr
-    assert not (system.folder / "other").exists()
+    assert not (system.folder / "never").exists()

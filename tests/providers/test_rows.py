@@ -125,7 +125,7 @@ def test_receipts_in_every_order_lead_to_one_state(provider: str, store: Store, 
                 entry=Entry(f"{next(_numbers)}-0", name, b""),
                 callback=replace(lane.callback, id=new_id(NOW), source=f"{name}, {number}"),
                 events=[event],
-                letters=[],
+                dead_letters=[],
             )
             for number, (name, order) in enumerate(orders)
             for event in arriving(order, step, 1 + number % 3)
