@@ -87,10 +87,10 @@ class Traffic:
 
     def _more(self) -> Iterator[tuple[Body, bytes]]:
         source = self._dice.choice(self._sources)
-        event = self._event(self._dice.choice(("mo", "dr")))
+        event = self._event(self._dice.choice(simulator.KINDS))
         if self._dice.random() < GARBAGE:
-            request = simulator.request(source, event)
-            junk = msgspec.structs.replace(request, body=b"garbage %d" % next(self._numbers))
+            request = simulator.request(source, self._event("mo"))  # every provider that signs signs these
+            junk = msgspec.structs.replace(request, body=b"garbage=%d" % next(self._numbers))
             yield (source.name, junk.body), encode(PROVIDERS[source.provider].sign(junk, source))
             return
         if isinstance(event, DeliveryReport) and self._dice.random() < 0.5:
