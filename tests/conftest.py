@@ -15,10 +15,15 @@ from typing import NamedTuple
 import psycopg
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from deploy.local import servers
 from deploy.local.supervisor import die_with_parent
 from workers import schema
+
+# How long examples take to make depends on the machine, and on who else uses it.
+settings.register_profile("any machine", suppress_health_check=[HealthCheck.too_slow], deadline=None)
+settings.load_profile("any machine")
 
 STARTING_SECONDS = 30
 ROOT = Path(__file__).parent
