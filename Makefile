@@ -18,7 +18,7 @@ run: .venv/ready ## run everything on this machine and show a few callbacks (POR
 test: .venv/ready ## run the tests, on real embedded servers
 	@$(BIN)/pytest $(ARGS)
 
-test-fast: .venv/ready ## the tests that need no servers, in a few seconds
+test-fast: .venv/ready ## the quick tests that need no servers
 	@$(BIN)/pytest -q -m "not servers and not thorough" $(ARGS)
 
 faults: .venv/ready ## break everything under load and count what arrived (ARGS="--seed 1"); writes docs/faults.md

@@ -212,7 +212,6 @@ RULES = (
     Rule("spool_bytes", 2, "group_bytes", "the spool must have room for one append, and for its own pages"),
     Rule("unproven_bytes", 2, "body_limit_bytes", "one request must fit, body and head"),
     Rule("unproven_bytes", 2, "head_limit_bytes", "one request must fit, body and head"),
-    Rule("connection_limit", 1, "address_connection_limit", "one address must not have more than all together"),
 )
 
 

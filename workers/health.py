@@ -26,8 +26,7 @@ def stalled(client: inbox.Client, prefix: str, settings: Settings, up_seconds: f
     start. Raises RedisUnavailable: while Redis is away no worker can do anything."""
     unclaimed, idle = inbox.activity(client, prefix)
     idle = min(idle, up_seconds) if idle is not None else up_seconds
-    # A worker that waits for PostgreSQL makes no call for as long as two statements.
-    if min(idle, unclaimed) < max(settings.stall_seconds, 2 * settings.statement_seconds):
+    if min(idle, unclaimed) < settings.stall_seconds:
         return None
     return f"no drain was active for {idle:.0f} s while callbacks wait for {unclaimed:.0f} s"
 

@@ -47,12 +47,11 @@ def send(connection: Connection, batch: Sequence[Parsed]) -> Cursor:
 def results(connection: Connection, cursor: Cursor, batch: Sequence[Parsed]) -> list[Stored]:
     """The second half of `write`: waits for PostgreSQL."""
     rows = cursor.fetchall()
-    stored = [Stored(Outcome(outcome) if outcome else Outcome.IGNORED, *flags) for _, outcome, *flags, _ in rows]
+    found = {n: columns for n, *columns, _ in rows}
     raced = {n: batch[n] for n, *_, was_raced in rows if was_raced}
     if raced:
-        for n, outcome, *flags in connection.execute(sql("raced"), _raced_parameters(raced)).fetchall():
-            stored[n] = Stored(Outcome(outcome), *flags)
-    return stored
+        found |= {n: columns for n, *columns in connection.execute(sql("raced"), _raced_parameters(raced)).fetchall()}
+    return [Stored(Outcome(outcome), repeat, conflict) for outcome, repeat, conflict in found.values()]
 
 
 def _parameters(batch: Sequence[Parsed]) -> dict[str, str]:

@@ -126,7 +126,7 @@ def _execute_outside(connection: Connection, migration: Migration) -> None:
 
 
 def _execute_repeatedly(connection: Connection, migration: Migration) -> None:
-    while connection.execute(migration.sql.encode()).rowcount:
+    while connection.execute(migration.sql.encode()).rowcount > 0:
         pass
 
 

@@ -1,5 +1,6 @@
 """The keys in Redis, the names in the ledger, and the scripts."""
 
+from functools import cache
 from importlib.resources import files
 
 from shared.outcomes import Outcome
@@ -25,6 +26,7 @@ REPEAT = "repeat"  # stored before under another entry: an append whose answer w
 COUNTERS = (APPENDED, REPEAT, *Outcome)
 
 
+@cache
 def script(name: str) -> str:
     """The text of a script in shared/inbox/lua."""
     return files("shared.inbox").joinpath("lua", f"{name}.lua").read_text()

@@ -19,7 +19,6 @@ _AND, _EQUALS = b"\xff", b"\xfe"
 _AS_QUOTED_PRINTABLE = bytes.maketrans(b"&=%+", _AND + _EQUALS + b"= ")
 _MARKED = bytes.maketrans(b"&=+", _AND + _EQUALS + b" ")
 _EQUALS_AGAIN = bytes.maketrans(_EQUALS, b"=")
-_FEW_ESCAPES = 32  # up to which decoding each in Python is quicker than the decoder, which looks at every byte
 
 
 class Form:
@@ -85,6 +84,6 @@ class Form:
 
 def _decoded(data: bytes) -> bytes:
     """The form with its escapes decoded and its separators marked; of one that is not exact, anything."""
-    if data.count(b"%") <= _FEW_ESCAPES:
-        return unquote_to_bytes(data.translate(_MARKED))
+    if b"%" not in data:
+        return data.translate(_MARKED)
     return binascii.a2b_qp(data.translate(_AS_QUOTED_PRINTABLE))

@@ -69,7 +69,6 @@ class Drainer:
         Raises RedisUnavailable.
         """
         run = Run(self._consumer, self._settings.drain_seconds, self._stopping, self._sleep)
-        self._intake.begin()
         try:
             self._audit()
             self._try_held_sources(run)
@@ -96,7 +95,7 @@ class Drainer:
     def _drain(self, run: Run) -> bool:
         """Whether the inbox was empty in the end."""
         batch = self._next(run)
-        if len(batch.entries) >= self._settings.batch_count or self._intake.has_waiting:
+        if len(batch.entries) >= self._settings.batch_count or run.batches:
             self._ring()  # a backlog: other workers may join
         while batch.entries:
             run.counts["claimed"] += len(batch.entries)
@@ -108,7 +107,7 @@ class Drainer:
                 settle(to_store, results, run, self._holds, self._store)
             if results is None or run.is_stopping or (run.is_over and not ahead.entries):
                 return False
-            if len(batch.entries) < self._settings.batch_count * FEW_SHARE and not self._intake.has_waiting:
+            if len(batch.entries) < self._settings.batch_count * FEW_SHARE and not run.batches:
                 self._sleep(GATHER_SECONDS)
             batch = ahead if ahead.entries else self._next(run)
         return True

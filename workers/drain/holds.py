@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from shared import logs
 from shared.inbox import APPENDED, Abandoned, Client, Hold, HoldRecords, Holds, take_snapshot
-from workers.dead_letters import WHOLE, Blame, DeadLetter
+from workers.dead_letters import WHOLE, Blame
 from workers.drain.read import Parsed
 from workers.drain.run import Run
 
@@ -45,11 +45,8 @@ _GOOD = Verdict(None)
 
 def verdict(parsed: Parsed) -> Verdict:
     """The verdict on a callback as a whole: one bad event among good ones is no failure."""
-    return next((_verdict(letter) for letter in parsed.dead_letters if letter.item == WHOLE), _GOOD)
-
-
-def _verdict(letter: DeadLetter) -> Verdict:
-    return Verdict(letter.blame, letter.reason)
+    whole = (Verdict(letter.blame, letter.reason) for letter in parsed.dead_letters if letter.item == WHOLE)
+    return next(whole, _GOOD)
 
 
 def this_release() -> str:

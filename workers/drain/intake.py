@@ -5,7 +5,6 @@ An entry whose workers vanish again and again is a suspect: it is tried alone, a
 """
 
 import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from shared import logs
@@ -26,26 +25,16 @@ class Intake:
         self._settings = settings
         self._reclaimed_at = float("-inf")
         self._suspects: list[Abandoned] = []
-        self._waiting: deque[list[Entry]] = deque()  # claimed, but too many bytes for one batch
 
     @property
     def has_suspects(self) -> bool:
         """Whether an entry waits to be tried alone."""
         return bool(self._suspects)
 
-    @property
-    def has_waiting(self) -> bool:
-        """Whether entries are claimed that did not fit into a batch."""
-        return bool(self._waiting)
-
-    def begin(self) -> None:
-        """To be called at the start of a run: nothing is claimed."""
-        self._waiting.clear()
-
     def reclaimed(self, run: Run) -> list[Entry]:
         """The next batch of entries that are claimed already, were handed back, or whose claim was not renewed."""
-        if self._waiting or not self._is_reclaim_due():
-            return self._next_waiting()
+        if run.batches or not self._is_reclaim_due():
+            return run.next_batch()
         count, idle = self._settings.batch_count, self._settings.reclaim_seconds
         self._reclaimed_at = time.monotonic()
         abandoned = self._consumer.abandoned(count, idle)
@@ -83,16 +72,13 @@ class Intake:
         blamed on the next ones too. And only when nothing else comes first.
         """
         is_full = len(batch) >= self._settings.batch_count
-        comes_first = self._waiting or self._suspects or self._is_reclaim_due() or run.is_stopping or run.is_over
+        comes_first = run.batches or self._suspects or self._is_reclaim_due() or run.is_stopping or run.is_over
         return is_full and not comes_first and all(entry.deliveries == 1 for entry in batch)
 
     def _claimed(self, run: Run, entries: Sequence[Entry]) -> list[Entry]:
         run.add(entries)
-        self._waiting.extend(_batches(entries, self._settings.batch_bytes))
-        return self._next_waiting()
-
-    def _next_waiting(self) -> list[Entry]:
-        return self._waiting.popleft() if self._waiting else []
+        run.batches.extend(_batches(entries, self._settings.batch_bytes))
+        return run.next_batch()
 
     def _is_reclaim_due(self) -> bool:
         return time.monotonic() - self._reclaimed_at >= self._settings.reclaim_seconds / 3

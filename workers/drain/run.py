@@ -1,7 +1,7 @@
 """One run of the drain: its time, its counts, and the entries that it has claimed and not yet settled."""
 
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 
 from shared.inbox import Consumer, Done, Entry
@@ -24,6 +24,7 @@ class Run:
         self._ends_at = self._started_at + seconds
         self._claimed: dict[str, Entry] = {}
         self.counts: Counter[str] = Counter(claimed=0)
+        self.batches: deque[list[Entry]] = deque()  # claimed, and behind the batch in work
 
     @property
     def is_stopping(self) -> bool:
@@ -48,6 +49,10 @@ class Run:
     def add(self, entries: Iterable[Entry]) -> None:
         """Keeps the claim on these from now on."""
         self._claimed.update((entry.id, entry) for entry in entries)
+
+    def next_batch(self) -> list[Entry]:
+        """The next of `batches`; empty when there is none."""
+        return self.batches.popleft() if self.batches else []
 
     def renew(self) -> None:
         """Renews the claim on everything that is not settled."""

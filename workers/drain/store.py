@@ -7,6 +7,7 @@ are refused it halves the batch until the callback at fault is found (promise P5
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import NamedTuple
 
 from shared import logs
@@ -52,8 +53,10 @@ class Pending:
     def __enter__(self) -> "Pending":
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._transaction.__exit__(*error)  # type: ignore[arg-type]
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._transaction.__exit__(kind, error, traceback)
 
     def finish(self, run: Run) -> list[Result] | None:
         """The result of each callback, in order; None when PostgreSQL stayed away until the run had to end."""
