@@ -22,7 +22,7 @@ from shared import logs
 from shared.callback import COMMON_HEADERS, Callback, new_id, token_in
 from shared.errors import Rejected, Unavailable
 from shared.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
-from shared.providers import Provider
+from shared.providers import Provider, prove
 from shared.settings import Settings
 from shared.signing import same_token
 from shared.source import Source
@@ -119,7 +119,7 @@ class Receiver:
             remote_ip=remote_ip,
         )
         try:
-            proof = provider.verify(callback, source)
+            proof = prove(provider, callback, source)
         except Rejected as rejected:
             raise self._rejected(source, rejected.reason, remote_ip) from None
         began = perf_counter()

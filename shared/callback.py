@@ -45,6 +45,10 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
         """Path and query as they stand in the request line."""
         return f"{self.path}?{self.query}" if self.query else self.path
 
+    def with_headers(self, headers: dict[str, str]) -> "Request":
+        """This request with these headers too."""
+        return msgspec.structs.replace(self, headers={**self.headers, **headers})
+
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
     """A request that came to a source. `id` (UUIDv7) and `received_at` are fixed at the ingress.

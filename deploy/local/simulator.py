@@ -14,7 +14,7 @@ import msgspec
 
 from shared.callback import Request
 from shared.events import DeliveryReport, Event, InboundMessage, Status
-from shared.providers import PROVIDERS
+from shared.providers import PROVIDERS, sign
 from shared.source import Source
 
 Kind = Literal["mo", "dr"]
@@ -51,9 +51,8 @@ def event(kind: Kind, now: datetime, dice: random.Random) -> Event:
 
 def request(source: Source, happened: Event) -> Request:
     """The request in which the source's provider reports the event, signed, with its path at the ingress."""
-    provider = PROVIDERS[source.provider]
     path = f"/callbacks/{source.name}" + (f"/{source.token}" if source.token else "")
-    return provider.sign(msgspec.structs.replace(provider.render(happened), path=path), source)
+    return sign(msgspec.structs.replace(PROVIDERS[source.provider].render(happened), path=path), source)
 
 
 def curl(base_url: str, request: Request) -> str:

@@ -73,11 +73,11 @@ class Form:
     def is_signable(self) -> bool:
         """Whether `sorted_text` is what a signer makes of these parameters.
 
-        Each field must have a `=`, for nothing else shows where its name ends; and if a value has a `=` that is not
-        encoded, no name may be repeated, for such a `=` is sorted as another character.
+        Each field must have a name, and a `=`, for nothing else shows where the name ends; and if a value has a `=`
+        that is not encoded, no name may be repeated, for such a `=` is sorted as another character.
         """
         fields = [part.partition(_EQUALS) for part in self._parts]
-        if not all(equals for _, equals, _ in fields):
+        if not all(name and equals for name, equals, _ in fields):
             return False
         return self._decoded.count(_EQUALS) == len(fields) or len({name for name, _, _ in fields}) == len(fields)
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import NamedTuple, Protocol, cast
 
+from shared import signing
 from shared.callback import Callback, Request
 from shared.errors import Malformed
 from shared.events import Event
@@ -39,7 +40,8 @@ class Provider(Protocol):
     def verify(self, callback: Callback, source: Source) -> str:
         """What proved the callback (`secret-1`, `token`, `unsigned`): raises Rejected when nothing does.
 
-        A refusal costs at most some three times the hash of the same bytes: strangers cause it.
+        The source has secrets: `prove` sees to the others. A refusal costs at most some three times the hash of the
+        same bytes: strangers cause it.
         """
 
     def parse(self, callback: Callback, source: Source) -> Iterator[Event | Malformed]:
@@ -52,7 +54,10 @@ class Provider(Protocol):
         """The request in which the provider would report this event."""
 
     def sign(self, request: Request, source: Source) -> Request:
-        """The request as the provider signs it with the source's first secret, unchanged where it signs nothing."""
+        """The request as the provider signs it with the source's first secret; unchanged if it never signs this kind.
+
+        The source has secrets, as above.
+        """
 
 
 def _load() -> dict[str, Provider]:
@@ -61,3 +66,18 @@ def _load() -> dict[str, Provider]:
 
 
 PROVIDERS: Mapping[str, Provider] = _load()
+
+
+def prove(provider: Provider, callback: Callback, source: Source) -> str:
+    """What proved the callback: a secret (`secret-1`), `token` or `unsigned`. Raises Rejected when nothing does.
+
+    Without secrets no signature can be checked, so a token or `unsigned` must do, whatever the provider.
+    """
+    if not source.secrets:
+        return signing.proof_without_signature(source)
+    return provider.verify(callback, source)
+
+
+def sign(request: Request, source: Source) -> Request:
+    """The request as its provider would sign it for the source; unchanged, if the source has no secrets."""
+    return PROVIDERS[source.provider].sign(request, source) if source.secrets else request

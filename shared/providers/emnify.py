@@ -13,22 +13,19 @@ From: emnify docs, "SMS callbacks" (before: "Receive MO SMS via API Callback"); 
 Service" and the "SMS Events" of the Forwarder and of the Data Streamer; 3GPP TS 23.038, 4.
 """
 
-import base64
-import binascii
-import json
 import re
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
-
-from msgspec.structs import replace
 
 from shared import payload, signing
 from shared.callback import Callback, Request
 from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.payload import Fields
+from shared.payload.octets import encoding_of, guess_octets
 from shared.providers import Reply
+from shared.providers._kit import Statuses, json_request, number_if_whole, time_text, without_none
 from shared.source import Option, Source
 
 METHODS = ("POST", "PATCH")
@@ -44,16 +41,27 @@ SIGNS = True
 TIMEZONE = "UTC"
 OPTIONS: Mapping[str, Option] = {}
 
-STATUSES = {
-    "1": ("DELIVERY ATTEMPT PENDING", Status.QUEUED),
-    "2": ("IN PROGRESS", Status.SENT),
-    "3": ("BUFFERED", Status.QUEUED),
-    "4": ("DELIVERED", Status.DELIVERED),
-    "5": ("FAILED", Status.FAILED),
-    "6": ("EXPIRED", Status.EXPIRED),
-    "7": ("CANCELED", Status.DELETED),
+STATUSES = Statuses(
+    {
+        "1": Status.QUEUED,
+        "2": Status.SENT,
+        "3": Status.QUEUED,
+        "4": Status.DELIVERED,
+        "5": Status.FAILED,
+        "6": Status.EXPIRED,
+        "7": Status.DELETED,
+    }
+)
+WORDS = {
+    "1": "DELIVERY ATTEMPT PENDING",
+    "2": "IN PROGRESS",
+    "3": "BUFFERED",
+    "4": "DELIVERED",
+    "5": "FAILED",
+    "6": "EXPIRED",
+    "7": "CANCELED",
 }
-_IDS = {word: id_ for id_, (word, _) in STATUSES.items()} | {"CANCELLED": "7"}
+_IDS = {word: id_ for id_, word in WORDS.items()} | {"CANCELLED": "7"}
 _NEAREST = {  # for what emnify has no status of its own
     Status.ACCEPTED: "2",
     Status.UNDELIVERED: "5",
@@ -62,9 +70,7 @@ _NEAREST = {  # for what emnify has no status of its own
 
 
 def verify(callback: Callback, source: Source) -> str:
-    """With secrets every callback needs a token, since emnify signs both kinds."""
-    if not source.secrets:
-        return signing.proof_without_signature(source)
+    """Every callback needs a token, since emnify signs both kinds."""
     token = signing.bearer(callback.headers.get("authorization"))
     return signing.verify_jwt(source.secrets, token, callback.received_at)
 
@@ -94,8 +100,8 @@ def _message(fields: Fields) -> InboundMessage:
     key: tuple[str | None, ...] = ("mo", organisation, message_id)
     if count is not None and count > 1:
         key += (reference, None if number is None else str(number))
-    text, encoding = fields.text("payload") or "", _encoding(fields.integer("dcs"))
-    guess, content = _guess_bytes(text) if encoding == "binary" else (None, None)
+    text, encoding = fields.text("payload") or "", encoding_of(fields.integer("dcs"))
+    guess, content = guess_octets(text) if encoding == "binary" else (None, None)
     if guess:
         fields.note(f"bytes guessed from {guess}")
     return InboundMessage(
@@ -142,48 +148,19 @@ def _status(fields: Fields) -> tuple[Status, str]:
         raise Malformed("no status")
     word = re.sub(r"[\s_]+", " ", word).upper() if word else None
     by_word = _IDS.get(word or "")
-    if id_ in STATUSES:
+    if id_ is not None and id_ in STATUSES:
         if by_word not in (None, id_):
             fields.note(payload.STATUS_CONTRADICTED)
-        return STATUSES[id_][1], id_
-    if by_word is not None:
-        return STATUSES[by_word][1], by_word
-    fields.note(payload.STATUS_UNKNOWN)
-    return Status.UNKNOWN, word or id_ or ""
-
-
-def _encoding(dcs: int | None) -> str | None:
-    """The alphabet of a data coding scheme (3GPP TS 23.038, 4); None for reserved and compressed ones."""
-    if dcs is None or dcs > 0xFF:
-        return None
-    group = dcs >> 4
-    if group < 0x8:  # general, with or without automatic deletion
-        return None if dcs & 0x20 else ("gsm7", "binary", "ucs2", None)[dcs >> 2 & 3]
-    if group < 0xC:
-        return None
-    if group < 0xF:  # message waiting indication
-        return "ucs2" if group == 0xE else "gsm7"
-    return "binary" if dcs & 0x04 else "gsm7"
-
-
-def _guess_bytes(text: str) -> tuple[str | None, str | None]:
-    """How an 8-bit payload seems to be written, which emnify does not document, and its bytes in hex."""
-    if re.fullmatch(r"(?:[0-9a-fA-F]{2})+", text):
-        return "hex", text.lower()
-    try:
-        content = base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError):
-        return None, None
-    if content and base64.b64encode(content).decode() == text:
-        return "base64", content.hex()
-    return None, None
+        return STATUSES[id_].status, id_
+    decided = by_word or word or id_ or ""
+    return STATUSES.read(decided, fields).status, decided
 
 
 def render(event: Event) -> Request:
     """Statuses that emnify does not know are sent as the nearest that it does."""
     kept = event.extra
     document: dict[str, Any] = {
-        "id": _number(event.message_id),
+        "id": number_if_whole(event.message_id),
         "organisation": kept.get("organisation", {"id": 4, "name": "Your Organisation Name"}),
     }
     if isinstance(event, InboundMessage):
@@ -194,58 +171,43 @@ def render(event: Event) -> Request:
             "payload": event.text,
             "dcs": kept.get("dcs", {"binary": 4, "ucs2": 8}.get(event.encoding or "", 0)),
             "pid": kept.get("pid", 0),
-            "submit_date": _date(event.sent_at),
+            "submit_date": _time(event.sent_at),
         }
         if event.part_count is not None:
             document["multi_part_info"] = {
                 "partno": event.part_number,
                 "total": event.part_count,
-                "identifier": _number(event.part_reference or event.message_id),
+                "identifier": number_if_whole(event.part_reference or event.message_id),
             }
-        return _request("POST", document)
+        return json_request(without_none(document))
     document |= {
-        "submit_date": kept.get("submit_date", _date(event.occurred_at)),
-        "final_date": _date(event.occurred_at),
-        "endpoint": kept.get("endpoint", event.recipient and {"id": _number(event.recipient)}),
+        "submit_date": kept.get("submit_date", _time(event.occurred_at)),
+        "final_date": _time(event.occurred_at),
+        "endpoint": kept.get("endpoint", event.recipient and {"id": number_if_whole(event.recipient)}),
         "status": _status_object(event),
     }
     if event.sender is not None:
         document["source_address"] = _address(event.sender)
-    return _request("PATCH", document)
+    return json_request(without_none(document), "PATCH")
 
 
 def sign(request: Request, source: Source) -> Request:
-    if not source.secrets:
-        return request
     token = signing.make_jwt(source.secrets[0], {"iss": "emnify"})
-    return replace(request, headers={**request.headers, "authorization": f"Bearer {token}"})
+    return request.with_headers({"authorization": f"Bearer {token}"})
 
 
 def _status_object(event: DeliveryReport) -> dict[str, Any]:
     id_ = event.provider_status or ""
-    if id_ not in STATUSES or STATUSES[id_][1] is not event.status:
-        ids = (id_ for id_, (_, status) in STATUSES.items() if status is event.status)
-        id_ = next(ids, _NEAREST.get(event.status, ""))
+    if id_ not in STATUSES or STATUSES[id_].status is not event.status:
+        id_ = STATUSES.word(event) or _NEAREST.get(event.status, "")
     if not id_:
         return {"status": event.provider_status or "UNKNOWN"}
-    return {"id": int(id_), "status": STATUSES[id_][0]}
-
-
-def _request(method: str, document: dict[str, Any]) -> Request:
-    body = json.dumps({name: value for name, value in document.items() if value is not None}, ensure_ascii=False)
-    return Request(method=method, headers={"content-type": "application/json"}, body=body.encode())
-
-
-def _number(text: str) -> int | str:
-    return int(text) if re.fullmatch(r"0|[1-9][0-9]{0,18}", text) else text
+    return {"id": int(id_), "status": WORDS[id_]}
 
 
 def _address(address: str | None) -> int | str | None:
-    return None if address is None else _number(payload.without_plus(address))
+    return None if address is None else number_if_whole(payload.without_plus(address))
 
 
-def _date(time: datetime | None) -> str | None:
-    if time is None:
-        return None
-    utc = time.astimezone(UTC)
-    return utc.strftime("%Y-%m-%dT%H:%M:%S.%fZ") if utc.microsecond else utc.strftime("%Y-%m-%d %H:%M:%S")
+def _time(time: datetime | None) -> str | None:
+    return time_text(time, "%Y-%m-%dT%H:%M:%S.%fZ" if time and time.microsecond else "%Y-%m-%d %H:%M:%S")

@@ -13,19 +13,16 @@ From: Messente documentation, Omnichannel API / "Inbound Messages" and "Delivery
 Messaging API / "Delivery Report".
 """
 
-import json
 from collections.abc import Iterator, Mapping, Set
-from datetime import UTC, datetime
 from typing import Any
 
-from msgspec.structs import replace
-
-from shared import payload, signing
+from shared import signing
 from shared.callback import Callback, Request
 from shared.errors import Malformed
 from shared.events import SMS, DeliveryReport, Event, InboundMessage, Reason, Status
 from shared.payload import Fields
 from shared.providers import Reply
+from shared.providers._kit import BodyHmac, Meaning, Statuses, json_request, time_text
 from shared.source import Option, Source
 
 METHODS = ("POST", "GET")
@@ -41,44 +38,43 @@ SIGNS = True
 TIMEZONE = "UTC"
 OPTIONS: Mapping[str, Option] = {}
 
-STATUSES = {
-    "ACK": Status.ACCEPTED,
-    "ACCEPTD": Status.ACCEPTED,
-    "SENT": Status.SENT,  # only in the older API
-    "DELIVRD": Status.DELIVERED,
-    "DELIVERED": Status.DELIVERED,  # only in the older API
-    "SEEN": Status.DELIVERED,  # and read
-    "UNDELIV": Status.UNDELIVERED,
-    "FAILED": Status.FAILED,
-    "UNKNOWN": Status.UNKNOWN,
-    "REJECTD": Status.REJECTED,
-    "NACK": Status.REJECTED,
-    "DELETED": Status.DELETED,
-    "EXPIRED": Status.EXPIRED,
+STATUSES = Statuses(
+    {
+        "ACK": Status.ACCEPTED,
+        "ACCEPTD": Status.ACCEPTED,
+        "SENT": Status.SENT,  # only in the older API
+        "DELIVRD": Status.DELIVERED,
+        "DELIVERED": Status.DELIVERED,  # only in the older API
+        "SEEN": Meaning(Status.DELIVERED, read=True),
+        "UNDELIV": Status.UNDELIVERED,
+        "FAILED": Status.FAILED,
+        "UNKNOWN": Status.UNKNOWN,
+        "REJECTD": Status.REJECTED,
+        "NACK": Status.REJECTED,
+        "DELETED": Status.DELETED,
+        "EXPIRED": Status.EXPIRED,
+    }
+)
+_LEFT_OPEN = frozenset({Status.UNDELIVERED, Status.FAILED, Status.UNKNOWN})  # to be refined by `err`
+ERRORS: Mapping[int, Status | Reason | Meaning] = {
+    2: Status.EXPIRED,
+    3: Reason.INVALID_DESTINATION,
+    4: Meaning(Status.REJECTED, Reason.CREDIT),
+    5: Reason.INVALID_DESTINATION,
+    6: Meaning(Status.REJECTED, Reason.DUPLICATE_CONTENT),
+    7: Meaning(Status.REJECTED, Reason.SENDER_NOT_ALLOWED),
+    8: Meaning(Status.REJECTED, Reason.BLACKLISTED),
+    9: Meaning(Status.REJECTED, Reason.NO_ROUTE),
+    10: Meaning(Status.DELIVERED, read=True),
+    999: Reason.TEMPORARY,
 }
-# What `err` adds to a status that leaves it open: another status, a reason, or both.
-_REFINED = frozenset({Status.UNDELIVERED, Status.FAILED, Status.UNKNOWN})
-_SEEN = 10
-ERRORS: dict[int, tuple[Status | None, Reason | None]] = {
-    2: (Status.EXPIRED, None),
-    3: (None, Reason.INVALID_DESTINATION),
-    4: (Status.REJECTED, Reason.CREDIT),
-    5: (None, Reason.INVALID_DESTINATION),
-    6: (Status.REJECTED, Reason.DUPLICATE_CONTENT),
-    7: (Status.REJECTED, Reason.SENDER_NOT_ALLOWED),
-    8: (Status.REJECTED, Reason.BLACKLISTED),
-    9: (Status.REJECTED, Reason.NO_ROUTE),
-    _SEEN: (Status.DELIVERED, None),
-    999: (None, Reason.TEMPORARY),
-}
+_SIGNATURE = BodyHmac("x-messente-signature")
+_TIME = "%Y-%m-%dT%H:%M:%S.%f"
 
 
 def verify(callback: Callback, source: Source) -> str:
-    """With secrets every POST needs a signature. The older GET has none: a token or `unsigned` must do."""
-    if not source.secrets or callback.method == "GET":
-        return signing.proof_without_signature(source)
-    signature = signing.read_signature(callback.headers.get("x-messente-signature"))
-    return signing.verify_hmac(source.secrets, signature, callback.body)
+    """Every POST needs a signature. The older GET has none: a token or `unsigned` must do."""
+    return signing.proof_without_signature(source) if callback.method == "GET" else _SIGNATURE.verify(callback, source)
 
 
 def parse(callback: Callback, source: Source) -> Iterator[Event | Malformed]:
@@ -131,15 +127,10 @@ def _state(fields: Fields) -> DeliveryReport:
 
 def _receipt(fields: Fields, message_id: str, word: str | None, documented: Set[str] = FIELDS) -> DeliveryReport:
     word = word.upper() if word else None
-    status = STATUSES.get(word) if word else Status.QUEUED
-    if status is None:
-        fields.note(payload.STATUS_UNKNOWN)
-        status = Status.UNKNOWN
+    meaning = STATUSES.read(word, fields) if word else Meaning(Status.QUEUED)
     error = fields.integer("err")
-    read, reason = word == "SEEN", None
-    if status in _REFINED and error is not None:
-        refined, reason = ERRORS.get(error, (None, None))
-        status, read = refined or status, error == _SEEN
+    if meaning.status in _LEFT_OPEN and error is not None:
+        meaning = meaning.refined(ERRORS.get(error))
     price = fields.group("price_info")
     error_code = fields.word("err") if error is None else str(error)
     return DeliveryReport(
@@ -148,11 +139,11 @@ def _receipt(fields: Fields, message_id: str, word: str | None, documented: Set[
         channel=_channel(fields),
         sender=fields.phone("sender"),
         recipient=fields.phone("to"),
-        status=status,
-        read=read,
+        status=meaning.status,
+        read=meaning.read,
         provider_status=word,
         error_code=error_code,
-        reason=reason,
+        reason=meaning.reason,
         occurred_at=fields.time("timestamp"),
         price=price.decimal("total_price"),
         parts=price.integer("parts_count"),
@@ -177,7 +168,7 @@ def render(event: Event) -> Request:
             "sub_msg_id": event.extra.get("sub_msg_id", event.message_id),
             "channel": event.channel,
             "recipient": event.recipient,
-            "time": _date(event.sent_at, "Z"),
+            "time": time_text(event.sent_at, _TIME + "Z"),
             "text": event.text,
             "sender": event.sender,
         }
@@ -191,35 +182,24 @@ def render(event: Event) -> Request:
             "channel": event.channel,
             "error": event.extra.get("error"),
             "omnimessage_id": event.extra.get("omnimessage_id", event.message_id),
-            "timestamp": _date(event.occurred_at),
+            "timestamp": time_text(event.occurred_at, _TIME),
         }
         if event.price is not None or event.parts is not None:
             document["price_info"] = _price(event)
-    body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    return Request(method="POST", headers={"content-type": "application/json"}, body=body)
+    return json_request(document)
 
 
 def sign(request: Request, source: Source) -> Request:
-    if not source.secrets or request.method == "GET":
-        return request
-    signature = signing.hmac_hex(source.secrets[0], request.body)
-    return replace(request, headers={**request.headers, "x-messente-signature": signature})
+    return request if request.method == "GET" else _SIGNATURE.sign(request, source)
 
 
 def _word(event: DeliveryReport) -> str | None:
-    """The event's own word where it fits, else the first that means its status; null means queued."""
-    own = event.provider_status
-    if own is not None or event.status is Status.QUEUED:
-        return own
-    if event.read:
-        return "SEEN"
-    return next((word for word, status in STATUSES.items() if status is event.status), None)
+    """The event's own word, else the one for its state; null means queued."""
+    if event.provider_status is not None or event.status is Status.QUEUED:
+        return event.provider_status
+    return STATUSES.word(event)
 
 
 def _price(event: DeliveryReport) -> dict[str, Any]:
     price = None if event.price is None else str(event.price)
     return {**event.extra.get("price_info", {}), "parts_count": event.parts, "total_price": price}
-
-
-def _date(time: datetime | None, zone: str = "") -> str | None:
-    return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f") + zone

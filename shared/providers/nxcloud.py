@@ -11,16 +11,12 @@ Times are UTC+8 and name no zone. `price` is that of one part, so it is no total
 From: wikis of nxtele/http-api-document (短信回执回调, DID短信结果回调, API接口调用约定), nxcloud-doc-en (SMS Callback).
 """
 
-import json
 import re
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
-
-from msgspec.structs import replace
 
 from shared import payload, signing
 from shared.callback import Callback, Request
@@ -28,6 +24,7 @@ from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Reason, Status
 from shared.payload import Fields
 from shared.providers import Reply
+from shared.providers._kit import Meaning, Statuses, form_request, json_request, time_text, without_none
 from shared.source import Option, Source
 
 METHODS = ("POST", "GET")
@@ -48,25 +45,38 @@ OPTIONS: Mapping[str, Option] = {
     ),
 }
 
-CODES: dict[str, tuple[str, Status, Reason | None]] = {
-    "2": ("DELIVRD", Status.DELIVERED, None),
-    "5": ("UNDELIV", Status.UNDELIVERED, None),
-    "6": ("REJECTD", Status.REJECTED, None),  # not SMPP's code, where 6 is accepted
-    "7": ("EXPIRED", Status.EXPIRED, None),  # SMPP: unknown
-    "8": ("DELETED", Status.DELETED, None),  # SMPP: rejected
-    "9": ("DND", Status.REJECTED, Reason.DO_NOT_DISTURB),
-    "10": ("ESME_RINVDSTADR", Status.REJECTED, Reason.INVALID_DESTINATION),
-    "11": ("ESME_RINVSRCADR", Status.REJECTED, Reason.INVALID_SENDER),
-    "12": ("UNKNOWN", Status.UNKNOWN, None),
-}  # any other number: failed
-WORDS: dict[str, tuple[Status, Reason | None]] = {word: (status, reason) for word, status, reason in CODES.values()} | {
-    "UNDELIVR": (Status.UNDELIVERED, None),  # sic, with eight letters, of DID numbers
-    "ACCEPTD": (Status.ACCEPTED, None),
-    "ENROUTE": (Status.SENT, None),
-    "SCHEDULED": (Status.QUEUED, None),
-    "FAILED": (Status.FAILED, None),
-}
+CODES = Statuses(  # any other number: failed
+    {
+        "2": Status.DELIVERED,
+        "5": Status.UNDELIVERED,
+        "6": Status.REJECTED,  # not SMPP's code, where 6 is accepted
+        "7": Status.EXPIRED,  # SMPP: unknown
+        "8": Status.DELETED,  # SMPP: rejected
+        "9": Meaning(Status.REJECTED, Reason.DO_NOT_DISTURB),
+        "10": Meaning(Status.REJECTED, Reason.INVALID_DESTINATION),
+        "11": Meaning(Status.REJECTED, Reason.INVALID_SENDER),
+        "12": Status.UNKNOWN,
+    }
+)
 _OTHER_CODE = "99"
+WORDS = Statuses(
+    {
+        "DELIVRD": Status.DELIVERED,
+        "UNDELIV": Status.UNDELIVERED,
+        "UNDELIVR": Status.UNDELIVERED,  # sic, with eight letters, of DID numbers
+        "REJECTD": Status.REJECTED,
+        "EXPIRED": Status.EXPIRED,
+        "DELETED": Status.DELETED,
+        "DND": Meaning(Status.REJECTED, Reason.DO_NOT_DISTURB),
+        "ESME_RINVDSTADR": Meaning(Status.REJECTED, Reason.INVALID_DESTINATION),
+        "ESME_RINVSRCADR": Meaning(Status.REJECTED, Reason.INVALID_SENDER),
+        "UNKNOWN": Status.UNKNOWN,
+        "ACCEPTD": Status.ACCEPTED,
+        "ENROUTE": Status.SENT,
+        "SCHEDULED": Status.QUEUED,
+        "FAILED": Status.FAILED,
+    }
+)
 _SIGNED_HEADERS = ("accessKey", "action", "bizType", "ts")
 _HEADER_VALUE = re.compile(r"[!-%'-~]{1,255}")  # an `&` could move the border between two values, or the body's
 _MILLISECONDS = re.compile(r"[0-9]{1,16}")
@@ -75,9 +85,7 @@ _BULK_ID = re.compile(r"(.+)-[0-9]{10}")
 
 
 def verify(callback: Callback, source: Source) -> str:
-    """With secrets what comes from a DID number must be signed; for the SMS product a token or `unsigned` must do."""
-    if not source.secrets:
-        return signing.proof_without_signature(source)
+    """What comes from a DID number must be signed; for the SMS product a token or `unsigned` must do."""
     if "sign" in callback.headers or any(name in callback.headers for name in PROOF_HEADERS):
         return _verify_signature(callback, source)
     proof = signing.proof_without_signature(source)
@@ -178,15 +186,15 @@ def _message(fields: Fields) -> InboundMessage:
 
 
 def _receipt(fields: Fields, key: tuple[Any, ...], phone: str | None) -> DeliveryReport:
-    status, reason, decided = _status(fields)
+    meaning, decided = _status(fields)
     bulk = _BULK_ID.fullmatch(key[1])
     return DeliveryReport(
         key=(*key, decided),
         message_id=key[1],
         sender=fields.phone("fromPhone"),
         recipient=phone,
-        status=status,
-        reason=reason,
+        status=meaning.status,
+        reason=meaning.reason,
         provider_status=decided,
         occurred_at=fields.time("drtime" if "drtime" in fields else "receiveTime"),
         price=fields.decimal("price"),
@@ -196,51 +204,47 @@ def _receipt(fields: Fields, key: tuple[Any, ...], phone: str | None) -> Deliver
     )
 
 
-def _status(fields: Fields) -> tuple[Status, Reason | None, str]:
-    """Status, reason and what decided them: the code, else the operator's text. Raises Malformed without either."""
+def _status(fields: Fields) -> tuple[Meaning, str]:
+    """The meaning and what decided it: the code, else the operator's text. Raises Malformed without either."""
     code, word = fields.word("status") or "", (fields.word("result", "smsStatus") or "").upper()
     if not code.isdecimal():
         word = word or code.upper() or fields.identity("status")
-        if word not in WORDS:
-            fields.note(payload.STATUS_UNKNOWN)
-        return *WORDS.get(word, (Status.UNKNOWN, None)), word
+        return WORDS.read(word, fields), word
     code = str(int(code))
-    _, status, reason = CODES.get(code, ("", Status.FAILED, None))
-    by_word = WORDS.get(word, (status, None))[0]
-    if by_word is not status and not (status is Status.FAILED and by_word.rank == status.rank):
+    meaning = CODES[code] if code in CODES else Meaning(Status.FAILED)
+    by_word = WORDS[word].status if word in WORDS else meaning.status
+    if by_word is not meaning.status and not (meaning.status is Status.FAILED and by_word.rank == meaning.status.rank):
         fields.note(payload.STATUS_CONTRADICTED)
-    return status, reason, code
+    return meaning, code
 
 
 def render(event: Event) -> Request:
     """Receipts with a sender as those of a DID number, the others as those of the SMS product."""
     if isinstance(event, InboundMessage):
-        return _did_request("mo", event, {"content": event.text, "receiveTime": _date(event.sent_at)})
+        return _did_request("mo", event, {"content": event.text, "receiveTime": _time(event.sent_at)})
     billed = {"size": event.parts, "price": event.price, "currency": event.currency}
     if event.sender is not None:
-        state = {"smsStatus": _word(event), "receiveTime": _date(event.occurred_at)}
+        state = {"smsStatus": _word(event), "receiveTime": _time(event.occurred_at)}
         return _did_request("dr", event, state | billed)
     form = {
         "result": event.extra.get("result", _word(event)),
         "phone": event.recipient and payload.without_plus(event.recipient),
         "rate": event.extra.get("rate"),
         "messageid": event.message_id,
-        "drtime": _date(event.occurred_at),
-        "sendtime": event.extra.get("sendtime", _date(event.occurred_at)),
+        "drtime": _time(event.occurred_at),
+        "sendtime": event.extra.get("sendtime", _time(event.occurred_at)),
         "status": _code(event),
     }
-    sent = {name: value for name, value in (form | billed).items() if value is not None}
-    headers = {"content-type": "application/x-www-form-urlencoded"}
-    return Request(method="POST", headers=headers, body=urlencode(sent).encode())
+    return form_request(without_none(form | billed))
 
 
 def sign(request: Request, source: Source) -> Request:
     """Signs what comes from a DID number, with the request's `ts` if it has one, else with this moment's."""
-    if not source.secrets or "action" not in request.headers:
+    if "action" not in request.headers:
         return request
     headers = {"accesskey": "callbox", "biztype": "4", "ts": str(time.time_ns() // 1_000_000)} | request.headers
     message = _signed([headers[name.lower()] for name in _SIGNED_HEADERS], request.body)
-    return replace(request, headers=headers | {"sign": signing.md5_hex(source.secrets[0], message)})
+    return request.with_headers(headers | {"sign": signing.md5_hex(source.secrets[0], message)})
 
 
 def _did_request(action: str, event: Event, fields: dict[str, Any]) -> Request:
@@ -251,29 +255,20 @@ def _did_request(action: str, event: Event, fields: dict[str, Any]) -> Request:
         "toPhone": event.recipient and payload.without_plus(event.recipient),
         **fields,
     }
-    sent = {name: value for name, value in document.items() if value is not None}
-    headers = {"content-type": "application/json", "action": action}
-    return Request(method="POST", headers=headers, body=json.dumps(sent, ensure_ascii=False, default=str).encode())
+    return json_request(without_none(document)).with_headers({"action": action})
 
 
 def _code(event: DeliveryReport) -> str | None:
     """The code for the event; None where there are only words for it."""
     if event.provider_status is not None:
         return event.provider_status if event.provider_status.isdecimal() else None
-    if event.status is Status.FAILED:
-        return _OTHER_CODE
-    said = (event.status, event.reason)
-    return next((code for code, (_, *meaning) in CODES.items() if tuple(meaning) == said), None)
+    return _OTHER_CODE if event.status is Status.FAILED else CODES.word(event)
 
 
-def _word(event: DeliveryReport) -> str:
-    """The event's own word, else the first for its status and reason, else for its status."""
+def _word(event: DeliveryReport) -> str | None:
     own = event.provider_status
-    if own is not None and not own.isdecimal():
-        return own
-    words = [word for word, meaning in WORDS.items() if meaning == (event.status, event.reason)]
-    return (words or [word for word, (status, _) in WORDS.items() if status is event.status])[0]
+    return own if own is not None and not own.isdecimal() else WORDS.word(event)
 
 
-def _date(moment: datetime | None) -> str | None:
-    return None if moment is None else moment.astimezone(ZoneInfo(TIMEZONE)).strftime("%Y-%m-%d %H:%M:%S")
+def _time(time: datetime | None) -> str | None:
+    return time_text(time, "%Y-%m-%d %H:%M:%S", ZoneInfo(TIMEZONE))

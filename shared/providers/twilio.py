@@ -23,17 +23,15 @@ import re
 from collections.abc import Iterator, Mapping, Set
 from functools import cache
 from typing import Any
-from urllib.parse import urlencode
 
-from msgspec.structs import replace
-
-from shared import payload, signing
+from shared import signing
 from shared.callback import Callback, Request
 from shared.errors import Malformed
 from shared.events import SMS, DeliveryReport, Event, InboundMessage, Reason, Status
 from shared.payload import Fields
 from shared.payload.form import FORM_FIELDS, Form
 from shared.providers import Reply
+from shared.providers._kit import Meaning, Statuses, form_request, without_none
 from shared.source import Option, Source
 
 METHODS = ("POST", "GET")
@@ -63,23 +61,24 @@ OPTIONS: Mapping[str, Option] = {
     ),
 }
 
-STATUSES = {
-    "queued": Status.QUEUED,
-    "scheduled": Status.QUEUED,
-    "accepted": Status.QUEUED,  # comes before queued, while a sender is chosen
-    "sending": Status.ACCEPTED,  # out of the queue, not yet with a carrier
-    "sent": Status.SENT,
-    "partially_delivered": Status.SENT,  # not described; the rest may still arrive
-    "delivered": Status.DELIVERED,
-    "read": Status.DELIVERED,  # and read
-    "undelivered": Status.UNDELIVERED,
-    "failed": Status.FAILED,
-    "canceled": Status.DELETED,
-}
+STATUSES = Statuses(
+    {
+        "queued": Status.QUEUED,
+        "scheduled": Status.QUEUED,
+        "accepted": Status.QUEUED,  # comes before queued, while a sender is chosen
+        "sending": Status.ACCEPTED,  # out of the queue, not yet with a carrier
+        "sent": Status.SENT,
+        "partially_delivered": Status.SENT,  # not described; the rest may still arrive
+        "delivered": Status.DELIVERED,
+        "read": Meaning(Status.DELIVERED, read=True),
+        "undelivered": Status.UNDELIVERED,
+        "failed": Status.FAILED,
+        "canceled": Status.DELETED,
+    }
+)
 _OF_INBOUND = frozenset({"receiving", "received"})
-_FAILURES = frozenset({Status.UNDELIVERED, Status.FAILED})
-_EXPIRED = "30036"  # the error code of a message that failed for its validity period
-REASONS = {
+_LEFT_OPEN = frozenset({Status.UNDELIVERED, Status.FAILED})  # to be refined by the error code
+ERRORS: Mapping[str, Status | Reason] = {
     "21610": Reason.OPTED_OUT,
     "30001": Reason.QUEUE_OVERFLOW,
     "30002": Reason.ACCOUNT_SUSPENDED,
@@ -97,6 +96,7 @@ REASONS = {
     "30027": Reason.DAILY_LIMIT,
     "30032": Reason.SENDER_NOT_REGISTERED,  # toll-free number
     "30034": Reason.SENDER_NOT_REGISTERED,  # US A2P 10DLC
+    "30036": Status.EXPIRED,
     "30038": Reason.FILTERED,  # one-time password
     "30040": Reason.SENDER_NOT_REGISTERED,
     "30041": Reason.SENDER_NOT_REGISTERED,  # United Kingdom
@@ -117,9 +117,7 @@ _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,31}):(.*)", re.DOTALL)
 
 
 def verify(callback: Callback, source: Source) -> str:
-    """With secrets everything needs a signature, since Twilio signs every kind."""
-    if not source.secrets:
-        return signing.proof_without_signature(source)
+    """Everything needs a signature, since Twilio signs every kind."""
     signature = signing.read_signature(callback.headers.get("x-twilio-signature"), "sha1", "base64")
     try:
         digest = _body_digest(callback.query)
@@ -205,25 +203,21 @@ def _message(fields: Fields, message_id: str, documented: Set[str]) -> InboundMe
 
 
 def _receipt(fields: Fields, message_id: str, word: str, documented: Set[str]) -> DeliveryReport:
-    read = "read" in (word, (fields.word("EventType") or "").lower())
-    word = "read" if read else word
-    status = STATUSES.get(word, Status.UNKNOWN)
-    if word not in STATUSES:
-        fields.note(payload.STATUS_UNKNOWN)
-    channel, error_code, reason = _channel(fields), fields.word("ErrorCode"), None
-    if status in _FAILURES and error_code is not None:
-        status, reason = Status.EXPIRED if error_code == _EXPIRED else status, REASONS.get(error_code)
+    word = "read" if (fields.word("EventType") or "").lower() == "read" else word
+    channel, error_code, meaning = _channel(fields), fields.word("ErrorCode"), STATUSES.read(word, fields)
+    if meaning.status in _LEFT_OPEN and error_code is not None:
+        meaning = meaning.refined(ERRORS.get(error_code))
     return DeliveryReport(
         key=("dr", message_id, word, error_code),
         message_id=message_id,
         channel=channel,
         sender=_address(fields, channel, "From"),
         recipient=_address(fields, channel, "To"),
-        status=status,
-        read=read,
+        status=meaning.status,
+        read=meaning.read,
         provider_status=word,
         error_code=error_code,
-        reason=reason,
+        reason=meaning.reason,
         extra=fields.rest(documented, "EventType"),
     )
 
@@ -254,28 +248,24 @@ def render(event: Event) -> Request:
         form |= {"ChannelPrefix": None if event.channel == SMS else event.channel}
     form |= {"MessageSid": event.message_id, "SmsSid": event.message_id}
     form |= {"From": _prefixed(event, event.sender), "To": _prefixed(event, event.recipient)}
-    body = urlencode({name: value for name, value in form.items() if value is not None}).encode()
-    return Request(method="POST", headers={"content-type": "application/x-www-form-urlencoded"}, body=body)
+    return form_request(without_none(form))
 
 
 def sign(request: Request, source: Source) -> Request:
-    if not source.secrets:
-        return request
     form = Form(request.body if _body_digest(request.query) is None else b"")
     signature = signing.hmac_base64(source.secrets[0], _signed(request.target, form, source)[0], "sha1")
-    return replace(request, headers={**request.headers, "x-twilio-signature": signature})
+    return request.with_headers({"x-twilio-signature": signature})
 
 
 def _word(event: DeliveryReport) -> str:
-    """The event's own word, else the first that means its status; what Twilio has no word for has failed."""
+    """The event's own word, else the one for its state; what Twilio has no word for has failed."""
     other = "unknown" if event.status is Status.UNKNOWN else "failed"
-    word = next((word for word, status in STATUSES.items() if status is event.status), other)
-    return event.provider_status or ("read" if event.read else word)
+    return event.provider_status or STATUSES.word(event) or other
 
 
 def _error_code(event: DeliveryReport) -> str | None:
-    code = next((code for code, reason in REASONS.items() if reason == event.reason), None)
-    return event.error_code or (_EXPIRED if event.status is Status.EXPIRED else code)
+    codes = (code for code, said in ERRORS.items() if said is event.status or said is event.reason)
+    return event.error_code or next(codes, None)
 
 
 def _prefixed(event: Event, address: str | None) -> str | None:

@@ -15,8 +15,8 @@ from uuid import UUID
 import msgspec
 
 from deploy.local import simulator
+from shared import providers
 from shared.events import DeliveryReport, Event, Status
-from shared.providers import PROVIDERS
 from shared.source import Source
 from tests.load.client import Answer, encode
 
@@ -64,7 +64,7 @@ class Traffic:
         source = next(it for it in self._sources if it.provider == "messente")
         request = simulator.request(source, self._event("mo"))
         bad = msgspec.structs.replace(request, body=request.body.replace(b'"msg_id"', b'"%s":1,"msg_id"' % POISON))
-        self._poison = ((source.name, bad.body), encode(PROVIDERS[source.provider].sign(bad, source)))
+        self._poison = ((source.name, bad.body), encode(providers.sign(bad, source)))
         self.poisoned.add(self._poison[0])
 
     def __iter__(self) -> Iterator[bytes]:
@@ -91,7 +91,7 @@ class Traffic:
         if self._dice.random() < GARBAGE:
             request = simulator.request(source, self._event("mo"))  # every provider that signs signs these
             junk = msgspec.structs.replace(request, body=b"garbage=%d" % next(self._numbers))
-            yield (source.name, junk.body), encode(PROVIDERS[source.provider].sign(junk, source))
+            yield (source.name, junk.body), encode(providers.sign(junk, source))
             return
         if isinstance(event, DeliveryReport) and self._dice.random() < 0.5:
             sent_at = datetime.now(UTC) - timedelta(seconds=30)

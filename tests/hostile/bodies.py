@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from deploy.local import simulator
+from shared import providers
 from shared.callback import Request
 from shared.providers import PROVIDERS
 from tests.hostile import framing
@@ -44,7 +45,7 @@ def _large(attack: "Attack", provider: str, shapes: Sequence[str], wrongly_signe
         if wrongly_signed:
             # A signature in good form, of another secret and another body: what a provider signs has limits.
             another = dataclasses.replace(source, secrets=("a secret of somebody else",))
-            signed = PROVIDERS[provider].sign(PROVIDERS[provider].render(event), another)
+            signed = providers.sign(PROVIDERS[provider].render(event), another)
             request = msgspec.structs.replace(request, headers=signed.headers | headers)
         wires.append(framing.request("POST", path, request.body, request.headers.items()))
     return itertools.cycle(wires)
@@ -186,8 +187,8 @@ async def endless(attack: "Attack") -> None:
 async def compressed(attack: "Attack") -> None:
     source = attack.sources[source_name("messente", SIGNED)]
     plain = attack.request(source.name)
-    packed = PROVIDERS["messente"].sign(msgspec.structs.replace(plain, body=gzip.compress(plain.body)), source)
-    bomb = PROVIDERS["messente"].sign(msgspec.structs.replace(plain, body=gzip.compress(bytes(10_000_000))), source)
+    packed = providers.sign(msgspec.structs.replace(plain, body=gzip.compress(plain.body)), source)
+    bomb = providers.sign(msgspec.structs.replace(plain, body=gzip.compress(bytes(10_000_000))), source)
     cases = [packed, bomb, msgspec.structs.replace(plain, body=packed.body)]
     encodings = ("gzip", "GZIP", "deflate", "br", "identity, gzip", "gzip, identity", "x-gzip")
     wires = itertools.cycle(

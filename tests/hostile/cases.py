@@ -8,6 +8,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from deploy.local import simulator
+from shared import providers
 from shared.callback import Request
 from shared.errors import Malformed
 from shared.providers import PROVIDERS
@@ -123,7 +124,7 @@ def _signed(request: Request, source: Source, dice: random.Random, done: list[st
         request = replace(request, headers={**request.headers, "ts": long_ago})
     signing = Source(**{name: getattr(source, name) for name in source.__dataclass_fields__} | {"secrets": (secret,)})
     try:
-        return PROVIDERS[source.provider].sign(request, signing)
+        return providers.sign(request, signing)
     except (ValueError, KeyError, Malformed):  # what this provider could not sign
         done.append("not signed")
         return request

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from deploy.local import simulator
+from shared import providers
 from shared.callback import Request
 from shared.providers import PROVIDERS
 from tests.hostile import framing
@@ -25,7 +26,7 @@ PADDING = 200  # more parameters than are read of a form
 def resigned(attack: "Attack", request: Request, body: bytes) -> Request:
     """The callback with another body, signed again."""
     source = attack.sources[request.path.split("/")[2]]
-    return PROVIDERS[source.provider].sign(msgspec.structs.replace(request, body=body), source)
+    return providers.sign(msgspec.structs.replace(request, body=body), source)
 
 
 async def _each(attack: "Attack", wires: list[bytes]) -> None:
@@ -118,7 +119,7 @@ async def signature_trailer(attack: "Attack") -> None:
                 PROVIDERS[provider].render(simulator.event("mo", datetime.now(UTC), attack.dice)),
                 path=f"/callbacks/{source.name}",
             )
-            headers = PROVIDERS[provider].sign(unsigned, source).headers
+            headers = providers.sign(unsigned, source).headers
             proof = [(name, value) for name, value in headers.items() if unsigned.headers.get(name) != value]
             wires.append(framing.in_chunks(unsigned, (), proof))
     await _each(attack, wires)

@@ -26,7 +26,7 @@ TOKEN = "t0ken-that-nobody-guesses"
 SETTINGS = Settings(body_limit_bytes=100, body_seconds=0.02, retry_after_seconds=7)
 SOURCES = {
     "fleet": Source("fleet", "stub", secrets=("s",)),
-    "otp": Source("otp", "stub", token=TOKEN),
+    "otp": Source("otp", "stub", secrets=("s",), token=TOKEN),
     "near": Source("near", "stub", secrets=("s",), allow_ips=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32"))),
 }
 

@@ -13,6 +13,7 @@ import redis
 import uvloop
 
 from deploy.local import simulator
+from shared import providers
 from shared.providers import PROVIDERS
 from tests.conftest import wait_until
 from tests.load.client import Answer, Client, encode
@@ -181,7 +182,7 @@ def test_a_callback_that_blows_up_hurts_only_itself(system: Running) -> None:
     body = json.dumps({**fields, "statuses": [{}] * 499}, separators=(",", ":")).encode()
     poison = msgspec.structs.replace(system.request("support", "mo"), body=body)
     signed = system.sources["support"]
-    requests = [system.request("open", "mo"), PROVIDERS["messente"].sign(poison, signed), system.request("open", "mo")]
+    requests = [system.request("open", "mo"), providers.sign(poison, signed), system.request("open", "mo")]
     assert len(body) < PROVIDERS["messente"].BODY_LIMIT_BYTES
     before, bad, after = system.send(*requests)
     assert [row(system, id)["outcome"] for id in (before, bad, after)] == ["stored"] * 3

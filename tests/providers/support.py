@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from shared import providers
 from shared.callback import Callback, Request, pack, unpack
 from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
@@ -84,6 +85,11 @@ def at(callback: Callback, target: str) -> Callback:
 def kept(callback: Callback) -> Callback:
     """The callback as `parse` gets it."""
     return callback.kept(PROVIDERS[callback.provider].HEADERS)
+
+
+def prove(callback: Callback, source: Source) -> str:
+    """What proves the callback to its provider. Raises Rejected."""
+    return providers.prove(PROVIDERS[callback.provider], callback, source)
 
 
 def read(callback: Callback, source: Source) -> list[Event | Malformed]:

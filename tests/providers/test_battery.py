@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from shared import providers
 from shared.callback import Callback, Request
 from shared.errors import Rejected
 from shared.events import DeliveryReport, InboundMessage, Status
 from shared.providers import PROVIDERS
 from shared.signing import Reason
-from tests.providers.support import JUNK, NOW, PATH, at, callback_of, is_respelled, source_of, tables
+from tests.providers.support import JUNK, NOW, PATH, at, callback_of, is_respelled, prove, source_of, tables
 
 OLD, NEW, OTHER = "old secret, long enough for anyone", "short", "another secret, of someone else"
 MESSAGE = InboundMessage(key=(), message_id="1", sender="+3725555555", recipient="1234", text="Grüße", sent_at=NOW)
@@ -31,7 +32,7 @@ JWT = [provider for provider, proof in PROOF.items() if proof["scheme"] == "jwt"
 
 def signed(provider: str, secret: str = NEW) -> Callback:
     request = replace(PROVIDERS[provider].render(MESSAGE), path=PATH)
-    request = PROVIDERS[provider].sign(request, source_of(provider, secrets=[secret]))
+    request = providers.sign(request, source_of(provider, secrets=[secret]))
     return callback_of(provider, request, datetime.now(UTC))
 
 
@@ -43,7 +44,7 @@ def with_signature(callback: Callback, signature: str | None) -> Callback:
 
 
 def verify(callback: Callback, *secrets: str, **keys: Any) -> str:
-    return PROVIDERS[callback.provider].verify(callback, source_of(callback.provider, secrets=secrets, **keys))
+    return prove(callback, source_of(callback.provider, secrets=secrets, **keys))
 
 
 def refusal(callback: Callback, *secrets: str, **keys: Any) -> str:

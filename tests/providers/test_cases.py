@@ -11,8 +11,7 @@ import pytest
 
 from shared.errors import Malformed, Rejected
 from shared.events import Event
-from shared.providers import PROVIDERS
-from tests.providers.support import NOW, callback_of, cases, event_in, read, request_in, source_in
+from tests.providers.support import NOW, callback_of, cases, event_in, prove, read, request_in, source_in
 
 CASES = [pytest.param(provider, case, id=f"{provider}: {case['name']}") for provider, case in cases()]
 
@@ -27,10 +26,10 @@ def test_case(provider: str, case: dict[str, Any]) -> None:
     callback = callback_of(provider, request_in(case), case.get("received_at", NOW))
     if "rejected" in case:
         with pytest.raises(Rejected) as refusal:
-            PROVIDERS[provider].verify(callback, source)
+            prove(callback, source)
         assert refusal.value.reason == case["rejected"]
         return
-    assert PROVIDERS[provider].verify(callback, source) == case.get("proof", "unsigned")
+    assert prove(callback, source) == case.get("proof", "unsigned")
     found = read(callback, source)
     expected = case.get("event", [])
     if "malformed" in case:

@@ -15,13 +15,14 @@ from urllib.parse import parse_qsl
 import pytest
 from msgspec.structs import replace
 
+from shared import providers
 from shared.callback import Callback
 from shared.errors import Rejected
 from shared.events import InboundMessage
 from shared.payload.form import FORM_FIELDS, FORM_LIMIT_BYTES
 from shared.providers import PROVIDERS
 from shared.source import Source
-from tests.providers.support import JUNK, PATH, at, callback_of, source_of, tables
+from tests.providers.support import JUNK, PATH, at, callback_of, prove, source_of, tables
 
 HASHES_AT_MOST = 3  # of all the bytes of a request, for each secret
 SECONDS_BESIDE = 50e-6
@@ -70,7 +71,7 @@ def forged(provider: str) -> Callback:
     """A callback with a signature in good form, by another secret."""
     module = PROVIDERS[provider]
     request = replace(module.render(MESSAGE), path=PATH)
-    return callback_of(provider, module.sign(request, source_of(provider, secrets=["not ours"])), datetime.now(UTC))
+    return callback_of(provider, providers.sign(request, source_of(provider, secrets=["not ours"])), datetime.now(UTC))
 
 
 def hostile(provider: str) -> Iterator[tuple[str, Callback]]:
@@ -102,7 +103,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 def refuse(callback: Callback, source: Source) -> None:
     with suppress(Rejected):
-        PROVIDERS[callback.provider].verify(callback, source)
+        prove(callback, source)
 
 
 def excess(callback: Callback, source: Source, samples: int) -> float:
@@ -152,8 +153,8 @@ def test_without_a_signature_in_good_form_nothing_else_is_looked_at(provider: st
     others = {name: value for name, value in untouched.headers.items() if name != header}
     for headers in ({}, others, *({**others, header: junk} for junk in JUNK)):
         with pytest.raises(Rejected):
-            PROVIDERS[provider].verify(replace(untouched, headers=headers), source)
+            prove(replace(untouched, headers=headers), source)
     signed = replace(untouched, headers=forged(provider).headers)
     if tables(provider)["proof"]["covers_body"]:
         with pytest.raises((AssertionError, TypeError)):
-            PROVIDERS[provider].verify(signed, source)
+            prove(signed, source)

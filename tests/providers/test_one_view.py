@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from shared import providers
 from shared.callback import Callback, Request, pack, unpack
 from shared.errors import Malformed, Rejected
 from shared.events import DeliveryReport, Event, InboundMessage, Status
@@ -22,7 +23,7 @@ from shared.providers import PROVIDERS
 from shared.source import Source
 from tests.providers import mutations
 from tests.providers.mutations import documents
-from tests.providers.support import NOW, PATH, callback_of, kept, read, samples, source_of, tables
+from tests.providers.support import NOW, PATH, callback_of, kept, prove, read, samples, source_of, tables
 
 SECRET = "the secret of the source"
 SOURCES: list[dict[str, Any]] = [
@@ -60,7 +61,7 @@ BEHIND = [
 def verdict(callback: Callback, source: Source) -> str:
     """What proved it, or why it was refused."""
     try:
-        return PROVIDERS[callback.provider].verify(callback, source)
+        return prove(callback, source)
     except Rejected as rejected:
         return f"rejected: {rejected.reason}"
 
@@ -99,7 +100,7 @@ def requests(provider: str) -> list[Request]:
         for it in [sample.callback, *(document.write(document.fields) for document in documents(sample.callback))]
     ]
     rendered = [replace(PROVIDERS[provider].render(event), path=PATH) for event in (MESSAGE, RECEIPT)]
-    signed = [PROVIDERS[provider].sign(it, source_of(provider, secrets=[SECRET])) for it in rendered]
+    signed = [providers.sign(it, source_of(provider, secrets=[SECRET])) for it in rendered]
     return found + 5 * (rendered + signed)
 
 

@@ -1,0 +1,25 @@
+"""The commonest signature: an HMAC of the body in a header."""
+
+from typing import Literal, NamedTuple
+
+from shared import signing
+from shared.callback import Callback, Request
+from shared.source import Source
+
+
+class BodyHmac(NamedTuple):
+    """An HMAC of the body, in a header (its name in lower case)."""
+
+    header: str
+    algorithm: signing.Hash = "sha256"
+    encoding: Literal["hex", "base64"] = "hex"
+
+    def verify(self, callback: Callback, source: Source) -> str:
+        """The label of the secret that matched. Raises Rejected."""
+        signature = signing.read_signature(callback.headers.get(self.header), self.algorithm, self.encoding)
+        return signing.verify_hmac(source.secrets, signature, callback.body)
+
+    def sign(self, request: Request, source: Source) -> Request:
+        """The request, signed with the source's first secret."""
+        make = signing.hmac_hex if self.encoding == "hex" else signing.hmac_base64
+        return request.with_headers({self.header: make(source.secrets[0], request.body, self.algorithm)})
