@@ -30,7 +30,7 @@ hostile: .venv/ready ## attack it beside honest traffic and count what arrived (
 bench: .venv/ready ## measure it beside what people would use instead; writes docs/benchmarks.md
 	@$(BIN)/python -m tests.load $(ARGS)
 
-docs: .venv/ready ## write docs/configuration.md out of the settings and the keys of sources
+docs: .venv/ready ## write what is generated: docs/configuration.md, the example sources
 	@$(BIN)/python -m deploy.reference
 
 lint: .venv/ready ## ruff and mypy

@@ -1,16 +1,19 @@
-"""docs/configuration.md, out of the settings, the keys of a source and the providers' own keys: `make docs`."""
+"""What `make docs` writes: docs/configuration.md, out of the settings and the keys of sources, and the example files of
+a container's sources, out of the providers' examples."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from deploy import examples
 from deploy.output import write
 from shared.providers import PROVIDERS
 from shared.settings import RULES, Settings, variable
 from shared.source import KEYS, Option
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
+DOCKER = Path(__file__).parent / "docker"
 
 _HEAD = """\
 # Configuration
@@ -44,12 +47,34 @@ _RULES = """\
 The first is at least the given multiple of the second.
 """
 
+_EXAMPLE = """\
+# An example with one source of each provider (written by `make docs`). A source is an account at a provider, and its
+# name is in its URL: [sources.fleet] gets its callbacks at /callbacks/fleet, with a token at /callbacks/fleet/TOKEN.
+# ${NAME} is read from the environment, so that this file holds no secret. The README shows where each comes from, and
+# docs/configuration.md has every key.
+"""
+
+_SECRETS = """\
+# Copy to deploy/docker/secrets.env, readable by its owner only: what callbox.toml reads with ${NAME} in the ingress and
+# the workers. A value with a dollar sign goes in single quotes.
+"""
+
 _KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false", list: "list"}
 
 
 def document() -> str:
     """The page."""
     return "\n".join((_HEAD, _SOURCES, _keys(KEYS), *_providers(), _VARIABLES, _variables(), _RULES, _rules()))
+
+
+def files() -> dict[Path, str]:
+    """Every file that is generated, with what is in it."""
+    secrets = ("".join([f"\n# {name}\n", *(f"{each}=\n" for each in names)]) for name, names in examples.variables())
+    return {
+        PAGE: document(),
+        DOCKER / "callbox.example.toml": f"{_EXAMPLE}\n{examples.sources()}",
+        DOCKER / "secrets.env.example": "".join((_SECRETS, *secrets)),
+    }
 
 
 def _providers() -> Iterator[str]:
@@ -111,5 +136,6 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(document(), encoding="utf-8")
-    write(f"wrote {PAGE}")
+    for path, text in files().items():
+        path.write_text(text, encoding="utf-8")
+        write(f"wrote {path}")

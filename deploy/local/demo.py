@@ -1,5 +1,6 @@
 """`make run`: the whole system with an example configuration, and a few callbacks of every kind on their way."""
 
+import itertools
 import random
 import secrets
 from collections.abc import Iterator, Mapping
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from deploy import examples
 from deploy.local import simulator
 from deploy.local.files import write_private
 from deploy.local.overview import pages
@@ -19,29 +21,14 @@ from deploy.table import table_of
 from shared.callback import Request
 from shared.config import Config
 from shared.events import InboundMessage
-from shared.source import Source
+from shared.providers import sign
 from workers.queries import Queries, RecentRow
 
 ARRIVAL_SECONDS = 30.0  # for the samples to reach PostgreSQL
 COLUMNS = ("source", "provider", "outcome", "kind", "sender", "recipient", "content", "traffic")
 
-_EXAMPLE = """\
-# Made by `make run`, with secrets of its own. `callbox --help` and the README show how to go on from here.
-
-[sources.fleet]
-provider = "emnify"
-secrets = ["{}"]
-
-[sources.otp]
-provider = "nxcloud"
-token = "{}"
-timezone = "Asia/Shanghai"
-
-[sources.support]
-provider = "messente"
-secrets = ["{}"]
-"""
-_TO_TRY: tuple[tuple[str, simulator.Kind], ...] = (("fleet", "mo"), ("otp", "dr"), ("support", "mo"))
+_HEAD = "# Made by `make run`, with secrets of its own. `callbox --help` and the README show how to go on from here.\n"
+_MESSAGES = ("Battery at 14 %, door closed", "STOP")
 
 
 def example_config(folder: Path) -> Path:
@@ -49,7 +36,7 @@ def example_config(folder: Path) -> Path:
     path = folder / "callbox.toml"
     if not path.exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(path, _EXAMPLE.format(*(secrets.token_hex(20) for _ in range(3))))
+        write_private(path, _HEAD + "\n" + examples.sources_with(lambda: secrets.token_hex(20)))
     return path
 
 
@@ -78,16 +65,18 @@ def _stored_since(since: datetime, addresses: Mapping[str, str]) -> list[RecentR
 
 
 def _samples(configuration: Config) -> list[Request]:
-    """Every kind of every source, an opt-out, a duplicate, and one that is authentic but unreadable."""
+    """A message and a receipt of every source, an opt-out among them, a duplicate, and one that is authentic and cannot
+    be read."""
     dice = random.Random()  # noqa: S311 - a simulation
     now = datetime.now(UTC)
-    fleet, otp, support = (configuration.sources[name] for name in ("fleet", "otp", "support"))
-    receipts = [simulator.request(source, simulator.event("dr", now, dice)) for source in (fleet, otp, support)]
+    sources = list(configuration.sources.values())
     messages = [
-        simulator.request(fleet, _message(now, dice, "Battery at 14 %, door closed")),
-        simulator.request(support, _message(now, dice, "STOP")),
+        simulator.request(source, _message(now, dice, text))
+        for source, text in zip(sources, itertools.cycle(_MESSAGES), strict=False)
     ]
-    return [*messages, *receipts, receipts[1], _unreadable(otp)]
+    receipts = [simulator.request(source, simulator.event("dr", now, dice)) for source in sources]
+    unreadable = sign(msgspec.structs.replace(messages[0], body=b'{"cut off in the'), sources[0])
+    return [*messages, *receipts, receipts[0], unreadable]
 
 
 def _message(now: datetime, dice: random.Random, text: str) -> InboundMessage:
@@ -96,25 +85,19 @@ def _message(now: datetime, dice: random.Random, text: str) -> InboundMessage:
     return msgspec.structs.replace(message, text=text)
 
 
-def _unreadable(source: Source) -> Request:
-    path = f"/callbacks/{source.name}/{source.token}"
-    return Request(method="POST", path=path, headers={"content-type": "application/json"}, body=b'{"cut off in the')
-
-
 def _next_steps(configuration: Config, addresses: Mapping[str, str]) -> Iterator[str]:
     url = addresses["CALLBOX_URL"]
     now, dice = datetime.now(UTC), random.Random()  # noqa: S311 - a simulation
     yield ""
     yield "Try it yourself (a line sent twice gives one event, and a callback with the outcome `duplicate`):"
-    for name, kind in _TO_TRY:
-        source = configuration.sources[name]
+    for source, kind in zip(configuration.sources.values(), itertools.cycle(simulator.KINDS), strict=False):
         yield ""
         yield f"# {source.provider}"
         yield simulator.curl(url, simulator.request(source, simulator.event(kind, now, dice)))
     yield ""
-    yield "In a second terminal:  .venv/bin/callbox status | send fleet --count 1000 | show ID | dead-letters list"
+    first, names = next(iter(configuration.sources)), ", ".join(configuration.sources)
+    yield f"In a second terminal:  .venv/bin/callbox status | send {first} --count 1000 | show ID | dead-letters list"
     yield ""
-    names = ", ".join(configuration.sources)
     yield f"callbacks  {url}/callbacks/SOURCE   (sources: {names}; from {configuration.path})"
     yield from pages(addresses)
     yield ""

@@ -35,6 +35,7 @@ class Provider(Protocol):
     SIGNS: bool  # whether any kind of its callbacks can be signed
     TIMEZONE: str  # the zone of its times without one
     OPTIONS: Mapping[str, Option]  # its own keys in a source's configuration
+    EXAMPLE: str  # the keys of an example source in TOML, `${NAME}` for each secret; a comment begins with `# `
     REPLY: Reply
 
     def verify(self, callback: Callback, source: Source) -> str:

@@ -40,6 +40,9 @@ FIELDS = frozenset(
 SIGNS = True
 TIMEZONE = "UTC"
 OPTIONS: Mapping[str, Option] = {}
+EXAMPLE = """
+secrets = ["${EMNIFY_API_SECRET}"]  # the newest first: list two while you change it
+"""
 
 STATUSES = Statuses(
     {

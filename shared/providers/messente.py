@@ -37,6 +37,10 @@ FIELDS = frozenset(
 SIGNS = True
 TIMEZONE = "UTC"
 OPTIONS: Mapping[str, Option] = {}
+EXAMPLE = """
+# The number's Shared Secret signs inbound messages, the password of the API key signs delivery reports.
+secrets = ["${MESSENTE_SHARED_SECRET}", "${MESSENTE_API_PASSWORD}"]
+"""
 
 STATUSES = Statuses(
     {

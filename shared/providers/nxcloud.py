@@ -44,6 +44,10 @@ OPTIONS: Mapping[str, Option] = {
         int, 300, "how far the `ts` of a signed callback may be from our clock", unit="seconds"
     ),
 }
+EXAMPLE = """
+token = "${NXCLOUD_TOKEN}"  # the SMS product signs nothing: a path that is hard to guess is its proof
+timezone = "Asia/Shanghai"  # of its times, which name no zone
+"""
 
 CODES = Statuses(  # any other number: failed
     {

@@ -60,6 +60,10 @@ OPTIONS: Mapping[str, Option] = {
         unit="URL",
     ),
 }
+EXAMPLE = """
+secrets = ["${TWILIO_AUTH_TOKEN}"]
+public_url = "https://callbacks.example.com"  # how the URLs begin that Twilio calls
+"""
 
 STATUSES = Statuses(
     {

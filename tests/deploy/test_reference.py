@@ -1,15 +1,19 @@
-"""docs/configuration.md is what the sources say."""
+"""What is generated is what the sources say."""
 
 from dataclasses import fields
+from pathlib import Path
 
-from deploy.reference import PAGE, document
+import pytest
+
+from deploy.reference import document, files
 from shared.providers import PROVIDERS
 from shared.settings import Settings, variable
 from shared.source import KEYS
 
 
-def test_the_page_is_current() -> None:
-    assert PAGE.read_text(encoding="utf-8") == document(), "run `make docs`"
+@pytest.mark.parametrize(("path", "text"), files().items(), ids=[path.name for path in files()])
+def test_the_file_is_current(path: Path, text: str) -> None:
+    assert path.read_text(encoding="utf-8") == text, "run `make docs`"
 
 
 def test_the_page_has_every_setting_and_every_key() -> None:

@@ -114,7 +114,7 @@ class Report:
 _DOCUMENT = """# Faults
 
 Written by `make faults`; a seed repeats a run's choices, not its timing. Two ingress processes and one worker with two
-children serve a steady load of signed callbacks of three providers, with duplicates, garbage and receipts out of
+children serve a steady load of signed callbacks of every provider, with duplicates, garbage and receipts out of
 order, while each of these happens. In the end what was acknowledged is counted against `callbacks`, and events and
 deliveries against a reference computed from what was sent.
 

@@ -1,6 +1,6 @@
 """What providers send during the faults, and what must have become of it: the reference.
 
-Signed callbacks of three providers; receipts of one message in any order; a share of duplicates and of garbage that is
+Signed callbacks of every provider; receipts of one message in any order; a share of duplicates and of garbage that is
 authentic all the same. The reference is computed from the events that were rendered, never from what was parsed.
 """
 

@@ -68,7 +68,7 @@ class Measurements:
         self.say = say
         sources = rig.one.sources
         self.plain = [sources["support"]]
-        self.mixed = [sources[name] for name in ("support", "fleet", "otp")]
+        self.mixed = [source for name, source in sources.items() if name.startswith("every-")]
         self.small = [source for name, source in sources.items() if name.startswith("small-")]
 
     def note(self, name: str, rate: float) -> None:

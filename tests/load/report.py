@@ -139,8 +139,8 @@ def _scaling(found: Found) -> Iterator[str]:
         ("two ingress processes", "ingress: callbox", "ingress: callbox, two processes"),
         ("two worker children", "drain: callbox", "drain: callbox, two children"),
         ("two of each, end to end", "whole: callbox", "whole: callbox, two and two"),
-        ("three providers instead of one, ingress", "ingress: callbox", "ingress: callbox, three providers"),
-        ("three providers instead of one, drain", "drain: callbox", "drain: callbox, three providers"),
+        ("every provider instead of one, ingress", "ingress: callbox", "ingress: callbox, every provider"),
+        ("every provider instead of one, drain", "drain: callbox", "drain: callbox, every provider"),
     ):
         yield f"| {what} | {found.rate(one):,.0f} | {found.rate(other):,.0f} | {_number(found.ratio(other, one))} |"
 

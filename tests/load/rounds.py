@@ -35,7 +35,7 @@ class Rounds(Measurements):
         rig.forget_usual()
         for name, system, its in (
             ("callbox", rig.one, wires),
-            ("callbox, three providers", rig.one, payloads.wires(self.mixed, count)),
+            ("callbox, every provider", rig.one, payloads.wires(self.mixed, count)),
             ("callbox, many sources", rig.one, payloads.wires(self.small, count)),
             ("callbox, two processes", rig.two, wires),
         ):
@@ -54,7 +54,7 @@ class Rounds(Measurements):
         self.note("drain: COPY at once", self._copied(1))
         rig.one.forget()
         for name, system, sources in (
-            ("three providers", rig.one, self.mixed),
+            ("every provider", rig.one, self.mixed),
             ("many sources", rig.one, self.small),
             ("two children", rig.two, self.plain),
         ):

@@ -216,6 +216,10 @@ def test_a_role_knows_what_it_needs_and_no_more(name: str, needed: set[str]) -> 
         assert settings.database_url == "postgresql://callbox:def@postgres:5432/callbox"
 
 
+def test_only_who_reads_the_sources_has_their_secrets() -> None:
+    assert {name for name, service in SERVICES.items() if "env_file" in service} == {"ingress", "worker"}
+
+
 @pytest.mark.parametrize("name", ["ingress", "worker"])
 def test_who_reads_the_sources_has_the_file_and_every_name_in_it(name: str) -> None:
     service = SERVICES[name]
@@ -224,8 +228,9 @@ def test_who_reads_the_sources_has_the_file_and_every_name_in_it(name: str) -> N
     assert volume["read_only"] is True
     assert volume["bind"] == {"create_host_path": False}
     names = set(re.findall(r"\$\{(\w+)\}", (DOCKER / "callbox.example.toml").read_text())) - {"NAME"}
-    given = {key for key in service["environment"] if not key.startswith("CALLBOX_")}
-    assert given == names
+    assert service["env_file"] == "secrets.env"
+    example = (DOCKER / "secrets.env.example").read_text()
+    assert set(re.findall(r"^(\w+)=$", example, re.MULTILINE)) == names
 
 
 @pytest.mark.parametrize("name", sorted(OURS - {"ingress"}))

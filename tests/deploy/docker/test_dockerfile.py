@@ -99,7 +99,7 @@ def test_the_build_context_holds_nothing_but_what_is_named_and_no_secret() -> No
     copied = {source for stage in STAGES for copy in steps(stage, "COPY") for source in copy.split()[:-1]}
     assert set(named) <= copied
     last = max(ignored.index(f"!{name}") for name in named)
-    assert {"deploy/docker/.env", "deploy/docker/callbox.toml"} <= set(ignored[last:])
+    assert {"deploy/docker/.env", "deploy/docker/secrets.env", "deploy/docker/callbox.toml"} <= set(ignored[last:])
 
 
 def test_the_image_runs_the_ingress_unless_told_otherwise() -> None:
