@@ -9,6 +9,7 @@ import os
 from datetime import UTC, datetime
 from typing import Any
 
+import billiard.pool
 from celery import Celery, signals
 from kombu.connection import Connection
 
@@ -24,6 +25,7 @@ from workers.drain.store import Store
 
 RECONNECT_SECONDS = 2.0  # longest pause between two tries to reach Redis
 REDIS_SECONDS = 5.0  # longest wait of a worker for an answer of Redis
+LEAVE_SECONDS = 1.0  # longest wait of a child that ends for its parent to read its last result, which nobody uses
 
 settings = config.or_exit(lambda: config.load_settings(os.environ))
 log = logs.get(__name__)
@@ -67,6 +69,12 @@ app.conf.update(
 )
 
 app.amqp.Connection = _Connection
+
+# A stopping parent forgets a doorbell whose child has not said yet that it has it, and never reads the child's result.
+# By default the child then waits 30 s for that before it ends, and with it the worker.
+billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = round(
+    LEAVE_SECONDS / billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL
+)
 
 # One byte that the parent shares with its children: a drain reads it after each batch, and ends when it is set.
 _stopping = mmap.mmap(-1, 1)
