@@ -9,7 +9,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 def sources() -> str:
-    """A table for each provider, named like it. What is secret stands as `${NAME}`."""
+    """A table for each provider, named like it. A secret is written as `${NAME}`."""
     return "\n".join(
         f'[sources.{name}]\nprovider = "{name}"\n{provider.EXAMPLE.strip()}\n' for name, provider in PROVIDERS.items()
     )

@@ -42,7 +42,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def target(self) -> str:
-        """Path and query as they stand in the request line."""
+        """Path and query as in the request line."""
         return f"{self.path}?{self.query}" if self.query else self.path
 
     def with_headers(self, headers: dict[str, str]) -> "Request":

@@ -33,7 +33,7 @@ def configure(level: str) -> None:
         _say_exception,
     ]
     handler = logging.StreamHandler(sys.stderr)
-    handler.addFilter(_tells_no_url)
+    handler.addFilter(_has_no_url)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -68,7 +68,7 @@ def configure(level: str) -> None:
     )
 
 
-def _tells_no_url(record: logging.LogRecord) -> bool:
+def _has_no_url(record: logging.LogRecord) -> bool:
     """Keeps out what uvicorn says of a WebSocket's handshake, which holds its whole URL."""
     return not (record.name == "uvicorn.error" and "WebSocket" in str(record.msg))
 

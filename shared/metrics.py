@@ -86,7 +86,7 @@ class InboxCollector(Collector):
             "callbox_repeats", "Callbacks appended again, since the first answer was lost", labels=["source"]
         )
         outcomes = CounterMetricFamily(
-            "callbox_callbacks", "Callbacks that stand in PostgreSQL, by outcome", labels=["source", "outcome"]
+            "callbox_callbacks", "Callbacks that are in PostgreSQL, by outcome", labels=["source", "outcome"]
         )
         for source, counts in ledger.items():
             appended.add_metric([source], counts[APPENDED])
@@ -100,8 +100,8 @@ class InboxCollector(Collector):
             "beyond the first 100 of a source and the first 20 of a callback",
             labels=["source", "what"],
         )
-        for source, its in oddities.items():
-            for what, count in its.items():
+        for source, counts in oddities.items():
+            for what, count in counts.items():
                 odd.add_metric([source, what], count)
         waiting = GaugeMetricFamily(
             "callbox_spooled_callbacks", "Callbacks in the spools of the ingresses, on disk there", labels=["source"]

@@ -51,7 +51,7 @@ class Servers(NamedTuple):
 def wait_until(
     true: Callable[[], object], what: str, seconds: float = STARTING_SECONDS, poll_seconds: float = 0.02
 ) -> None:
-    """Waits for it. Fails, and says for what, after so many seconds."""
+    """Waits until it is true. Fails after `seconds`, with `what` in the message."""
     ends = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < ends, f"{what}: not within {seconds} s"
@@ -73,20 +73,20 @@ def answers(url: str) -> bool:
 @pytest.fixture(scope="session")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     folder = tmp_path_factory.mktemp("servers")
-    its = Servers(servers.Redis(folder / "redis", "pw"), servers.Postgres(folder / "postgres", "pw"))
-    its.postgres.prepare("ALTER ROLE callbox CREATEDB")  # one for each test
+    started = Servers(servers.Redis(folder / "redis", "pw"), servers.Postgres(folder / "postgres", "pw"))
+    started.postgres.prepare("ALTER ROLE callbox CREATEDB")  # one for each test
     with (folder / "log").open("wb") as log:
         processes = [
             subprocess.Popen(server.command(), stdout=log, stderr=log, cwd="/", preexec_fn=die_with_parent)
-            for server in its
+            for server in started
         ]
     try:
-        for server in its:
+        for server in started:
             wait_until(lambda url=server.url: answers(url), server.url)
-        with psycopg.connect(its.postgres.url, autocommit=True) as connection:
+        with psycopg.connect(started.postgres.url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE template")
-        schema.migrate(_database(its.postgres.url, "template"))
-        yield its
+        schema.migrate(_database(started.postgres.url, "template"))
+        yield started
     finally:
         # At once: nobody reads again what they would write now.
         for process, end in zip(processes, (signal.SIGKILL, signal.SIGQUIT), strict=True):

@@ -49,14 +49,14 @@ class Open(NamedTuple):
 
 class Change(NamedTuple):
     """What a replay made of one dead letter: `became` is the callback's new outcome (or `repeat`), or says why the
-    letter is still open."""
+    dead letter is still open."""
 
     reason: str
     became: str
 
 
 class _Trial(NamedTuple):
-    """What one transaction did: to the letters, the events that it brought, and the true id of what was a stand-in."""
+    """What one transaction did: to the dead letters, the events it brought, and the true id of what was a stand-in."""
 
     changes: list[Change]
     brought: Sequence[bytes] = ()
@@ -88,7 +88,7 @@ class Replayer:
         self._true_ids: set[UUID] = set()  # of the stand-ins that were replayed
 
     def run(self, wanted: Filter, report: Callable[[Sequence[Change]], None]) -> None:
-        """Replays the callbacks whose open letters match, and reports of each what became of all its open letters.
+        """Replays the callbacks whose open dead letters match, and reports what became of all open ones of each.
 
         Raises Unavailable: what was reported is done, the rest is as it was. May be interrupted.
         """
@@ -113,7 +113,7 @@ class Replayer:
         self.count()
 
     def replay(self, id: UUID) -> list[Change]:
-        """Replays one callback; what became of its open letters. Leaves the ledger to `count`."""
+        """Replays one callback; what became of its open dead letters. Leaves the ledger to `count`."""
         trial = self._do(lambda connection: self._replay(connection, id))
         if self._dry:
             self._brought.update(trial.brought)
@@ -143,9 +143,9 @@ class Replayer:
         waiting = [Open(*row) for row in connection.execute(sql("replay/lock"), {"id": id})]
         row = find_callback(connection, id) if waiting else None
         if row is None:
-            return _Trial([Change(letter.reason, GONE) for letter in waiting])
+            return _Trial([Change(dead_letter.reason, GONE) for dead_letter in waiting])
         if not self._reclassifier.is_counted(row.inbox_id):
-            return _Trial([Change(letter.reason, WAITING) for letter in waiting])
+            return _Trial([Change(dead_letter.reason, WAITING) for dead_letter in waiting])
         parsed = read.read(Entry(row.inbox_id, row.source, _packed(row)), self._sources)
         try:
             with connection.transaction():
@@ -169,7 +169,7 @@ class Replayer:
         if not repeat:
             kept = {"outcome": after, "conflict": row.conflict}
             connection.execute(sql("replay/keep"), {**kept, "id": callback.id, "received_at": callback.received_at})
-        fates = [(letter, None if repeat else _still_dead(letter, parsed)) for letter in waiting]
+        fates = [(dead_letter, None if repeat else _still_dead(dead_letter, parsed)) for dead_letter in waiting]
         _update(connection, fates)
         if stood_in:
             connection.execute(sql("replay/drop"), mark)
@@ -178,7 +178,7 @@ class Replayer:
             record = {"source": row.source, "before": row.outcome, "after": after, "letters": gone}
             connection.execute(sql("replay/record"), {**mark, **record})
         brought = [name for name, _ in new] if after == Outcome.STORED else []
-        changes = [_change(letter, still_dead, after, parsed) for letter, still_dead in fates]
+        changes = [_change(dead_letter, still_dead, after, parsed) for dead_letter, still_dead in fates]
         return _Trial(changes, brought, callback.id if stood_in else None)
 
     def _new_events(self, connection: Connection, row: CallbackRow, parsed: Parsed) -> list[tuple[bytes, Event]]:
@@ -200,14 +200,14 @@ def _packed(row: CallbackRow) -> bytes:
 
 def _reach(parsed: Parsed) -> float:
     """Up to which item the callback could be read."""
-    items = len(parsed.events) + sum(letter.item != WHOLE for letter in parsed.dead_letters)
-    return items if any(letter.item == WHOLE for letter in parsed.dead_letters) else float("inf")
+    items = len(parsed.events) + sum(dead_letter.item != WHOLE for dead_letter in parsed.dead_letters)
+    return items if any(dead_letter.item == WHOLE for dead_letter in parsed.dead_letters) else float("inf")
 
 
-def _still_dead(letter: Open, parsed: Parsed) -> DeadLetter | None:
+def _still_dead(dead_letter: Open, parsed: Parsed) -> DeadLetter | None:
     """Why it is still not understood; None when it is."""
     now = {each.item: each for each in parsed.dead_letters}
-    return now.get(letter.item) or (now[WHOLE] if letter.item >= _reach(parsed) else None)
+    return now.get(dead_letter.item) or (now[WHOLE] if dead_letter.item >= _reach(parsed) else None)
 
 
 def _outcome(row: CallbackRow, parsed: Parsed, stored: Outcome) -> Outcome:
@@ -217,25 +217,26 @@ def _outcome(row: CallbackRow, parsed: Parsed, stored: Outcome) -> Outcome:
     return Outcome.DUPLICATE if stored is Outcome.IGNORED and parsed.events else stored
 
 
-def _change(letter: Open, still_dead: DeadLetter | None, after: str, parsed: Parsed) -> Change:
+def _change(dead_letter: Open, still_dead: DeadLetter | None, after: str, parsed: Parsed) -> Change:
     if still_dead:
-        return Change(letter.reason, f"still dead: {still_dead.reason}")
-    if after == Outcome.DEAD:  # because of other letters than this one
+        return Change(dead_letter.reason, f"still dead: {still_dead.reason}")
+    if after == Outcome.DEAD:  # because of other dead letters than this one
         return Change(
-            letter.reason, f"still dead: {parsed.dead_letters[0].reason}" if letter.item == WHOLE else "duplicate"
+            dead_letter.reason,
+            f"still dead: {parsed.dead_letters[0].reason}" if dead_letter.item == WHOLE else "duplicate",
         )
-    return Change(letter.reason, after)
+    return Change(dead_letter.reason, after)
 
 
 def _keep_open(connection: Connection, waiting: Sequence[Open], still_dead: DeadLetter) -> _Trial:
-    _update(connection, [(letter, still_dead) for letter in waiting])
-    return _Trial([Change(letter.reason, f"still dead: {still_dead.reason}") for letter in waiting])
+    _update(connection, [(dead_letter, still_dead) for dead_letter in waiting])
+    return _Trial([Change(dead_letter.reason, f"still dead: {still_dead.reason}") for dead_letter in waiting])
 
 
 def _update(connection: Connection, fates: Sequence[tuple[Open, DeadLetter | None]]) -> None:
     """Counts the attempt, and records why each is still dead; a configuration without the source says nothing new."""
     rows: list[dict[str, Any]] = []
-    for letter, still_dead in fates:
+    for dead_letter, still_dead in fates:
         columns = {} if still_dead is None or still_dead.stage is Stage.SOURCE else still_dead.columns()
-        rows.append({**columns, "id": letter.id, "gone": still_dead is None})
+        rows.append({**columns, "id": dead_letter.id, "gone": still_dead is None})
     connection.execute(sql("replay/dead_letters"), {"letters": msgspec.json.encode(rows).decode()})

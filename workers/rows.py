@@ -64,7 +64,7 @@ def _parameters(batch: Sequence[Parsed]) -> dict[str, str]:
         callbacks.append(
             {**_fields(parsed.callback), "n": n, "inbox_id": parsed.entry.id, "events": len(parsed.events)}
         )
-        dead_letters += ({"n": n, **letter.columns()} for letter in parsed.dead_letters)
+        dead_letters += ({"n": n, **dead_letter.columns()} for dead_letter in parsed.dead_letters)
         for event in parsed.events:
             rows = reports if isinstance(event, DeliveryReport) else messages
             rows.append({**_event_row(event), "n": n, "i": len(rows)})

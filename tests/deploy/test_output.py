@@ -39,7 +39,7 @@ DRAWN = "\u200c\u200d"
 def is_safe(output: str) -> bool:
     """By Unicode's categories, whatever the module under test thinks of a character."""
     bad = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return not [it for it in output if unicodedata.category(it) in bad and it not in DRAWN + "\n"]
+    return not [char for char in output if unicodedata.category(char) in bad and char not in DRAWN + "\n"]
 
 
 class Stored(NamedTuple):
@@ -141,8 +141,8 @@ def texts(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         yield from texts([*value, *value.values()])
     elif isinstance(value, list):
-        for it in value:
-            yield from texts(it)
+        for inner in value:
+            yield from texts(inner)
     elif isinstance(value, str):
         yield value
 

@@ -83,7 +83,7 @@ def test_json_has_all_values_and_escapes_what_is_unsafe() -> None:
     ]
 
 
-@given(st.recursive(ANY | st.integers() | st.none(), lambda it: st.lists(it) | st.dictionaries(ANY, it)))
+@given(st.recursive(ANY | st.integers() | st.none(), lambda values: st.lists(values) | st.dictionaries(ANY, values)))
 def test_json_stays_json_with_the_same_values(value: Any) -> None:
     lines = as_json(value)
     assert not UNSAFE.search("".join(lines))

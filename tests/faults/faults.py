@@ -44,7 +44,7 @@ return unread[1][2][4]
 
 
 class Fault(NamedTuple):
-    """`hurts` tells faults apart that must not meet; those that hurt EVERYTHING meet no other."""
+    """`hurts` is what it hurts: faults that hurt the same do not meet, and those that hurt EVERYTHING meet no other."""
 
     name: str
     do: Callable[[], Awaitable[None]]
@@ -67,23 +67,29 @@ class Faults:
             for name in ("ingress-1", "worker-1", "beat")
         ]
         faults.append(Fault("kill -9 a worker's child", self._kill_child, "worker"))
-        faults += [Fault(f"kill -9 {it.name}", lambda it=it: self._kill_server(it), it.name) for it in self._servers()]
+        faults += [
+            Fault(f"kill -9 {server.name}", lambda server=server: self._kill_server(server), server.name)
+            for server in self._servers()
+        ]
         faults += [
             Fault(f"freeze {name}", lambda name=name: self._freeze(name), name.partition("-")[0])
             for name in ("ingress-1", "worker-1", "beat")
         ]
         faults.append(Fault("a worker that lives and consumes nothing", self._stall, "worker"))
         faults.append(Fault("freeze a worker's child", self._freeze_child, "worker"))
-        faults += [Fault(f"freeze {it.name}", lambda it=it: self._freeze_server(it), it.name) for it in self._servers()]
         faults += [
-            Fault(f"stop {it.name} for {STOP_SECONDS:g} s", lambda it=it: self._stop(it), it.name)
-            for it in self._servers()
+            Fault(f"freeze {server.name}", lambda server=server: self._freeze_server(server), server.name)
+            for server in self._servers()
+        ]
+        faults += [
+            Fault(f"stop {server.name} for {STOP_SECONDS:g} s", lambda server=server: self._stop(server), server.name)
+            for server in self._servers()
         ]
         for relay, name in ((system.to_redis, "redis"), (system.to_postgres, "postgres")):
             faults += [
-                Fault(f"cut every connection to {name}, again and again", lambda it=relay: self._cut(it), name),
-                Fault(f"0.1 s of latency to {name}", lambda it=relay: self._delay(it), name),
-                Fault(f"half-open connections to {name}", lambda it=relay: self._half_open(it), name),
+                Fault(f"cut every connection to {name}, again and again", lambda relay=relay: self._cut(relay), name),
+                Fault(f"0.1 s of latency to {name}", lambda relay=relay: self._delay(relay), name),
+                Fault(f"half-open connections to {name}", lambda relay=relay: self._half_open(relay), name),
             ]
         return [
             *faults,
@@ -127,7 +133,7 @@ class Faults:
         await self._frozen(self._pid(name))
 
     async def _stall(self) -> None:
-        """Until it is noticed, and another stands in its place."""
+        """Until it is noticed and replaced."""
         worker = self._pid("worker-1")
         os.kill(worker, signal.SIGSTOP)
         await self._again("worker-1", worker)
@@ -192,7 +198,7 @@ class Faults:
 
     async def _fill_spool(self) -> None:
         """The folder is a small file system of its own where this user may mount one; else the limit of the spool,
-        which the run set low, stands in for it."""
+        which the run set low, replaces it."""
         filler = self._system.spool / "filler"
         freeze = asyncio.ensure_future(self._freeze_server(self._system.redis))
         await asyncio.sleep(1)
@@ -261,13 +267,13 @@ class Faults:
         before = len(self._traffic.poisoned)
         self._traffic.poison()
 
-        def buried() -> bool:
+        def is_dead_letter() -> bool:
             with suppress(psycopg.Error), psycopg.connect(self._system.postgres.server.url) as connection:
                 query = "SELECT count(*) FROM dead_letters WHERE reason = 'crashes its worker'"
                 return connection.execute(query).fetchone()[0] > before
             return False
 
-        await until(buried, "the dead letter of a poisoned callback", POISON_SECONDS)
+        await until(is_dead_letter, "the dead letter of a poisoned callback", POISON_SECONDS)
 
     async def _roll(self) -> None:
         for name in ("ingress-1", "ingress-2", "worker-1", "beat"):

@@ -14,7 +14,7 @@ class Relay:
         self.delay_seconds = 0.0  # each way
         self.flows = asyncio.Event()  # not set: half-open, everything stays connected and nothing moves
         self.flows.set()
-        self.cut_commits = 0  # so many COMMITs reach the server, and their answers nobody
+        self.cut_commits = 0  # number of COMMITs that reach the server while their answers reach nobody
         self.commits_cut = 0
 
     async def start(self) -> int:
@@ -36,21 +36,21 @@ class Relay:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            its_reader, its_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
         except OSError:
             writer.transport.abort()
             return
-        both = {writer, its_writer}
+        both = {writer, target_writer}
         self._writers |= both
         ways = [
-            asyncio.ensure_future(self._pass(reader, its_writer, watched=True)),
-            asyncio.ensure_future(self._pass(its_reader, writer, watched=False)),
+            asyncio.ensure_future(self._pass(reader, target_writer, watched=True)),
+            asyncio.ensure_future(self._pass(target_reader, writer, watched=False)),
         ]
         await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         for way in ways:
             way.cancel()
-        for it in both:
-            it.transport.abort()
+        for end in both:
+            end.transport.abort()
         self._writers -= both
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, watched: bool) -> None:
@@ -64,5 +64,5 @@ class Relay:
                 if watched and self.cut_commits and b"COMMIT" in data:
                     self.cut_commits -= 1
                     self.commits_cut += 1
-                    await asyncio.sleep(0.02)  # the server does it, and finds nobody to tell
+                    await asyncio.sleep(0.02)  # the server commits, and its answer reaches nobody
                     return

@@ -38,22 +38,22 @@ class Measured:
     name: str
     began: float
     recovery_seconds: float | None = None
-    trouble: str = ""
+    error: str = ""
     answers: list[Answer] = field(default_factory=list)
 
     def row(self) -> list[str]:
         """For the table: the fault, callbacks, answered by 503, unanswered, longest gap, recovery."""
-        accepted = sorted(it.sent_at + it.seconds for it in self.answers if 200 <= it.status < 300)
+        accepted = sorted(answer.sent_at + answer.seconds for answer in self.answers if 200 <= answer.status < 300)
         times = [self.began, *accepted]
         gap = max((later - earlier for earlier, later in pairwise(times)), default=0.0)
         recovery = "not recovered" if self.recovery_seconds is None else f"{self.recovery_seconds:.1f} s"
         return [
             self.name,
             f"{len(self.answers)}",
-            f"{sum(it.status == 503 for it in self.answers)}",
-            f"{sum(it.status == 0 for it in self.answers)}",
+            f"{sum(answer.status == 503 for answer in self.answers)}",
+            f"{sum(answer.status == 0 for answer in self.answers)}",
             f"{gap:.2f} s",
-            self.trouble or recovery,
+            self.error or recovery,
         ]
 
 
@@ -76,7 +76,7 @@ class Report:
         return (
             not any(self.verdict.values())
             and not self.odd
-            and not any(it.trouble or it.recovery_seconds is None for it in self.faults)
+            and not any(fault.error or fault.recovery_seconds is None for fault in self.faults)
         )
 
     def summary(self) -> str:
@@ -86,7 +86,7 @@ class Report:
             ", ".join(f"{len(cases)} {what}" for what, cases in self.verdict.items()),
         ]
         lines += [f"  {what}: {case}" for what, cases in self.verdict.items() for case in cases[:10]]
-        lines += [f"  {it.name}: {it.trouble or 'not recovered'}" for it in self.faults if it.trouble]
+        lines += [f"  {fault.name}: {fault.error or 'not recovered'}" for fault in self.faults if fault.error]
         if self.odd:
             lines.append(f"  answers that nobody should see: {self.odd}")
         lines.append("every promise kept" if self.kept else "PROMISES BROKEN")
@@ -95,7 +95,7 @@ class Report:
     def document(self) -> str:
         """docs/faults.md."""
         heading = ["fault", "callbacks sent", "answered 503", "unanswered", "longest time without a 2XX", "recovery"]
-        table = [heading, ["---"] * len(heading), *(it.row() for it in self.faults)]
+        table = [heading, ["---"] * len(heading), *(fault.row() for fault in self.faults)]
         settings = ", ".join(f"`{name}={value}`" for name, value in SETTINGS.items())
         rows = "\n".join("| " + " | ".join(row) + " |" for row in table)
         count, verdict = self.summary().splitlines()[:2]
@@ -154,7 +154,7 @@ async def run(
             Client(system.up.url, connections=64, timeout_seconds=ANSWER_SECONDS).run(traffic, rate, answers.append)
         )
         faults = Faults(system, traffic, dice)
-        chosen = [it for it in faults.all() if not only or it.name in only]
+        chosen = [fault for fault in faults.all() if not only or fault.name in only]
         dice.shuffle(chosen)
         measured: list[Measured] = []
         await asyncio.sleep(2)
@@ -162,7 +162,7 @@ async def run(
             measured.append(await _measure(system, fault.name, [fault], dice, answers, say))
         for number in range(TOGETHER_ROUNDS if not only else 0):
             some = _apart(faults.all(), dice)
-            name = f"together ({number + 1}): " + ", ".join(it.name for it in some)
+            name = f"together ({number + 1}): " + ", ".join(fault.name for fault in some)
             measured.append(await _measure(system, name, some, dice, answers, say))
         synced = await asyncio.to_thread(system.is_synced)
         traffic.ended = True
@@ -187,7 +187,7 @@ async def run(
 async def _measure(
     system: System, name: str, faults: list[Fault], dice: random.Random, answers: list[Answer], say: Say
 ) -> Measured:
-    it = Measured(name, time.monotonic())
+    measured = Measured(name, time.monotonic())
     first = len(answers)
 
     async def one(fault: Fault) -> None:
@@ -199,13 +199,13 @@ async def _measure(
         async with asyncio.TaskGroup() as tasks:
             for fault in faults:
                 tasks.create_task(one(fault))
-        it.recovery_seconds = await system.recovered(RECOVERY_SECONDS)
+        measured.recovery_seconds = await system.recovered(RECOVERY_SECONDS)
     except* Exception as group:
-        it.trouble = "; ".join(str(error) or type(error).__name__ for error in group.exceptions)
+        measured.error = "; ".join(str(error) or type(error).__name__ for error in group.exceptions)
     await asyncio.sleep(dice.uniform(0.2, 1.0))
-    it.answers = answers[first:]
-    say(" | ".join(it.row()))
-    return it
+    measured.answers = answers[first:]
+    say(" | ".join(measured.row()))
+    return measured
 
 
 def _apart(faults: list[Fault], dice: random.Random) -> list[Fault]:
@@ -233,9 +233,9 @@ def _ledger(status: dict[str, Any], stored: Stored) -> list[str]:
 def _report(
     seed: int, rate: float, faults: list[Measured], answers: list[Answer], stored: Stored, verdict: dict[str, Any]
 ) -> Report:
-    accepted = sum(200 <= it.status < 300 for it in answers)
+    accepted = sum(200 <= answer.status < 300 for answer in answers)
     odd: dict[int, int] = {}
-    for it in answers:
-        if not 200 <= it.status < 300 and it.status not in (0, 503):
-            odd[it.status] = odd.get(it.status, 0) + 1
+    for answer in answers:
+        if not 200 <= answer.status < 300 and answer.status not in (0, 503):
+            odd[answer.status] = odd.get(answer.status, 0) + 1
     return Report(seed, rate, faults, len(answers), accepted, len(stored.callbacks), verdict, odd)

@@ -1,7 +1,7 @@
 """Read by every Python that has this folder on its path: what no test can wait for, and what no test may overlook.
 
 In a worker a poisoned callback ends the process, as a parser or a library that crashes on one callback would. And the
-file `broken` beside callbox.toml names a promise to be broken on purpose, to see that the count tells.
+file `broken` beside callbox.toml names a promise to be broken on purpose, to see that the count shows it.
 """
 
 import asyncio

@@ -85,7 +85,7 @@ class System:
 
     def __init__(self, folder: Path, environment: dict[str, str], broken: str) -> None:
         self.folder = folder
-        (folder / "broken").write_text(broken)  # read by sitecustomize.py, which stands on PYTHONPATH
+        (folder / "broken").write_text(broken)  # read by sitecustomize.py, which is on PYTHONPATH
         self.spool = folder / "spool"
         self.spool.mkdir()
         self._environment = environment
@@ -117,7 +117,7 @@ class System:
             )
         )
         await asyncio.to_thread(self.up.wait_ready)
-        self.sources = {name: it for name, it in self.up.sources.items() if not it.unsigned}
+        self.sources = {name: source for name, source in self.up.sources.items() if not source.unsigned}
 
     async def stop(self) -> None:
         if hasattr(self, "up") and self.up.process.poll() is None:
@@ -136,7 +136,7 @@ class System:
             client.config_set("appendfsync", "no")
 
     def is_synced(self) -> bool:
-        """Whether everything that Redis has answered by now is on its disk: told by the one command that knows."""
+        """Whether everything that Redis has answered by now is on its disk: WAITAOF knows."""
         with self.client() as client:
             client.set("callbox:synced", b"")
             return bool(client.execute_command("WAITAOF", 1, 0, 1)[0] == 1)
@@ -172,12 +172,12 @@ class System:
         """What still waits somewhere: nothing, in the end."""
         with suppress(inbox.RedisUnavailable), self.client() as client:
             seen = inbox.take_snapshot(client)
-            its = {"inbox": seen.depth.entries, "reported spools": dict(seen.spooled), "spools": self._spooled()}
-            return {name: value for name, value in its.items() if value}
+            left = {"inbox": seen.depth.entries, "reported spools": dict(seen.spooled), "spools": self._spooled()}
+            return {name: value for name, value in left.items() if value}
         return {"redis": "away"}
 
     def _spooled(self) -> int:
-        """How many callbacks stand in the spool files."""
+        """How many callbacks are in the spool files."""
         count = 0
         for path in self.spool.glob("*.spool"):
             with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection:

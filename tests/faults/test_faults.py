@@ -1,4 +1,4 @@
-"""The short form of `make faults`: the same load, a few faults, the same count. And the count tells what is broken."""
+"""The short form of `make faults`: the same load, a few faults, the same count. And the count shows what is broken."""
 
 import asyncio
 import random

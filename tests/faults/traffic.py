@@ -1,7 +1,7 @@
 """What providers send during the faults, and what must have become of it: the reference.
 
 Signed callbacks of every provider; receipts of one message in any order; a share of duplicates and of garbage that is
-authentic all the same. The reference is computed from the events that were rendered, never from what was parsed.
+still authentic. The reference is computed from the events that were rendered, never from what was parsed.
 """
 
 import itertools
@@ -25,7 +25,7 @@ SHUFFLED = 200  # callbacks that wait their turn, so that receipts overtake each
 POISON = b"callbox-poison"
 
 EventKey = tuple[str, str, str, str]  # source, kind, message id, status
-Body = tuple[str, bytes]  # source, body: tells what was sent
+Body = tuple[str, bytes]  # source, body: what was sent
 
 
 class Row(NamedTuple):
@@ -38,7 +38,7 @@ class Row(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """All that stands in PostgreSQL in the end."""
+    """All that is in PostgreSQL in the end."""
 
     callbacks: list[Row]
     events: "Counter[EventKey]"
@@ -61,7 +61,7 @@ class Traffic:
 
     def poison(self) -> None:
         """Has a callback sent that ends the worker that reads it (see sitecustomize.py)."""
-        source = next(it for it in self._sources if it.provider == "messente")
+        source = next(source for source in self._sources if source.provider == "messente")
         request = simulator.request(source, self._event("mo"))
         bad = msgspec.structs.replace(request, body=request.body.replace(b'"msg_id"', b'"%s":1,"msg_id"' % POISON))
         self._poison = ((source.name, bad.body), encode(providers.sign(bad, source)))
@@ -121,7 +121,7 @@ def judge(
     wrong: list[str] = []
     rows = {row.id: row for row in stored.callbacks}
     if len(rows) != len(stored.callbacks):
-        doubled.append(f"{len(stored.callbacks) - len(rows)} callback ids stand more than once")
+        doubled.append(f"{len(stored.callbacks) - len(rows)} callback ids are there more than once")
     acknowledged: Counter[Body] = Counter()
     asked: Counter[Body] = Counter()
     for answer in answers:
@@ -137,24 +137,24 @@ def judge(
                 lost.append(f"{id} of {body[0]} was acknowledged and is not there")
         elif (row.source, row.body) != body:
             wrong.append(f"{id} holds another callback's bytes")
-    stand: Counter[Body] = Counter((row.source, row.body) for row in stored.callbacks)
-    for body, count in stand.items():
+    present: Counter[Body] = Counter((row.source, row.body) for row in stored.callbacks)
+    for body, count in present.items():
         if count > asked[body] and body in asked:
             doubled.append(f"{count} rows for {asked[body]} requests of {body[0]}")
-    unknown = sum(count for body, count in stand.items() if body not in asked)
+    unknown = sum(count for body, count in present.items() if body not in asked)
     if unknown != len(damaged):
         wrong.append(f"{unknown} callbacks that nobody sent, {len(damaged)} were damaged on purpose")
-    wrong += _events(traffic, stored, stand)
+    wrong += _events(traffic, stored, present)
     return {"lost": lost, "doubled": doubled, "wrong": wrong}
 
 
-def _events(traffic: Traffic, stored: Stored, stand: "Counter[Body]") -> Iterator[str]:
-    expected = {traffic.events[body] for body in stand if body in traffic.events}
+def _events(traffic: Traffic, stored: Stored, present: "Counter[Body]") -> Iterator[str]:
+    expected = {traffic.events[body] for body in present if body in traffic.events}
     for event in expected - stored.events.keys():
         yield f"event {event[1]} {event[3]} of {event[0]} is missing"
     for event, count in stored.events.items():
         if event not in expected or count != 1:
-            yield f"event {event[1]} {event[3]} of {event[0]} stands {count} times, expected: {event in expected}"
+            yield f"event {event[1]} {event[3]} of {event[0]} is there {count} times, expected: {event in expected}"
     receipts: dict[tuple[str, str], list[Status]] = defaultdict(list)
     for source, kind, message_id, status in expected:
         if kind == "dr":
@@ -179,6 +179,6 @@ def _events(traffic: Traffic, stored: Stored, stand: "Counter[Body]") -> Iterato
     for count in first.values():
         if count != 1:
             yield f"{count} callbacks brought the same event"
-    poisoned = sum(stand[body] for body in traffic.poisoned)
+    poisoned = sum(present[body] for body in traffic.poisoned)
     if stored.dead["crashes its worker"] != poisoned:
         yield f"{stored.dead['crashes its worker']} dead letters for {poisoned} poisoned callbacks"

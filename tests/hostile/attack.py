@@ -65,7 +65,7 @@ class Attack:
         return peer
 
     async def each(self, count: int, one: Callable[[], Awaitable[None]], pause_seconds: float = PAUSE_SECONDS) -> None:
-        """Does it so many times at once, and again whenever it ends, until the time is over."""
+        """Does it `count` times at once, and again whenever it ends, until the time is over."""
 
         async def again() -> None:
             while True:
@@ -76,7 +76,7 @@ class Attack:
         await asyncio.gather(*(again() for _ in range(count)))
 
     async def rate(self, per_second: float, one: Callable[[], Awaitable[None]]) -> None:
-        """Begins it so many times a second, until the time is over."""
+        """Begins it `per_second` times a second, until the time is over."""
         running: set[asyncio.Task[None]] = set()
 
         async def once() -> None:

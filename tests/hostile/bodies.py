@@ -192,8 +192,8 @@ async def compressed(attack: "Attack") -> None:
     cases = [packed, bomb, msgspec.structs.replace(plain, body=packed.body)]
     encodings = ("gzip", "GZIP", "deflate", "br", "identity, gzip", "gzip, identity", "x-gzip")
     wires = itertools.cycle(
-        framing.request("POST", it.path, it.body, [*it.headers.items(), ("Content-Encoding", encoding)])
-        for it, encoding in itertools.product(cases, encodings)
+        framing.request("POST", request.path, request.body, [*request.headers.items(), ("Content-Encoding", encoding)])
+        for request, encoding in itertools.product(cases, encodings)
     )
 
     async def one() -> None:

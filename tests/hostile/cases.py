@@ -50,7 +50,7 @@ class Cases:
         dice = random.Random(f"{self._seed} {number}")
         done: list[list[str]] = [[] for _ in range(dice.choice((1, 1, 1, 1, 1, 1, 1, 2, 3)))]
         to_bytes = ["pipelined"] if len(done) > 1 else []
-        wire = b"".join(self._one(dice, its) for its in done)
+        wire = b"".join(self._one(dice, steps) for steps in done)
         if dice.random() < 0.06:
             to_bytes.append("bytes flipped")
             wire = flipped(wire, dice, dice.choice((1, 1, 3)))

@@ -1,6 +1,6 @@
 """Clients that write requests which two readers may read differently, or that ask for another protocol.
 
-Behind each request that must not be read as a body stands a callback that is proven and marked: it is accepted only by
+Behind each request that must not be read as a body is a callback that is proven and marked: it is accepted only by
 a server that was led to read it as a request of its own.
 """
 

@@ -156,7 +156,7 @@ class _Fuzzer:
         elif len(heard.replies) < len(sent) and not any(reply.closes for reply in heard.replies):
             # An answer is lost where its sender goes on behind a request that it called the last one.
             self.found.outcomes["closed"] += 1
-            is_lost = any(it.is_last for it in sent[:-1]) or (state != "complete" and sent[-1].is_last)
+            is_lost = any(request.is_last for request in sent[:-1]) or (state != "complete" and sent[-1].is_last)
             if not is_lost and self._is_due(sent[len(heard.replies)], now):
                 self._write_down(case, len(heard.replies), "a proven request was not answered", heard.numbers)
 
@@ -202,7 +202,7 @@ class _Fuzzer:
 
 
 async def _replied(peer: Peer, heard: _Heard, count: int, seconds: float) -> None:
-    """Returns once so many answers came. Raises TimeoutError or Closed."""
+    """Returns once `count` answers came. Raises TimeoutError or Closed."""
     if len(heard.replies) < count:
         async with asyncio.timeout(seconds):
             while len(heard.replies) < count:

@@ -26,7 +26,7 @@ class Got:
         self.outcomes[outcome] += 1
 
     def may_send(self, count: int) -> bool:
-        """Whether so many bytes more are within the limit; counts them then."""
+        """Whether this number of bytes more is within the limit; counts them then."""
         if self.sent_bytes + count > self.limit_bytes:
             return False
         self.sent_bytes += count

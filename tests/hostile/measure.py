@@ -119,8 +119,8 @@ class Measure:
             clients=clients,
             seconds=ended - attacked,
             memory={name: (watch.before[name], highest, after[name]) for name, highest in watch.highest.items()},
-            without=Latency.of([it for it in honest if began <= it.sent_at < attacked]),
-            during=Latency.of([it for it in honest if attacked <= it.sent_at < ended]),
+            without=Latency.of([answer for answer in honest if began <= answer.sent_at < attacked]),
+            during=Latency.of([answer for answer in honest if attacked <= answer.sent_at < ended]),
             honest=honest,
             got=got,
             new_connection=next(iter(probed.outcomes), "nothing"),
@@ -133,8 +133,8 @@ class Measure:
 
     def _keep(self, honest: list[Answer], got: dict[str, Got], probed: list[str]) -> None:
         self.honest_count += len(honest)
-        self.ids += [it.callback_id for it in honest if it.callback_id]
-        self.ids += [id for it in got.values() for id in it.ids]
+        self.ids += [answer.callback_id for answer in honest if answer.callback_id]
+        self.ids += [id for of_one in got.values() for id in of_one.ids]
         self.ids += probed
 
     async def _probe(self, clients: Sequence[Client], wait_seconds: float) -> Got:

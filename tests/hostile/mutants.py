@@ -23,7 +23,9 @@ CONTENT_TYPES = (
     "", "text/plain", "application/json", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x",
     "application/json; charset=utf-16", "application/x-www-form-urlencoded; charset=gbk", ";;;", "\xff",
 )  # fmt: skip
-SPELLINGS = [it for it in mutations.SPELLINGS if it is not mutations.said_twice]  # it doubles with each level
+SPELLINGS = [
+    spelling for spelling in mutations.SPELLINGS if spelling is not mutations.said_twice
+]  # it doubles with each level
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "get")
 FIELDS = ("id", "messageId", "messageid", "message_id", "MessageSid", "msg_id", "status", "type", "action", "payload")
 NAMES = ("token", "bodySHA256", "messageId", "a", "", "a[]", "%74oken", "status", "sms_unique_id")
@@ -52,7 +54,7 @@ def _written(request: Request, document: Document, fields: Any, encode: Callable
 
 
 def _a_document(request: Request, dice: random.Random) -> Document | None:
-    found = [it for it in _documents(request) if it.fields]
+    found = [document for document in _documents(request) if document.fields]
     return dice.choice(found) if found else None
 
 
@@ -223,7 +225,7 @@ def other_path(request: Request, dice: random.Random) -> Request:
     place = dice.randrange(1, len(words))
     word = words[place]
     words[place] = dice.choice(
-        (word[:-1], word + "x", word.upper(), "".join(f"%{ord(letter):02x}" for letter in word), f"{word}%00", "..", "",
+        (word[:-1], word + "x", word.upper(), "".join(f"%{ord(char):02x}" for char in word), f"{word}%00", "..", "",
          f"{word};a=b", f"{word}/", f"./{word}", f"%2e%2e/{word}", quote(word + "é"))
     )  # fmt: skip
     return replace(request, path="/".join(words))

@@ -71,7 +71,7 @@ def _keys(source: Source) -> list[bytes]:
 
 
 def _single(sent: Sent, name: str) -> str:
-    """The value of a header that must stand there once."""
+    """The value of a header that must be there once."""
     values = sent.values(name)
     return values[0] if len(values) == 1 else ""
 

@@ -74,7 +74,7 @@ class Peer(asyncio.Protocol):
         await self._changed.wait()
 
     async def answered(self, count: int = 1) -> None:
-        """Returns after so many answers in all. Raises Closed when the connection ends before."""
+        """Returns after `count` answers in all. Raises Closed when the connection ends before."""
         while self.answers < count:
             await self.changed()
 
@@ -102,8 +102,8 @@ class Peer(asyncio.Protocol):
 
 
 async def connect(got: Got, port: int, address: str, reads: bool = True, receive_bytes: int = 0) -> Peer:
-    """A connection from `address`, with a receive buffer of so many bytes. Unless it `reads`, the server's answers stay
-    in the sockets. Raises OSError."""
+    """A connection from `address`, with a receive buffer of this size in bytes. Unless it `reads`, the server's answers
+    stay in the sockets. Raises OSError."""
     loop = asyncio.get_running_loop()
     connection = socket.socket()
     try:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from tests.hostile import honest, row
+from tests.hostile import honest
 from tests.hostile.count import Count
 from tests.hostile.fuzz import Found
 from tests.hostile.instances import Check
 from tests.hostile.oracle import RULES
-from tests.hostile.row import MEGABYTE, Row
+from tests.hostile.row import HIGHEST_BYTES, LOG_BYTES, MEGABYTE, P99_SECONDS, RATIO, RETURN_BYTES, Row
 from tests.hostile.system import SETTINGS, settings
 from tests.hostile.watch import SAMPLE_SECONDS
 
@@ -37,8 +37,8 @@ class Report:
 
     def misses(self) -> Iterator[str]:
         """A line for each criterion that something misses."""
-        for it in self.rows:
-            yield from (f"{it.name}: {miss}" for miss in it.misses())
+        for row in self.rows:
+            yield from (f"{row.name}: {miss}" for miss in row.misses())
         for check in self.checks:
             yield from (f"{check.name}: {miss}" for miss in check.misses)
         yield from self.count.wrong
@@ -63,7 +63,7 @@ class Report:
     def document(self) -> str:
         """docs/hostile.md."""
         misses = list(self.misses())
-        table = [HEADINGS, ["---"] * len(HEADINGS), *(_cells(it) for it in self.rows)]
+        table = [HEADINGS, ["---"] * len(HEADINGS), *(_cells(row) for row in self.rows)]
         unknown = SETTINGS.keys() - settings().keys()
         shortened = ", ".join(f"`{name}={value}`" for name, value in settings().items())
         return _DOCUMENT.format(
@@ -75,16 +75,16 @@ class Report:
             rate=f"{honest.PER_SECOND:g}",
             seconds=f"{self.seconds:g}",
             sample=f"{1000 * SAMPLE_SECONDS:g}",
-            back=row.RETURN_BYTES // MEGABYTE,
-            highest=row.HIGHEST_BYTES // MEGABYTE,
-            ratio=f"{row.RATIO:g}",
-            p99=f"{1000 * row.P99_SECONDS:g}",
-            log=row.LOG_BYTES // 1000,
+            back=RETURN_BYTES // MEGABYTE,
+            highest=HIGHEST_BYTES // MEGABYTE,
+            ratio=f"{RATIO:g}",
+            p99=f"{1000 * P99_SECONDS:g}",
+            log=LOG_BYTES // 1000,
             settings=shortened,
             unknown=f" This version has no {', '.join(sorted(unknown))}." if unknown else "",
             rows="\n".join(f"| {' | '.join(cells)} |" for cells in table),
             checks="\n".join(_check(check) for check in self.checks) or "Not run.",
-            clients="\n".join(f"- **{client.name}**: {client.sentence}" for it in self.rows for client in it.clients),
+            clients="\n".join(f"- **{client.name}**: {client.sentence}" for row in self.rows for client in row.clients),
             fuzzer=self._fuzzer(),
             machine=_machine(),
             took=f"{self.took_seconds / 60:.0f}",
@@ -111,21 +111,21 @@ class Report:
         return "\n".join(lines)
 
 
-def _cells(it: Row) -> list[str]:
-    memory = max(it.memory.values(), key=lambda sizes: sizes[1] - sizes[0])
-    without, during = it.without, it.during
-    stays = it.most_connections and f"{it.most_connections}, {it.longest_seconds:.0f} s"
+def _cells(row: Row) -> list[str]:
+    memory = max(row.memory.values(), key=lambda sizes: sizes[1] - sizes[0])
+    without, during = row.without, row.during
+    stays = row.most_connections and f"{row.most_connections}, {row.longest_seconds:.0f} s"
     return [
-        it.name + (f" (try {it.tries})" if it.tries > 1 else ""),
+        row.name + (f" (try {row.tries})" if row.tries > 1 else ""),
         " → ".join(f"{size / MEGABYTE:.0f}" for size in memory),
         f"{1000 * without.p50:.1f} → {1000 * during.p50:.1f}",
         f"{1000 * without.p99:.1f} → {1000 * during.p99:.1f}",
-        f"{it.ratio:.1f}",
+        f"{row.ratio:.1f}",
         stays or "–",
-        "; ".join(str(got) for got in it.got.values()),
-        it.new_connection,
-        f"{it.log_bytes / 1000:.0f} KB",
-        "; ".join(f"**{miss}**" for miss in it.misses()) or "ok",
+        "; ".join(str(got) for got in row.got.values()),
+        row.new_connection,
+        f"{row.log_bytes / 1000:.0f} KB",
+        "; ".join(f"**{miss}**" for miss in row.misses()) or "ok",
     ]
 
 

@@ -27,7 +27,7 @@ class Latency:
 
     @classmethod
     def of(cls, answers: list[Answer]) -> "Latency":
-        seconds = sorted(it.seconds for it in answers) or [math.nan]
+        seconds = sorted(answer.seconds for answer in answers) or [math.nan]
         return cls(seconds[len(seconds) // 2], seconds[math.ceil(len(seconds) * 0.99) - 1])
 
 
@@ -58,7 +58,7 @@ class Row:
 
     def line(self) -> str:
         """For whoever watches a run."""
-        highest = max(self.memory.values(), key=lambda it: it[1] - it[0])
+        highest = max(self.memory.values(), key=lambda first_and_last: first_and_last[1] - first_and_last[0])
         memory = " → ".join(f"{size / MEGABYTE:.0f}" for size in highest)
         latency = f"p99 {1000 * self.without.p99:.1f} → {1000 * self.during.p99:.1f} ms"
         connections = f"{self.most_connections} connections, {self.longest_seconds:.0f} s"
@@ -89,7 +89,7 @@ class Row:
         return found
 
     def _honest(self) -> list[str]:
-        failed = Counter(str(it.status or it.trouble) for it in self.honest if not 200 <= it.status < 300)
+        failed = Counter(str(answer.status or answer.error) for answer in self.honest if not 200 <= answer.status < 300)
         found = [f"{count} honest callbacks got {what}" for what, count in failed.items()]
         may_fail = any(client.may_fill for client in self.clients)
         if not may_fail and not self.new_connection.startswith("2"):
@@ -114,7 +114,7 @@ class Row:
         return found
 
     def allowed_seconds(self) -> float | None:
-        """How long a connection may stay open; None when there is no limit, or the attack was too short to tell."""
+        """How long a connection may stay open; None when there is no limit, or the attack was too short to show it."""
         if not all(client.ends for client in self.clients):
             return None
         allowed = max(deadline_seconds(client.ends) for client in self.clients) + DEADLINE_MARGIN_SECONDS

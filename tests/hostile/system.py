@@ -82,7 +82,7 @@ class Connection(NamedTuple):
 
     address: str  # of the other end
     port: int
-    inode: str  # tells two connections apart that come from one port, one after another
+    inode: str  # distinguishes two connections that come from one port, one after another
 
 
 class System:

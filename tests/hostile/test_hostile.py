@@ -21,7 +21,7 @@ SECONDS = 1.5
 REQUESTS = 3000
 TOGETHER = 9
 AFTER_SECONDS = 0.2  # memory that is not back by then is waited for
-# Those that do the same work stand far apart in the list: each group has some of every kind.
+# Those that do the same work are far apart in the list: each group has some of every kind.
 GROUPS = [list(CLIENTS)[first :: -(-len(CLIENTS) // TOGETHER)] for first in range(-(-len(CLIENTS) // TOGETHER))]
 
 

@@ -29,7 +29,7 @@ class Watch:
         return {name: rss_bytes(pid) for name, pid in self._pids.items()}
 
     def has_ended(self) -> list[str]:
-        """The ingress processes that ended meanwhile."""
+        """The ingress processes that ended during the watch."""
         now = self._system.ingresses()
         return [name for name, pid in self._pids.items() if now.get(name) != pid]
 

@@ -103,10 +103,10 @@ class Caller:
     def answer(self) -> Answer:
         start, *bodies = self.sent
         assert start["type"] == "http.response.start"
-        assert [it["type"] for it in bodies] == ["http.response.body"] * len(bodies)
-        assert [it.get("more_body", False) for it in bodies] == [True] * (len(bodies) - 1) + [False]
+        assert [body["type"] for body in bodies] == ["http.response.body"] * len(bodies)
+        assert [body.get("more_body", False) for body in bodies] == [True] * (len(bodies) - 1) + [False]
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in start["headers"]]
-        answer = Answer(start["status"], headers, b"".join(it.get("body", b"") for it in bodies), self.read)
+        answer = Answer(start["status"], headers, b"".join(body.get("body", b"") for body in bodies), self.read)
         assert answer.header("content-length") == str(len(answer.body))
         return answer
 
@@ -116,12 +116,12 @@ async def ask(app: Any, path: str = "/callbacks/fleet", method: str = "POST", **
 
 
 class Inbox(Appender):
-    """An inbox in memory. One that is held takes each append when it is let pass; `troubles` are raised one by one."""
+    """An inbox in memory. One that is held takes each append when it is let pass; `errors` are raised one by one."""
 
-    def __init__(self, *troubles: Exception, held: bool = False) -> None:
+    def __init__(self, *errors: Exception, held: bool = False) -> None:
         self.appended: list[list[tuple[str, bytes]]] = []
         self.asked = asyncio.Semaphore(0)  # one more for every append that began
-        self._troubles = list(troubles)
+        self._errors = list(errors)
         self._passes = asyncio.Semaphore(0 if held else 1_000_000)
 
     def let_pass(self, appends: int = 1000) -> None:
@@ -131,33 +131,33 @@ class Inbox(Appender):
     async def append(self, group: Sequence[tuple[str, bytes]], now: datetime) -> None:
         self.asked.release()
         await self._passes.acquire()
-        if self._troubles:
-            raise self._troubles.pop(0)
+        if self._errors:
+            raise self._errors.pop(0)
         self.appended.append(list(group))
 
 
 class Kept:
     """A committer that keeps what it is given, or cannot."""
 
-    def __init__(self, trouble: Exception | None = None, gate: asyncio.Event | None = None) -> None:
+    def __init__(self, error: Exception | None = None, gate: asyncio.Event | None = None) -> None:
         self.callbacks: list[Callback] = []
         self.asked = asyncio.Event()
-        self._trouble = trouble
+        self._error = error
         self._gate = gate
         self._tasks: list[asyncio.Future[None]] = []
 
     def commit(self, callback: Callback, done: Done) -> None:
         self.asked.set()
-        if self._trouble is not None and not isinstance(self._trouble, Unavailable):
-            raise self._trouble
+        if self._error is not None and not isinstance(self._error, Unavailable):
+            raise self._error
         self._tasks.append(asyncio.ensure_future(self._commit(callback, done)))
 
     async def _commit(self, callback: Callback, done: Done) -> None:
         if self._gate is not None:
             await self._gate.wait()
-        if self._trouble is None:
+        if self._error is None:
             self.callbacks.append(callback)
-        done(cast(Unavailable | None, self._trouble))
+        done(cast(Unavailable | None, self._error))
 
 
 AWAY = Unavailable("Redis does not answer (ConnectionError)")
@@ -174,7 +174,7 @@ async def settle() -> None:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def log_entries(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The events that the ingress logs, whatever the logs are set to."""
     capture = LogCapture()
     for module in (commit, keeper, receive, spool_mover):
@@ -187,12 +187,12 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 async def running(app: Any) -> AsyncIterator[Any]:
     """The application between its start and its stop, as a server does it."""
     asked: asyncio.Queue[dict[str, str]] = asyncio.Queue()
-    told: asyncio.Queue[dict[str, str]] = asyncio.Queue()
-    life = asyncio.create_task(app({"type": "lifespan", "state": {}}, asked.get, told.put))
+    done: asyncio.Queue[dict[str, str]] = asyncio.Queue()
+    life = asyncio.create_task(app({"type": "lifespan", "state": {}}, asked.get, done.put))
 
     async def do(step: str) -> None:
         await asked.put({"type": f"lifespan.{step}"})
-        assert await told.get() == {"type": f"lifespan.{step}.complete"}
+        assert await done.get() == {"type": f"lifespan.{step}.complete"}
 
     await do("startup")
     try:

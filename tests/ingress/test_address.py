@@ -10,7 +10,7 @@ from ingress.address import Proxies, check_address, read_address
 from shared.errors import Rejected
 from shared.source import Source
 
-PROXIES = Proxies([ip_network(it) for it in ("10.0.0.0/8", "2001:db8:1::/48", "127.0.0.1/32")])
+PROXIES = Proxies([ip_network(network) for network in ("10.0.0.0/8", "2001:db8:1::/48", "127.0.0.1/32")])
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,9 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize(("refusal", "status", "said", "headers"), REFUSALS, ids=[it[0].outcome for it in REFUSALS])
+@pytest.mark.parametrize(
+    ("refusal", "status", "said", "headers"), REFUSALS, ids=[refusal[0].outcome for refusal in REFUSALS]
+)
 @pytest.mark.parametrize("reply", [None, Reply(b"fine", "text/plain")], ids=["no provider", "no words"])
 def test_a_provider_without_an_error_body_is_refused_in_one_line_of_json(
     refusal: answers.Refusal, status: int, said: str, headers: dict[str, str], reply: Reply | None
@@ -164,7 +166,9 @@ def test_a_provider_without_an_error_body_is_refused_in_one_line_of_json(
     }
 
 
-@pytest.mark.parametrize(("refusal", "status", "said", "headers"), REFUSALS, ids=[it[0].outcome for it in REFUSALS])
+@pytest.mark.parametrize(
+    ("refusal", "status", "said", "headers"), REFUSALS, ids=[refusal[0].outcome for refusal in REFUSALS]
+)
 def test_a_provider_with_an_error_body_is_refused_with_it(
     refusal: answers.Refusal, status: int, said: str, headers: dict[str, str]
 ) -> None:

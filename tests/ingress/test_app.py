@@ -52,7 +52,7 @@ def serve(check: Check, server: FakeServer | None = None, settings: Settings = S
         client = FakeAsyncRedis(server=server or FakeServer())
         async with running(
             create_app(
-                Config(Path("its.toml"), settings, SOURCES),
+                Config(Path("callbox.toml"), settings, SOURCES),
                 Appender(client, settings.inbox_limit, settings.append_seconds),
                 lambda: NOW,
             )
@@ -168,10 +168,10 @@ def test_when_the_inbox_is_full_callbacks_are_refused_and_not_kept() -> None:
         ConnectionResetError(),
         RuntimeError("a fault"),
     ],
-    ids=lambda it: str(it)[:10] or type(it).__name__,
+    ids=lambda value: str(value)[:10] or type(value).__name__,
 )
 def test_whatever_redis_says_the_provider_is_asked_to_send_again(
-    error: Exception, monkeypatch: pytest.MonkeyPatch, told: list[dict[str, Any]]
+    error: Exception, monkeypatch: pytest.MonkeyPatch, log_entries: list[dict[str, Any]]
 ) -> None:
     async def fail(*args: Any, **keys: Any) -> None:
         raise error
@@ -188,8 +188,8 @@ def test_whatever_redis_says_the_provider_is_asked_to_send_again(
         await accepted_again(app)
 
     serve(check)
-    assert [event["event"] for event in told].count("not durable") >= len(SEND)
-    assert "a fault" not in "".join(str(event["why"]) for event in told if "why" in event)
+    assert [event["event"] for event in log_entries].count("not durable") >= len(SEND)
+    assert "a fault" not in "".join(str(event["why"]) for event in log_entries if "why" in event)
 
 
 def test_it_starts_while_redis_is_away_and_accepts_when_it_is_back() -> None:
@@ -296,12 +296,14 @@ def test_nothing_is_read_before_a_server_asks_for_the_application() -> None:
 UVICORN = [sys.executable, "-m", "uvicorn", "ingress.app:app"]
 
 
-def environment(**its: str) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(("CALLBOX_", "PROMETHEUS_"))} | its
+def environment(**options: str) -> dict[str, str]:
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("CALLBOX_", "PROMETHEUS_"))
+    } | options
 
 
-def test_a_wrong_configuration_is_told_in_full_and_ends_with_2_before_anything_listens(folder: Path) -> None:
-    path = folder / "its.toml"
+def test_a_wrong_configuration_is_reported_in_full_and_ends_with_2_before_anything_listens(folder: Path) -> None:
+    path = folder / "callbox.toml"
     path.write_text('[sources.fleet]\nprovider = "emnify"\nsecrets = ["${NONE}"]\n[sources.otp]\nprovider = "nobody"\n')
     environ = environment(CALLBOX_CONFIG=str(path), CALLBOX_BODY_SECONDS="soon", PYTHONPATH=str(ROOT))
     ended = subprocess.run([*UVICORN, "--port=0"], env=environ, cwd=folder, capture_output=True, text=True, timeout=60)
@@ -315,11 +317,11 @@ def test_a_wrong_configuration_is_told_in_full_and_ends_with_2_before_anything_l
 
 
 def test_a_server_without_redis_starts_keeps_in_its_spool_and_logs_no_token_and_no_number(folder: Path) -> None:
-    path = folder / "its.toml"
+    path = folder / "callbox.toml"
     path.write_text(f'[sources.otp]\nprovider = "nxcloud"\ntoken = "{TOKEN}"\n')
     with socket.socket() as listener, (folder / "log").open("w+") as log, socket.socket() as nobody:
-        for it in (listener, nobody):
-            it.bind(("127.0.0.1", 0))  # nobody listens behind the second
+        for socket_ in (listener, nobody):
+            socket_.bind(("127.0.0.1", 0))  # nobody listens behind the second
         listener.listen()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         away = f"redis://127.0.0.1:{nobody.getsockname()[1]}/0"

@@ -64,7 +64,7 @@ def numbered(numbers: range) -> list[bytes]:
 
 
 async def begin(committer: Committer, inbox: Inbox, begun: list[bytes]) -> list[asyncio.Future[None]]:
-    """Commits so many, and returns once all wait and the first append is under way."""
+    """Commits callbacks with these bodies, and returns once all wait and the first append is under way."""
     tasks = [commit(committer, a_callback(body)) for body in begun]
     await inbox.asked.acquire()
     await settle()
@@ -72,16 +72,16 @@ async def begin(committer: Committer, inbox: Inbox, begun: list[bytes]) -> list[
 
 
 async def ends(tasks: list[asyncio.Future[None]]) -> list[str]:
-    """How each ended: `kept`, or the trouble it was told."""
+    """How each ended: `kept`, or the error that it got."""
     results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(it is None or isinstance(it, Unavailable | asyncio.CancelledError) for it in results)
-    return ["kept" if it is None else str(it) or type(it).__name__ for it in results]
+    assert all(result is None or isinstance(result, Unavailable | asyncio.CancelledError) for result in results)
+    return ["kept" if result is None else str(result) or type(result).__name__ for result in results]
 
 
 # Durable first (promise P1)
 
 
-def test_nobody_is_told_before_the_append_has_returned() -> None:
+def test_nobody_is_answered_before_the_append_has_returned() -> None:
     async def check() -> None:
         inbox = Inbox(held=True)
         tasks = await begin(a_committer(inbox), inbox, numbered(range(3)))
@@ -93,7 +93,7 @@ def test_nobody_is_told_before_the_append_has_returned() -> None:
     asyncio.run(check())
 
 
-def test_nobody_of_the_next_group_is_told_when_the_one_before_is_durable() -> None:
+def test_nobody_of_the_next_group_is_answered_when_the_one_before_is_durable() -> None:
     async def check() -> None:
         inbox = Inbox(held=True)
         committer = a_committer(inbox)
@@ -156,9 +156,9 @@ def test_every_callback_is_appended_once_in_order_and_no_group_is_larger_than_it
     async def check() -> None:
         inbox = Inbox()
         committer = a_committer(inbox, count, size)
-        its = [bytes([number]) + bytes(length) for number, length in enumerate(sizes)]
-        ended = await asyncio.gather(*(commit(committer, a_callback(body)) for body in its), return_exceptions=True)
-        kept = [body for body, end in zip(its, ended, strict=True) if end is None]
+        bodies = [bytes([number]) + bytes(length) for number, length in enumerate(sizes)]
+        ended = await asyncio.gather(*(commit(committer, a_callback(body)) for body in bodies), return_exceptions=True)
+        kept = [body for body, end in zip(bodies, ended, strict=True) if end is None]
         assert kept
         assert [body for group in bodies(inbox) for body in group] == kept
         refused = [str(end) for end in ended if end is not None]
@@ -192,7 +192,7 @@ def test_the_size_of_every_group_is_measured() -> None:
 # Callers that leave
 
 
-def test_an_answer_that_fails_does_not_keep_the_others_from_theirs(told: list[dict[str, Any]]) -> None:
+def test_an_answer_that_fails_does_not_keep_the_others_from_theirs(log_entries: list[dict[str, Any]]) -> None:
     async def check() -> None:
         inbox = Inbox(held=True)
         committer = a_committer(inbox)
@@ -207,7 +207,7 @@ def test_an_answer_that_fails_does_not_keep_the_others_from_theirs(told: list[di
         assert await ends([*before, behind]) == ["kept"] * 2
 
     asyncio.run(check())
-    assert [event["event"] for event in told] == ["an answer failed"]
+    assert [event["event"] for event in log_entries] == ["an answer failed"]
 
 
 def test_a_request_that_is_cancelled_does_not_take_its_group_along() -> None:
@@ -231,22 +231,22 @@ def test_a_request_that_is_cancelled_does_not_take_its_group_along() -> None:
     asyncio.run(check())
 
 
-# Trouble
+# Failures
 
 
 @pytest.mark.parametrize(
-    ("trouble", "said", "logged"),
+    ("error", "said", "logged"),
     [
         (AWAY, str(AWAY), ["not durable"]),
         (RuntimeError("s3cret"), "the commit failed", ["commit failed", "not durable"]),
     ],
-    ids=lambda it: type(it).__name__ if isinstance(it, Exception) else "",
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
 )
 def test_a_group_that_fails_fails_all_who_wait_and_not_the_next(
-    told: list[dict[str, Any]], trouble: Exception, said: str, logged: list[str]
+    log_entries: list[dict[str, Any]], error: Exception, said: str, logged: list[str]
 ) -> None:
     async def check() -> None:
-        inbox = Inbox(trouble, held=True)
+        inbox = Inbox(error, held=True)
         committer = a_committer(inbox)
         tasks = await begin(committer, inbox, numbered(range(2)))
         tasks += [commit(committer, a_callback(b"behind"))]
@@ -258,8 +258,8 @@ def test_a_group_that_fails_fails_all_who_wait_and_not_the_next(
         assert bodies(inbox) == [[b"next", b"and next"]]
 
     asyncio.run(check())
-    assert [event["event"] for event in told] == logged
-    assert (told[-1]["callbacks"], told[-1]["why"]) == (3, said)
+    assert [event["event"] for event in log_entries] == logged
+    assert (log_entries[-1]["callbacks"], log_entries[-1]["why"]) == (3, said)
 
 
 def test_a_cancelled_request_of_a_group_that_fails_stays_cancelled() -> None:

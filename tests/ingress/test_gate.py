@@ -24,32 +24,32 @@ NO_PROXIES = Proxies(())
 
 
 class Connection:
-    """One that does nothing by itself, and notes what it is told."""
+    """One that does nothing by itself, and notes how it is called."""
 
     def __init__(self, deadline: float = float("inf"), unread: int = 0) -> None:
         self.deadline = deadline
         self.unread_since = 0.0
         self.held_bytes = 0
         self.unread = unread
-        self.told: list[str] = []
+        self.calls: list[str] = []
 
     def unread_bytes(self) -> int:
         return self.unread
 
     def expire(self) -> None:
-        self.told.append("expire")
+        self.calls.append("expire")
         self.deadline = float("inf")
 
     def evict(self) -> None:
-        self.told.append("evict")
+        self.calls.append("evict")
 
     def end(self, why: str) -> None:
-        self.told.append(why)
+        self.calls.append(why)
         self.unread = 0
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+def log_entries(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     capture = LogCapture()
     monkeypatch.setattr(gate, "log", structlog.wrap_logger(None, processors=[capture]))
     yield capture.entries
@@ -77,7 +77,7 @@ def value(counter: Any, label: str) -> float:
     ],
 )
 def test_one_address_has_so_many_connections_and_others_have_theirs(
-    first: str, same: str, other: str, told: list[Any]
+    first: str, same: str, other: str, log_entries: list[Any]
 ) -> None:
     def check(gate: Gate) -> None:
         refused = value(CONNECTIONS_REFUSED, "address")
@@ -93,21 +93,21 @@ def test_one_address_has_so_many_connections_and_others_have_theirs(
         assert value(CONNECTIONS_REFUSED, "address") == refused + 2
 
     within(check)
-    (event,) = told
+    (event,) = log_entries
     assert (event["event"], event["limit"]) == ("connection refused", "address")
     assert "CALLBOX_TRUSTED_PROXIES" in event["why"]
 
 
-def test_in_all_there_are_so_many_whoever_they_are(told: list[Any]) -> None:
+def test_in_all_there_are_so_many_whoever_they_are(log_entries: list[Any]) -> None:
     def check(gate: Gate) -> None:
         connections = [Connection() for _ in range(6)]
-        assert all(gate.admit(it, f"192.0.2.{number}") for number, it in enumerate(connections))
+        assert all(gate.admit(connection, f"192.0.2.{number}") for number, connection in enumerate(connections))
         assert not gate.admit(Connection(), "192.0.2.99")
         gate.leave(connections[0], "192.0.2.0")
         assert gate.admit(Connection(), "192.0.2.99")
 
     within(check)
-    assert [event["limit"] for event in told] == ["all"]
+    assert [event["limit"] for event in log_entries] == ["all"]
 
 
 @pytest.mark.parametrize("peer", ["10.0.0.1", None])
@@ -126,14 +126,14 @@ def test_the_oldest_unfinished_request_makes_room() -> None:
         gate.hold(first, 40)
         gate.hold(second, 40)
         gate.hold(first, 60)
-        assert (first.told, second.told) == ([], [])
+        assert (first.calls, second.calls) == ([], [])
         gate.hold(third, 1)
-        assert (first.told, second.told, third.told) == (["evict"], [], [])
+        assert (first.calls, second.calls, third.calls) == (["evict"], [], [])
         gate.hold(second, 0)
         gate.hold(third, 100)
-        assert third.told == []
+        assert third.calls == []
         gate.hold(third, 101)
-        assert third.told == ["evict"], "alone it may hold no more than all"
+        assert third.calls == ["evict"], "alone it may hold no more than all"
         assert value(CONNECTIONS_ENDED, "memory") == ended + 2
 
     within(check)
@@ -143,16 +143,16 @@ def test_a_deadline_and_an_unread_answer_end_a_connection_in_their_time() -> Non
     async def check(gate: Gate) -> None:
         now = asyncio.get_running_loop().time()
         late, deaf, reading, idle = Connection(now + 0.1), Connection(unread=9), Connection(unread=9), Connection()
-        for number, it in enumerate((late, deaf, reading, idle)):
-            assert gate.admit(it, f"192.0.2.{number}")
+        for number, connection in enumerate((late, deaf, reading, idle)):
+            assert gate.admit(connection, f"192.0.2.{number}")
         for _ in range(40):
             await asyncio.sleep(0.01)
             reading.unread = 0 if reading.unread else 9  # it reads all, and gets more
             if asyncio.get_running_loop().time() < now + 0.09:
-                assert late.told == []
+                assert late.calls == []
             if asyncio.get_running_loop().time() < now + 0.19:
-                assert deaf.told == []
-        assert (late.told, deaf.told, reading.told, idle.told) == (["expire"], ["answer"], [], [])
+                assert deaf.calls == []
+        assert (late.calls, deaf.calls, reading.calls, idle.calls) == (["expire"], ["answer"], [], [])
 
     within(check)
 
@@ -161,10 +161,10 @@ def test_where_unread_answers_take_too_much_the_largest_end() -> None:
     async def check(gate: Gate) -> None:
         sizes = (60, 30, 20)
         connections = [Connection(unread=size) for size in sizes]
-        for number, it in enumerate(connections):
-            assert gate.admit(it, f"192.0.2.{number}")
+        for number, connection in enumerate(connections):
+            assert gate.admit(connection, f"192.0.2.{number}")
         await asyncio.sleep(0.1)
-        assert [it.told for it in connections] == [["memory"], [], []]
+        assert [connection.calls for connection in connections] == [["memory"], [], []]
 
     within(check, LIMITS._replace(answer_seconds=0.4))
 
@@ -176,9 +176,9 @@ def test_after_a_stop_everything_ends_in_its_time() -> None:
         gate.stop()
         gate.stop()
         await asyncio.sleep(0.05)
-        assert connection.told == []
+        assert connection.calls == []
         await asyncio.sleep(0.3)
-        assert connection.told[0] == "stop"
+        assert connection.calls[0] == "stop"
 
     within(check, LIMITS._replace(stop_seconds=0.2))
 

@@ -53,7 +53,7 @@ class Switched(Inbox):
 
     @property
     def all(self) -> list[tuple[str, bytes]]:
-        return [it for group in self.appended for it in group]
+        return [entry for group in self.appended for entry in group]
 
 
 class Kept(NamedTuple):
@@ -111,10 +111,10 @@ def test_while_redis_is_there_nothing_is_spooled(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("trouble", ["away", "hangs"])
-def test_what_redis_does_not_take_is_spooled_and_moved_in_order_when_it_is_back(tmp_path: Path, trouble: str) -> None:
+@pytest.mark.parametrize("error", ["away", "hangs"])
+def test_what_redis_does_not_take_is_spooled_and_moved_in_order_when_it_is_back(tmp_path: Path, error: str) -> None:
     async def steps(keeper: Kept, inbox: Switched) -> None:
-        inbox.state = trouble
+        inbox.state = error
         for group in GROUPS:
             await keeper.keep(group)
         assert inbox.appended == []
@@ -124,7 +124,7 @@ def test_what_redis_does_not_take_is_spooled_and_moved_in_order_when_it_is_back(
         await keeper.keep([("a", b"direct")])
 
     inbox = check(tmp_path, steps)
-    assert inbox.all == [*(it for group in GROUPS for it in group), ("a", b"direct")]
+    assert inbox.all == [*(entry for group in GROUPS for entry in group), ("a", b"direct")]
     assert max(map(len, inbox.appended)) == 2
     assert list(tmp_path.iterdir()) == []
 
@@ -137,18 +137,20 @@ def test_one_outage_after_another_is_spooled_and_moved(tmp_path: Path) -> None:
             inbox.state = "there"
             await until(lambda number=number: len(inbox.all) == number and inbox.emptied, keeper)
 
-    assert check(tmp_path, steps).all == [it for group in GROUPS for it in group]
+    assert check(tmp_path, steps).all == [entry for group in GROUPS for entry in group]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_append_that_fails_by_a_fault_of_ours_is_spooled_too(tmp_path: Path, told: list[dict[str, Any]]) -> None:
+def test_an_append_that_fails_by_a_fault_of_ours_is_spooled_too(
+    tmp_path: Path, log_entries: list[dict[str, Any]]
+) -> None:
     async def steps(keeper: Kept, inbox: Switched) -> None:
-        inbox._troubles = [RuntimeError("s3cret")]
+        inbox._errors = [RuntimeError("s3cret")]
         await keeper.keep(GROUPS[0])
         await until(lambda: inbox.all == GROUPS[0], keeper)
 
     check(tmp_path, steps)
-    assert [event["event"] for event in told][:2] == ["append failed", "keeping callbacks in the spool"]
+    assert [event["event"] for event in log_entries][:2] == ["append failed", "keeping callbacks in the spool"]
 
 
 def test_what_an_ingress_left_is_adopted_and_moved(tmp_path: Path) -> None:
@@ -221,7 +223,7 @@ def test_a_file_that_cannot_be_read_does_not_hold_up_the_others(tmp_path: Path) 
 
 
 def test_an_outage_ends_although_callbacks_keep_coming_while_the_spool_is_moved(tmp_path: Path) -> None:
-    """They would go into the very file that is being moved, faster than it empties, for ever."""
+    """They would go into the very file that is being moved, faster than it empties, without end."""
 
     async def steps(keeper: Kept, inbox: Switched) -> None:
         inbox.state = "away"

@@ -23,17 +23,17 @@ START = [sys.executable, "-m", "ingress"]
 CALLBACK = f"POST /callbacks/otp/{TOKEN} HTTP/1.1\r\nHost: x\r\nContent-Length: 11\r\n\r\nmessageid=1".encode()
 
 
-def settings(folder: Path, **its: str) -> dict[str, str]:
-    path = folder / "its.toml"
+def settings(folder: Path, **variables: str) -> dict[str, str]:
+    path = folder / "callbox.toml"
     path.write_text(CONFIG)
     nobody = f"redis://127.0.0.1:{free_port()}/0"  # the spool takes the callbacks
-    return environment(CALLBOX_CONFIG=str(path), CALLBOX_REDIS_URL=nobody, PYTHONPATH=str(ROOT), **its)
+    return environment(CALLBOX_CONFIG=str(path), CALLBOX_REDIS_URL=nobody, PYTHONPATH=str(ROOT), **variables)
 
 
 class Process:
     """A running ingress."""
 
-    def __init__(self, folder: Path, *words: str, descriptors: int | None = None, **its: str) -> None:
+    def __init__(self, folder: Path, *words: str, descriptors: int | None = None, **variables: str) -> None:
         self.port, self.admin_port = free_port(), free_port()
         self.url, self.admin_url = (f"http://127.0.0.1:{port}" for port in (self.port, self.admin_port))
         self._log = folder / "log"
@@ -46,7 +46,7 @@ class Process:
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*START, "--port", str(self.port), *words],
-                env=settings(folder, CALLBOX_ADMIN_BIND=f"127.0.0.1:{self.admin_port}", **its),
+                env=settings(folder, CALLBOX_ADMIN_BIND=f"127.0.0.1:{self.admin_port}", **variables),
                 cwd=folder,
                 stdout=log,
                 stderr=log,
@@ -70,46 +70,48 @@ class Process:
 
 
 @contextmanager
-def running(folder: Path, *words: str, descriptors: int | None = None, **its: str) -> Iterator[Process]:
-    it = Process(folder, *words, descriptors=descriptors, **its)
+def running(folder: Path, *words: str, descriptors: int | None = None, **variables: str) -> Iterator[Process]:
+    ingress = Process(folder, *words, descriptors=descriptors, **variables)
     try:
-        wait_until(lambda: fetch(f"{it.admin_url}/healthz") == (200, b"ok\n"), "the ingress")
-        yield it
+        wait_until(lambda: fetch(f"{ingress.admin_url}/healthz") == (200, b"ok\n"), "the ingress")
+        yield ingress
     finally:
-        if it.process.poll() is None:
-            it.stop()
+        if ingress.process.poll() is None:
+            ingress.stop()
 
 
 def test_callbacks_and_admin_paths_have_an_address_each(folder: Path) -> None:
-    with running(folder) as it:
-        assert fetch(f"{it.url}/callbacks/otp/{TOKEN}", b"messageid=1&status=2") == (200, b"success")
+    with running(folder) as ingress:
+        assert fetch(f"{ingress.url}/callbacks/otp/{TOKEN}", b"messageid=1&status=2") == (200, b"success")
         for path in ("/healthz", "/readyz", "/metrics"):
-            assert fetch(it.url + path)[0] == 404
-            assert fetch(it.url + path.replace("e", "%65", 1))[0] == 404
-            assert fetch(it.admin_url + path)[0] == 200
-        assert fetch(f"{it.admin_url}/callbacks/otp/{TOKEN}", b"messageid=1")[0] == 404
-        assert b'callbox_requests_total{outcome="accepted",source="otp"} 1.0' in fetch(f"{it.admin_url}/metrics")[1]
-        assert it.stop() < 5
+            assert fetch(ingress.url + path)[0] == 404
+            assert fetch(ingress.url + path.replace("e", "%65", 1))[0] == 404
+            assert fetch(ingress.admin_url + path)[0] == 200
+        assert fetch(f"{ingress.admin_url}/callbacks/otp/{TOKEN}", b"messageid=1")[0] == 404
+        assert (
+            b'callbox_requests_total{outcome="accepted",source="otp"} 1.0' in fetch(f"{ingress.admin_url}/metrics")[1]
+        )
+        assert ingress.stop() < 5
 
 
 def test_a_listening_socket_may_be_inherited(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as main, socket.create_server(("127.0.0.1", 0)) as admin:
-        urls = [f"http://127.0.0.1:{it.getsockname()[1]}" for it in (main, admin)]
+        urls = [f"http://127.0.0.1:{address.getsockname()[1]}" for address in (main, admin)]
         descriptors = (main.fileno(), admin.fileno())
         words = ["--fd", str(descriptors[0]), "--admin-fd", str(descriptors[1])]
-        process = subprocess.Popen(
+        ingress = subprocess.Popen(
             [*START, *words], env=settings(folder), cwd=folder, pass_fds=descriptors, preexec_fn=die_with_parent
         )
         try:
             wait_until(lambda: fetch(f"{urls[1]}/readyz")[0] == 200, "the ingress")
             assert fetch(f"{urls[0]}/callbacks/otp/{TOKEN}", b"messageid=1") == (200, b"success")
         finally:
-            process.terminate()
-            process.wait(20)
+            ingress.terminate()
+            ingress.wait(20)
 
 
 @pytest.mark.parametrize(
-    ("its", "code", "said"),
+    ("variables", "code", "said"),
     [
         (
             {"CALLBOX_TRUSTED_PROXIES": "10.0.0.0/8, nginx"},
@@ -120,9 +122,14 @@ def test_a_listening_socket_may_be_inherited(folder: Path) -> None:
         ({"CALLBOX_ADMIN_BIND": "192.0.2.1:8001"}, 1, "cannot listen at 192.0.2.1:8001: Cannot assign"),
     ],
 )
-def test_what_cannot_work_is_said_in_one_line(its: dict[str, str], code: int, said: str, folder: Path) -> None:
+def test_what_cannot_work_is_said_in_one_line(variables: dict[str, str], code: int, said: str, folder: Path) -> None:
     ended = subprocess.run(
-        [*START, "--port", "0"], env=settings(folder, **its), cwd=folder, capture_output=True, text=True, timeout=60
+        [*START, "--port", "0"],
+        env=settings(folder, **variables),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (ended.returncode, ended.stdout) == (code, "")
     (line,) = ended.stderr.splitlines()
@@ -139,45 +146,45 @@ def test_a_port_that_is_taken_is_named(folder: Path) -> None:
 
 
 def test_a_stop_ends_in_its_time_although_callers_never_read_and_never_finish(folder: Path) -> None:
-    with running(folder, CALLBOX_STOP_SECONDS="2") as it, ExitStack() as stack:
+    with running(folder, CALLBOX_STOP_SECONDS="2") as ingress, ExitStack() as stack:
         for _ in range(6):
-            deaf = stack.enter_context(it.connect())
+            deaf = stack.enter_context(ingress.connect())
             deaf.setblocking(False)
             with pytest.raises(BlockingIOError):
                 for _ in range(10_000):
                     deaf.send(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" * 500)
-            stack.enter_context(it.connect(CALLBACK[:-1]))
-            stack.enter_context(it.connect(b"POST /callb"))
-            stack.enter_context(it.connect())
-        assert it.stop() < 2 + 3
-        assert "ingress stopped" in it.log()
+            stack.enter_context(ingress.connect(CALLBACK[:-1]))
+            stack.enter_context(ingress.connect(b"POST /callb"))
+            stack.enter_context(ingress.connect())
+        assert ingress.stop() < 2 + 3
+        assert "ingress stopped" in ingress.log()
 
 
 def test_with_few_descriptors_the_open_connections_go_on_and_others_are_closed_with_a_word(folder: Path) -> None:
-    with running(folder, descriptors=128, CALLBOX_ADDRESS_CONNECTION_LIMIT="1000") as it, ExitStack() as stack:
-        honest = [stack.enter_context(it.connect()) for _ in range(4)]
-        others = [stack.enter_context(it.connect()) for _ in range(200)]
+    with running(folder, descriptors=128, CALLBOX_ADDRESS_CONNECTION_LIMIT="1000") as ingress, ExitStack() as stack:
+        honest = [stack.enter_context(ingress.connect()) for _ in range(4)]
+        others = [stack.enter_context(ingress.connect()) for _ in range(200)]
         others[-1].settimeout(10)
         assert others[-1].recv(1) == b"", "closed at once"
         for connection in honest:
             connection.sendall(CALLBACK)
             assert connection.recv(1000).startswith(b"HTTP/1.1 200 OK")
-        metrics = fetch(f"{it.admin_url}/metrics")[1].decode()
+        metrics = fetch(f"{ingress.admin_url}/metrics")[1].decode()
         refused = [line for line in metrics.splitlines() if line.startswith("callbox_connections_refused_total")]
         assert refused, metrics
-        assert it.log().count("connection refused") == 1
+        assert ingress.log().count("connection refused") == 1
         for connection in others:
             connection.close()
-        wait_until(lambda: fetch(f"{it.url}/callbacks/otp/{TOKEN}", b"messageid=2")[0] == 200, "a new connection")
+        wait_until(lambda: fetch(f"{ingress.url}/callbacks/otp/{TOKEN}", b"messageid=2")[0] == 200, "a new connection")
 
 
 def test_a_flood_of_refusals_is_a_few_lines_of_log(folder: Path) -> None:
-    with running(folder) as it, it.connect() as connection:
-        before = len(it.log())
+    with running(folder) as ingress, ingress.connect() as connection:
+        before = len(ingress.log())
         for _ in range(300):
             connection.sendall(b"POST /callbacks/otp/wrong HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
             assert b"404" in connection.recv(1000)
         for _ in range(20):
-            with it.connect(b"junk\r\n\r\n" + os.urandom(20)) as junk:
+            with ingress.connect(b"junk\r\n\r\n" + os.urandom(20)) as junk:
                 assert junk.recv(1000).startswith(b"HTTP/1.1 400")
-        assert len(it.log()) - before < 2000
+        assert len(ingress.log()) - before < 2000

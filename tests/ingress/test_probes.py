@@ -109,7 +109,7 @@ def test_it_is_not_ready_while_the_inbox_is_full_and_is_again_when_it_is_not() -
         ResponseError("MISCONF Errors writing to the AOF file"),
         ConnectionResetError(),
     ],
-    ids=lambda it: type(it).__name__,
+    ids=lambda value: type(value).__name__,
 )
 def test_it_is_not_ready_while_redis_takes_no_writes(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     """The script alone does not show it: with no callback to append it writes nothing."""

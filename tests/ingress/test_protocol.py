@@ -104,7 +104,7 @@ def post(body: bytes = b"", path: bytes = b"/callbacks/fleet", headers: bytes = 
 
 def chunked(*chunks: bytes, path: bytes = b"/callbacks/fleet", trailers: bytes = b"") -> bytes:
     head = b"POST %b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" % path
-    return head + b"".join(b"%x\r\n%b\r\n" % (len(it), it) for it in chunks) + b"0\r\n" + trailers + b"\r\n"
+    return head + b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n" + trailers + b"\r\n"
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
@@ -294,7 +294,7 @@ def test_http_1_0_is_answered_and_its_connection_ends() -> None:
     assert Server().talk(client).bodies == [b"x"]
 
 
-def test_who_waits_for_100_continue_is_told_so_once_and_not_when_refused() -> None:
+def test_who_waits_for_100_continue_gets_it_once_and_not_when_refused() -> None:
     expect = b"Expect: 100-continue\r\n"
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -504,7 +504,7 @@ def test_a_caller_that_never_reads_is_ended_and_its_next_requests_wait_in_the_so
         deaf = await never_read(server, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
         try:
             await asyncio.sleep(0.1)
-            (connection,) = [it for it in server.state.connections if it.unread_bytes()]  # type: ignore
+            (connection,) = [connection for connection in server.state.connections if connection.unread_bytes()]  # type: ignore
             assert connection.unread_bytes() <= 1 << 20, "one answer"
             while connection in server.state.connections:
                 await asyncio.sleep(0.01)
@@ -560,10 +560,10 @@ def test_beyond_the_limit_of_connections_new_ones_are_closed_and_the_open_ones_g
             other_writer.close()
         while len(server.state.connections) > 1:
             await asyncio.sleep(0.01)
-        again, its = await asyncio.open_connection(*server.address)
-        its.write(post(b"x"))
+        again, other = await asyncio.open_connection(*server.address)
+        other.write(post(b"x"))
         assert (await answer(again))[0] == 202
-        its.close()
+        other.close()
 
     server.talk(client)
 
@@ -576,7 +576,7 @@ def test_nothing_of_a_connection_is_left_when_it_ends_without_the_collector() ->
         for wire in (post(b"x"), b"GET /page HTTP/1.1\r\nHost: x\r\n\r\n", post(b"x", b"/callbacks/nobody")):
             writer.write(wire)
             await answer(reader)
-        left.extend(weakref.ref(it) for it in server.state.connections)
+        left.extend(weakref.ref(connection) for connection in server.state.connections)
         writer.write(post(b"x") + post(b"y") * 10 + b"junk")
         await answer(reader)
 
@@ -584,7 +584,7 @@ def test_nothing_of_a_connection_is_left_when_it_ends_without_the_collector() ->
     gc.disable()
     try:
         server.talk(client)
-        assert [it() for it in left] == [None]
+        assert [connection() for connection in left] == [None]
     finally:
         gc.enable()
 

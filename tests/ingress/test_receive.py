@@ -32,7 +32,7 @@ SOURCES = {
 
 
 class Stub:
-    """A provider that believes everyone, unless told otherwise; it keeps what it was asked."""
+    """A provider that believes everyone, unless it is given an error; it keeps what it was asked."""
 
     METHODS = ("POST", "GET")
     HEADERS = frozenset({"x-kind"})
@@ -43,15 +43,15 @@ class Stub:
     BODY_LIMIT_BYTES = 1000
     REPLY = Reply(b"fine", "text/plain", None, 202)
 
-    def __init__(self, trouble: Exception | None = None, reply: Reply = REPLY) -> None:
+    def __init__(self, error: Exception | None = None, reply: Reply = REPLY) -> None:
         self.REPLY = reply
         self.asked: list[Callback] = []
-        self._trouble = trouble
+        self._error = error
 
     def verify(self, callback: Callback, source: Source) -> str:
         self.asked.append(callback)
-        if self._trouble is not None:
-            raise self._trouble
+        if self._error is not None:
+            raise self._error
         return "secret-1"
 
 
@@ -74,7 +74,9 @@ def count(metric: Counter | Histogram, **labels: str) -> float:
     """How often it was counted, over all the labels that are not given."""
     samples = [sample for family in metric.collect() for sample in family.samples]
     return sum(
-        it.value for it in samples if it.name.endswith(("_total", "_count")) and labels.items() <= it.labels.items()
+        sample.value
+        for sample in samples
+        if sample.name.endswith(("_total", "_count")) and labels.items() <= sample.labels.items()
     )
 
 
@@ -84,7 +86,11 @@ def outcome() -> Callable[[], dict[tuple[str, str], float]]:
 
     def counts() -> dict[tuple[str, str], float]:
         samples = [sample for family in REQUESTS.collect() for sample in family.samples]
-        return {(it.labels["source"], it.labels["outcome"]): it.value for it in samples if it.name.endswith("_total")}
+        return {
+            (sample.labels["source"], sample.labels["outcome"]): sample.value
+            for sample in samples
+            if sample.name.endswith("_total")
+        }
 
     before = counts()
 
@@ -256,7 +262,7 @@ def test_a_method_that_the_provider_does_not_use_is_refused_with_those_it_does(m
 
 
 @pytest.mark.parametrize("method", ["OPTIONS", "PATCH"])
-def test_without_its_token_an_address_tells_no_methods(method: str) -> None:
+def test_without_its_token_an_address_names_no_methods(method: str) -> None:
     assert Ingress().ask("/callbacks/otp", method=method).status == 404
 
 
@@ -308,7 +314,7 @@ def test_a_caller_that_hangs_up_is_not_answered_and_nothing_is_kept(outcome: Out
 
 @pytest.mark.parametrize("reply", [Stub.REPLY, Reply(b"success", "text/plain", b"error")], ids=["plain", "own words"])
 def test_what_is_not_proven_gets_one_answer_for_every_reason(
-    reply: Reply, outcome: Outcome, told: list[dict[str, Any]]
+    reply: Reply, outcome: Outcome, log_entries: list[dict[str, Any]]
 ) -> None:
     answers = []
     for reason in get_args(Reason):
@@ -318,8 +324,8 @@ def test_what_is_not_proven_gets_one_answer_for_every_reason(
         assert ingress.kept.callbacks == []
         assert count(REFUSALS, source="fleet", reason=reason) == before + 1
         where = {"source": "fleet", "reason": reason, "address": "192.0.2.7"}
-        assert told.pop() == {"event": "rejected", "log_level": "warning"} | where
-        assert told == []
+        assert log_entries.pop() == {"event": "rejected", "log_level": "warning"} | where
+        assert log_entries == []
     assert {answer.status for answer in answers} == {401}
     assert len({str(answer.said) for answer in answers}) == 1
     assert answers[0].header("x-callbox-id") is None
@@ -354,7 +360,7 @@ def test_from_an_allowed_address_a_callback_is_taken_and_the_address_kept(client
     ],
 )
 def test_from_another_address_a_callback_is_not_proven(
-    client: tuple[str, int] | None, reason: str, told: list[dict[str, Any]]
+    client: tuple[str, int] | None, reason: str, log_entries: list[dict[str, Any]]
 ) -> None:
     ingress = Ingress()
     answer = ingress.ask("/callbacks/near", client=client)
@@ -362,7 +368,7 @@ def test_from_another_address_a_callback_is_not_proven(
     assert (answer.status, answer.body) == (unproven.status, unproven.body)
     assert answer.read == 0, "it is judged before the body is read"
     assert ingress.provider.asked == ingress.kept.callbacks == []
-    assert told[0]["reason"] == reason
+    assert log_entries[0]["reason"] == reason
 
 
 @pytest.mark.parametrize("client", [None, ("/run/ingress.sock", 0)])
@@ -372,7 +378,7 @@ def test_where_any_address_will_do_an_unknown_one_does(client: tuple[str, int] |
     assert [callback.remote_ip for callback in ingress.kept.callbacks] == [None]
 
 
-# Trouble of ours (promise P6)
+# Failures of ours (promise P6)
 
 
 @pytest.mark.parametrize("reply", [Stub.REPLY, Reply(b"success", "text/plain", b"error")], ids=["plain", "own words"])
@@ -381,13 +387,13 @@ def test_where_any_address_will_do_an_unknown_one_does(client: tuple[str, int] |
     [(None, AWAY, []), (None, RuntimeError("s"), ["request failed"]), (RuntimeError("s"), None, ["request failed"])],
     ids=["Redis is away", "a fault in the commit", "a fault in the provider"],
 )
-def test_a_trouble_of_ours_asks_the_provider_to_send_again(
+def test_a_failure_of_ours_asks_the_provider_to_send_again(
     in_verify: Exception | None,
     in_commit: Exception | None,
     logged: list[str],
     reply: Reply,
     outcome: Outcome,
-    told: list[dict[str, Any]],
+    log_entries: list[dict[str, Any]],
 ) -> None:
     ingress = Ingress(Stub(in_verify, reply), Kept(in_commit))
     answer = ingress.ask(body=b"x")
@@ -395,13 +401,13 @@ def test_a_trouble_of_ours_asks_the_provider_to_send_again(
     assert answer.body == reply.error or answer.error == "temporarily unavailable, send it again"
     assert answer.header("x-callbox-id") is None
     assert ingress.kept.callbacks == []
-    assert [event["event"] for event in told] == logged
+    assert [event["event"] for event in log_entries] == logged
     assert outcome() == {("fleet", "unavailable"): 1}
 
 
-def test_the_log_of_a_trouble_has_no_word_of_the_request(told: list[dict[str, Any]]) -> None:
+def test_the_log_of_a_failure_has_no_word_of_the_request(log_entries: list[dict[str, Any]]) -> None:
     Ingress(Stub(RuntimeError())).ask(f"/callbacks/otp/{TOKEN}", query="phone=%2B49151", body=b"text")
-    (event,) = told
+    (event,) = log_entries
     assert event.keys() == {"event", "log_level", "source", "error", "exc_info"}
     assert event["source"] == "otp"
 

@@ -14,7 +14,7 @@ GROUP = [("a", b"\x00\xff1"), ("b", b""), ("a", b"3")]
 
 
 def packed(file: Spool, count: int = 100) -> list[bytes]:
-    return [it.packed for it in file.oldest(count, LIMIT_BYTES)]
+    return [entry.packed for entry in file.oldest(count, LIMIT_BYTES)]
 
 
 def test_a_group_is_kept_in_order_and_byte_for_byte(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_group_is_kept_in_order_and_byte_for_byte(tmp_path: Path) -> None:
     file.append(GROUP)
     file.append([("c", b"4")])
     found = file.oldest(100, LIMIT_BYTES)
-    assert [(it.source, it.packed) for it in found] == [*GROUP, ("c", b"4")]
+    assert [(entry.source, entry.packed) for entry in found] == [*GROUP, ("c", b"4")]
     assert file.counts() == {"a": 2, "b": 1, "c": 1}
     file.remove_through(found[1].number)
     assert packed(file) == [b"3", b"4"]
@@ -34,7 +34,7 @@ def test_a_file_that_was_emptied_serves_the_next_outage_too(tmp_path: Path) -> N
     for _ in range(3):
         file.append(GROUP)
         found = file.oldest(100, LIMIT_BYTES)
-        assert [(it.source, it.packed) for it in found] == GROUP
+        assert [(entry.source, entry.packed) for entry in found] == GROUP
         assert file.counts() == {"a": 2, "b": 1}
         file.remove_through(found[-1].number)
         assert file.counts() == {}
@@ -90,7 +90,7 @@ def test_what_was_moved_is_not_moved_again_even_if_the_disk_is_too_full_to_forge
 
 
 @pytest.mark.parametrize("place", ["/dev/null/spool", "/proc/spool"])
-def test_a_place_where_none_can_be_made_is_trouble(place: str) -> None:
+def test_a_place_where_none_can_be_made_is_an_error(place: str) -> None:
     with pytest.raises(SpoolError, match="cannot be made"):
         spool.create(Path(place), LIMIT_BYTES)
     assert spool.adopt(Path(place), LIMIT_BYTES) is None
@@ -103,7 +103,7 @@ def test_a_file_in_use_is_not_adopted_and_one_that_was_left_is(tmp_path: Path) -
     file.close()
     adopted = spool.adopt(tmp_path, LIMIT_BYTES)
     assert adopted is not None
-    assert packed(adopted) == [it[1] for it in GROUP]
+    assert packed(adopted) == [entry[1] for entry in GROUP]
     assert spool.adopt(tmp_path, LIMIT_BYTES) is None
     adopted.remove_through(3)
     adopted.close()

@@ -34,12 +34,13 @@ def main() -> None:
     sizes = TINY if given.tiny else FULL
     with tempfile.TemporaryDirectory(prefix="callbox-bench-") as folder:
         found = measure(Path(folder), sizes)
-    its = list(targets(found))
-    print(*(it.row() for it in its), sep="\n")
+    all_targets = list(targets(found))
+    print(*(target.row() for target in all_targets), sep="\n")
     if not given.keep:
         write(found, sizes, DOCS)
         print("wrote docs/benchmarks.md and docs/benchmarks.svg")
-    print(f"{sum(it.met for it in its)} of {len(its)} targets are met on this machine, as busy as it was")
+    met = sum(target.met for target in all_targets)
+    print(f"{met} of {len(all_targets)} targets are met on this machine, as busy as it was")
 
 
 if __name__ == "__main__":

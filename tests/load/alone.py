@@ -73,7 +73,7 @@ class Loads(Measurements):
         per_second = self.found.rate("ingress: callbox") / 2
         with rig.awake(rig.one.everything - rig.one.worker):
             answers = send(rig.one.up.url, payloads.wires(self.plain, round(per_second * seconds)), per_second)
-        self.latencies("half load of the ingress", [it.seconds for it in answers])
+        self.latencies("half load of the ingress", [answer.seconds for answer in answers])
         rig.one.forget()
         self.timed("half load", self.found.rate("whole: callbox") / 2, seconds)
 
@@ -90,9 +90,11 @@ class Loads(Measurements):
                     "SELECT id::text, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 FROM callbacks"
                 ).fetchall()
             )
-        waits = [max(0.0, committed[it.callback_id] - (it.sent_at + it.seconds + to_wall)) for it in answers]
+        waits = [
+            max(0.0, committed[answer.callback_id] - (answer.sent_at + answer.seconds + to_wall)) for answer in answers
+        ]
         self.figure(f"{name}: callbacks a second", per_second)
-        self.latencies(f"{name}: acknowledged", [it.seconds for it in answers])
+        self.latencies(f"{name}: acknowledged", [answer.seconds for answer in answers])
         self.latencies(f"{name}: acknowledged to committed", waits)
         system.forget()
 
@@ -120,14 +122,14 @@ class Loads(Measurements):
             began = time.monotonic()
             system.wait_drained()
             self.figure("overload: seconds until the inbox is empty", time.monotonic() - began)
-        accepted = [it for it in answers if it.status == 200]
+        accepted = [answer for answer in answers if answer.status == 200]
         self.figure("overload: offered a second", 2 * normal)
         self.figure("overload: acknowledged to normal", rate_of(accepted) / normal)
-        self.figure("overload: answered 503", sum(it.status == 503 for it in answers))
-        self.figure("overload: no connection free", sum(it.waited_seconds > PATIENCE_SECONDS for it in answers))
-        self.figure("overload: other answers", sum(it.status not in (0, 200, 503) for it in answers))
-        self.latencies("overload: acknowledged", [it.seconds - it.waited_seconds for it in accepted])
-        self.latencies("overload: at 200/s right after, acknowledged", [it.seconds for it in after])
+        self.figure("overload: answered 503", sum(answer.status == 503 for answer in answers))
+        self.figure("overload: no connection free", sum(answer.waited_seconds > PATIENCE_SECONDS for answer in answers))
+        self.figure("overload: other answers", sum(answer.status not in (0, 200, 503) for answer in answers))
+        self.latencies("overload: acknowledged", [answer.seconds - answer.waited_seconds for answer in accepted])
+        self.latencies("overload: at 200/s right after, acknowledged", [answer.seconds for answer in after])
         lost = len(accepted) + len(after) - system.count()
         assert not lost, f"{lost} acknowledged callbacks are not in the table"
         system.forget()

@@ -20,14 +20,14 @@ LOOKS = 20  # for overdue answers, within one timeout
 
 
 class Answer(NamedTuple):
-    """What came back. `status` is 0, and `trouble` says why, when nothing did."""
+    """What came back. `status` is 0, and `error` says why, when nothing did."""
 
     number: int  # of the request, in the order given
     status: int
     callback_id: str
     sent_at: float  # of the monotonic clock; in open loop when it was due, so that waiting counts
     seconds: float
-    trouble: str = ""
+    error: str = ""
     waited_seconds: float = 0.0  # of those, until a connection took it
 
 
@@ -50,7 +50,7 @@ def encode(request: Request) -> bytes:
 
 
 class Client:
-    """One ingress, asked over so many connections."""
+    """One ingress, asked over a number of connections."""
 
     def __init__(
         self, url: str, connections: int = 32, timeout_seconds: float = 30.0, patience_seconds: float = math.inf
@@ -80,8 +80,8 @@ class Client:
             for connection in connections:
                 connection.drop()
             await asyncio.sleep(0)  # until they know that they are closed
-        if run.trouble is not None:
-            raise run.trouble
+        if run.error is not None:
+            raise run.error
 
 
 class _Run:
@@ -100,7 +100,7 @@ class _Run:
         self._patience_seconds = patience_seconds
         self.timeout_seconds = timeout_seconds
         self.over = asyncio.Event()
-        self.trouble: Exception | None = None  # of the requests or of `note`, which ends the run
+        self.error: Exception | None = None  # of the requests or of `note`, which ends the run
 
     async def schedule(self, per_second: float) -> None:
         """Makes each request due at its time."""
@@ -131,12 +131,12 @@ class _Run:
             self._unanswered += 1
         return work
 
-    def answered(self, work: _Work, taken_at: float, status: int, callback_id: str, trouble: str = "") -> None:
+    def answered(self, work: _Work, taken_at: float, status: int, callback_id: str, error: str = "") -> None:
         self._unanswered -= 1
         seconds = time.monotonic() - work.at
-        self._tell(Answer(work.number, status, callback_id, work.at, seconds, trouble, taken_at - work.at))
+        self._report(Answer(work.number, status, callback_id, work.at, seconds, error, taken_at - work.at))
 
-    def _tell(self, answer: Answer) -> None:
+    def _report(self, answer: Answer) -> None:
         try:
             self._note(answer)
         except Exception as error:
@@ -149,7 +149,7 @@ class _Run:
             late = now - work.at
             if late <= self._patience_seconds:
                 return work
-            self._tell(Answer(work.number, 0, "", work.at, late, "no connection was free", late))
+            self._report(Answer(work.number, 0, "", work.at, late, "no connection was free", late))
         return None
 
     def _next(self) -> _Work | None:
@@ -164,7 +164,7 @@ class _Run:
         return None
 
     def _fail(self, error: Exception) -> None:
-        self.trouble = error
+        self.error = error
         self._exhausted = True
         self.over.set()
 
@@ -248,10 +248,10 @@ class _Connection(asyncio.Protocol):
             self._transport = None
             self._fail(str(error or "the connection was closed without an answer"))
 
-    def _fail(self, trouble: str) -> None:
+    def _fail(self, error: str) -> None:
         work, self._work = self._work, None
         if work is not None:
-            self._run.answered(work, self._taken_at, 0, "", trouble)
+            self._run.answered(work, self._taken_at, 0, "", error)
             self.go_on()
 
 

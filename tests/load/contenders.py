@@ -48,8 +48,14 @@ def _is_signed(request: Request, body: bytes) -> bool:
 
 @celery.task(name="record")
 def record(body: str) -> None:
-    it = json.loads(body)
-    row = (it.get("message_id") or it["msg_id"], it.get("status"), it.get("sender"), it.get("to"), body)
+    document = json.loads(body)
+    row = (
+        document.get("message_id") or document["msg_id"],
+        document.get("status"),
+        document.get("sender"),
+        document.get("to"),
+        body,
+    )
     _database().execute(
         "INSERT INTO usual (message_id, status, sender, recipient, body) VALUES (%s, %s, %s, %s, %s)", row
     )

@@ -28,7 +28,7 @@ class Sizes(NamedTuple):
     whole: int
     usual: int  # a tenth of the others: it takes as long
     backlog: int
-    backlogs: int  # one after another: so many make a database that has grown
+    backlogs: int  # one after another, until the database has grown
     half_load_seconds: int  # of one round
     low_seconds: int
     calm_seconds: int
@@ -115,14 +115,14 @@ def send(
         gc.enable()
         gc.unfreeze()
     if patience_seconds == float("inf"):
-        odd = [it for it in answers if it.status != 200]
+        odd = [answer for answer in answers if answer.status != 200]
         assert not odd, f"{url}: {len(odd)} of {len(answers)} answers are not 200, the first: {odd[0]}"
     return answers
 
 
 def rate_of(answers: Sequence[Answer]) -> float:
-    began = min(it.sent_at for it in answers)
-    return len(answers) / (max(it.sent_at + it.seconds for it in answers) - began)
+    began = min(answer.sent_at for answer in answers)
+    return len(answers) / (max(answer.sent_at + answer.seconds for answer in answers) - began)
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

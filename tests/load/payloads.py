@@ -31,7 +31,7 @@ def now() -> datetime:
 
 
 def requests(sources: Sequence[Source], count: int) -> Iterator[tuple[Source, Request]]:
-    """So many, the sources in turn."""
+    """`count` requests, the sources in turn."""
     for number in range(count):
         source = sources[number % len(sources)]
         yield source, simulator.request(source, _event(_KINDS[number // len(sources) % len(_KINDS)]))
@@ -48,8 +48,8 @@ def bodies(source: Source, count: int) -> list[str]:
 
 def groups(sources: Sequence[Source], count: int, size: int) -> Iterator[list[tuple[str, bytes]]]:
     """Callbacks as the ingress puts them into the inbox, in groups."""
-    its = ((source.name, _packed(source, request)) for source, request in requests(sources, count))
-    while group := list(itertools.islice(its, size)):
+    callbacks = ((source.name, _packed(source, request)) for source, request in requests(sources, count))
+    while group := list(itertools.islice(callbacks, size)):
         yield group
 
 

@@ -34,7 +34,7 @@ class Target(NamedTuple):
 
 def targets(found: Found) -> Iterator[Target]:
     """All of them, with what was found."""
-    its = found.figure
+    figure = found.figure
     yield Target("ingress, of the floor", found.ratio("ingress: callbox", "ingress: floor"), "≥", 0.85)
     yield Target("ingress, of the usual way", found.ratio("ingress: callbox", "ingress: usual"), "≥", 8)
     yield Target("drain, one child, of the usual way", found.ratio("drain: callbox", "drain: usual"), "≥", 12)
@@ -42,26 +42,26 @@ def targets(found: Found) -> Iterator[Target]:
     yield Target("end to end, of the usual way", found.ratio("whole: callbox", "whole: usual"), "≥", 8)
     for where in ("half load of the ingress", "half load: acknowledged"):
         what = "acknowledged, half the ingress's maximum" if "of" in where else "acknowledged, half of end to end"
-        yield Target(f"{what}, p50", its(f"{where}, p50 ms"), "≤", 3, "ms")
-        yield Target(f"{what}, p99", its(f"{where}, p99 ms"), "≤", 15, "ms")
+        yield Target(f"{what}, p50", figure(f"{where}, p50 ms"), "≤", 3, "ms")
+        yield Target(f"{what}, p99", figure(f"{where}, p99 ms"), "≤", 15, "ms")
     wait = "acknowledged to committed, p99 ms"
-    yield Target("acknowledged → committed, half of end to end, p99", its(f"half load: {wait}"), "≤", 250, "ms")
-    yield Target("acknowledged → committed, 10/s, p99", its(f"10/s: {wait}"), "≤", 100, "ms")
-    grown = f"drain with {its('stored events, grown'):,.0f} stored callbacks, of that into empty tables"
+    yield Target("acknowledged → committed, half of end to end, p99", figure(f"half load: {wait}"), "≤", 250, "ms")
+    yield Target("acknowledged → committed, 10/s, p99", figure(f"10/s: {wait}"), "≤", 100, "ms")
+    grown = f"drain with {figure('stored events, grown'):,.0f} stored callbacks, of that into empty tables"
     yield Target(grown, found.ratio("drain: callbox, grown", "drain: callbox"), "≥", 0.8)
-    backlog = f"a backlog of {its('backlog'):,.0f}:"
-    yield Target(f"{backlog} slowest tenth, of the median", its("backlog: slowest tenth to median"), "≥", 0.6)
-    growth = its("backlog: worker MB, at the end") - its("backlog: worker MB, after a tenth")
+    backlog = f"a backlog of {figure('backlog'):,.0f}:"
+    yield Target(f"{backlog} slowest tenth, of the median", figure("backlog: slowest tenth to median"), "≥", 0.6)
+    growth = figure("backlog: worker MB, at the end") - figure("backlog: worker MB, after a tenth")
     yield Target(f"{backlog} growth of the worker child after the first tenth", growth, "≤", 10, "MB")
-    allowed = round(1.5 * its("raw bytes a callback") + 300)
-    yield Target("Redis, for each pending callback", its("Redis bytes a pending callback"), "≤", allowed, "bytes")
-    yield Target("resident, an ingress under full load", its("ingress resident MB"), "≤", 80, "MB")
-    yield Target("resident, a worker child under full load", its("worker resident MB, callbox"), "≤", 120, "MB")
-    yield Target("workers at 200 callbacks/s", its("200/s: cores of the workers"), "≤", 0.1, "cores")
+    allowed = round(1.5 * figure("raw bytes a callback") + 300)
+    yield Target("Redis, for each pending callback", figure("Redis bytes a pending callback"), "≤", allowed, "bytes")
+    yield Target("resident, an ingress under full load", figure("ingress resident MB"), "≤", 80, "MB")
+    yield Target("resident, a worker child under full load", figure("worker resident MB, callbox"), "≤", 120, "MB")
+    yield Target("workers at 200 callbacks/s", figure("200/s: cores of the workers"), "≤", 0.1, "cores")
     for half in ("ingress", "drain"):
         many = found.ratio(f"{half}: callbox, many sources", f"{half}: callbox")
         yield Target(f"{half}: 200 small sources, of one large", many, "≥", 0.9)
-    yield Target("overload: acknowledged, of the normal rate", its("overload: acknowledged to normal"), "≥", 0.8)
+    yield Target("overload: acknowledged, of the normal rate", figure("overload: acknowledged to normal"), "≥", 0.8)
 
 
 def document(found: Found, sizes: Sizes) -> str:
@@ -75,7 +75,7 @@ def document(found: Found, sizes: Sizes) -> str:
         seconds=sizes.overload_seconds,
         raw=found.figure("raw bytes a callback"),
         rates="\n".join(_rates(found)),
-        targets="\n".join(it.row() for it in targets(found)),
+        targets="\n".join(target.row() for target in targets(found)),
         scaling="\n".join(_scaling(found)),
         overload="\n".join(_overload(found)),
         machine="\n".join(_machine()),

@@ -2,7 +2,7 @@
 
 Callbox runs as its users run it, by `callbox up`, three times: `one` (one ingress, one child), `two` of each, and
 `grown`, whose tables hold millions of rows. The contenders run as theirs do. Whoever is not measured is stopped by
-SIGSTOP meanwhile: an idle process would cost little, but not nothing.
+SIGSTOP until then: an idle process would cost little, but not nothing.
 """
 
 import asyncio
@@ -135,7 +135,7 @@ class Rig:
         self._folder = folder
         self.redis = Server("redis", servers.Redis(folder / "redis", "pw"), folder / "redis.log")
         postgres = servers.Postgres(folder / "postgres", "pw")
-        # When a row was committed is told by PostgreSQL itself.
+        # PostgreSQL itself knows when a row was committed.
         postgres.prepare("ALTER ROLE callbox CREATEDB", "ALTER SYSTEM SET track_commit_timestamp = on")
         self.postgres = Server("postgres", postgres, folder / "postgres.log")
 
@@ -167,9 +167,9 @@ class Rig:
         self._start_contenders()
 
     def _callbox(self, name: str, number: int, ingresses: int, workers: int) -> Callbox:
-        it = Callbox(self._folder / name, self._redis(number), self._database(name), ingresses, workers)
-        self._stops.append(it.stop)
-        return it
+        system = Callbox(self._folder / name, self._redis(number), self._database(name), ingresses, workers)
+        self._stops.append(system.stop)
+        return system
 
     def _start_contenders(self) -> None:
         self._usual_redis_url, self._usual_database_url = self._redis(3), self._database("usual")
@@ -201,9 +201,9 @@ class Rig:
         wait_until(lambda: self.usual_count() == 1, "the usual worker")
 
     def _contender(self, name: str, words: list[str], environment: dict[str, str]) -> Contender:
-        it = Contender(self._folder, name, words, environment)
-        self._stops.append(it.stop)
-        return it
+        contender = Contender(self._folder, name, words, environment)
+        self._stops.append(contender.stop)
+        return contender
 
     @contextmanager
     def awake(self, *pids: set[int]) -> Iterator[None]:
@@ -217,14 +217,14 @@ class Rig:
 
     @property
     def all(self) -> set[int]:
-        its = [it.everything for it in (self.one, self.two, self.grown)]
-        return set().union(*its, *(family(it.process.pid) for it in self._contenders.values()))
+        processes = [system.everything for system in (self.one, self.two, self.grown)]
+        return set().union(*processes, *(family(contender.process.pid) for contender in self._contenders.values()))
 
     def contender(self, name: str) -> set[int]:
         return family(self._contenders[name].process.pid)
 
     def wait_usual(self, count: int) -> None:
-        """Until nothing waits for the usual worker and so many rows stand."""
+        """Until nothing waits for the usual worker and `count` rows are stored."""
         wait(lambda: not self._usual_pending() and self.usual_count() == count, f"{count} rows of the usual worker")
 
     def _usual_pending(self) -> int:

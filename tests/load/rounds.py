@@ -1,4 +1,4 @@
-"""Callbox and its contenders in turn, round after round, so that what the machine does meanwhile hurts all of them
+"""Callbox and its contenders in turn, round after round, so that what else the machine does hurts all of them
 alike; what counts are medians, and ratios within a round.
 """
 
@@ -29,18 +29,18 @@ class Rounds(Measurements):
         """Acknowledgements, while the workers sleep."""
         rig, count = self.rig, self.sizes.ingress
         wires = payloads.wires(self.plain, count)
-        for name, its in (("echo", wires), ("floor", wires), ("usual", wires[: self.sizes.usual])):
+        for name, sent in (("echo", wires), ("floor", wires), ("usual", wires[: self.sizes.usual])):
             with rig.awake(rig.contender(name)):
-                self.note(f"ingress: {name}", rate_of(send(rig.urls[name], its)))
+                self.note(f"ingress: {name}", rate_of(send(rig.urls[name], sent)))
         rig.forget_usual()
-        for name, system, its in (
+        for name, system, sent in (
             ("callbox", rig.one, wires),
             ("callbox, every provider", rig.one, payloads.wires(self.mixed, count)),
             ("callbox, many sources", rig.one, payloads.wires(self.small, count)),
             ("callbox, two processes", rig.two, wires),
         ):
             with rig.awake(system.everything - system.worker):
-                self.note(f"ingress: {name}", rate_of(send(system.up.url, its)))
+                self.note(f"ingress: {name}", rate_of(send(system.up.url, sent)))
             if name == "callbox":
                 self.figure("ingress resident MB", resident_bytes(system.ingresses) / 1e6)
             system.forget()
@@ -86,19 +86,19 @@ class Rounds(Measurements):
 
     def _usual_drain(self) -> float:
         rig = self.rig
-        its = payloads.bodies(self.plain[0], self.sizes.usual)
+        bodies = payloads.bodies(self.plain[0], self.sizes.usual)
         worker = rig.contender("usual worker")
         with rig.awake(worker):
             signal_all(worker, SIGSTOP)
             before = rig.usual_count()
-            for body in its:
+            for body in bodies:
                 contenders.record.delay(body)
             began = time.monotonic()
             signal_all(worker, SIGCONT)
-            rig.wait_usual(before + len(its))
+            rig.wait_usual(before + len(bodies))
             took = time.monotonic() - began
             rig.forget_usual()
-        return len(its) / took
+        return len(bodies) / took
 
     def _drained(self, system: Callbox, sources: Any, count: int) -> float:
         with self.filled(system, sources, count) as worker:
@@ -120,9 +120,9 @@ class Rounds(Measurements):
             began = time.monotonic()
             for number in range(transactions):
                 with connection.transaction(), connection.cursor() as cursor:
-                    for table, its in rows.items():
+                    for table, table_rows in rows.items():
                         with cursor.copy(f"COPY bare.{table} FROM STDIN".encode()) as copy:
-                            for row in its[number::transactions]:
+                            for row in table_rows[number::transactions]:
                                 copy.write_row(row)
             took = time.monotonic() - began
         return len(rows["callbacks"]) / took

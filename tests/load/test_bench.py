@@ -16,7 +16,7 @@ def test_the_benchmark_runs_and_writes_its_pages(tmp_path: Path) -> None:
     assert found.figure("stored events, grown") == TINY.backlogs * (TINY.backlog + GROUP)
     write(found, TINY, tmp_path)
     page = (tmp_path / "benchmarks.md").read_text()
-    assert all(it.row() in page for it in targets(found))
+    assert all(target.row() in page for target in targets(found))
     assert "{" not in page
     bars = ElementTree.parse(tmp_path / "benchmarks.svg").findall("{http://www.w3.org/2000/svg}rect")
     assert len(bars) == 9

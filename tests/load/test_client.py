@@ -58,8 +58,10 @@ async def accept(path: bytes, writer: asyncio.StreamWriter) -> None:
 def test_each_request_is_sent_once_and_its_answer_noted() -> None:
     paths = [f"/{number}" for number in range(100)]
     answers, read = serve(accept, paths)
-    assert [it.number for it in answers] == list(range(100))
-    assert [(it.status, it.callback_id, it.trouble) for it in answers] == [(200, f"id-of-{path}", "") for path in paths]
+    assert [answer.number for answer in answers] == list(range(100))
+    assert [(answer.status, answer.callback_id, answer.error) for answer in answers] == [
+        (200, f"id-of-{path}", "") for path in paths
+    ]
     assert sorted(read) == sorted(path.encode() for path in paths)
 
 
@@ -70,7 +72,7 @@ def test_an_answer_may_come_in_pieces() -> None:
             await asyncio.sleep(0)
 
     answers, _ = serve(in_pieces, ["/a", "/b"])
-    assert [(it.status, it.callback_id) for it in answers] == [(503, ""), (503, "")]
+    assert [(answer.status, answer.callback_id) for answer in answers] == [(503, ""), (503, "")]
 
 
 @pytest.mark.parametrize("says_so", [True, False])
@@ -80,7 +82,7 @@ def test_a_connection_that_the_server_closes_between_two_requests_costs_none(say
         writer.close()
 
     answers, read = serve(last, ["/a", "/b", "/c"], connections=1, per_second=None if says_so else 5)
-    assert [it.status for it in answers] == [200, 200, 200]
+    assert [answer.status for answer in answers] == [200, 200, 200]
     assert read == [b"/a", b"/b", b"/c"]
 
 
@@ -92,8 +94,8 @@ def test_a_request_without_an_answer_is_noted_and_not_repeated() -> None:
             await accept(path, writer)
 
     answers, read = serve(hang_up, ["/a", "/b", "/c"], connections=1)
-    assert [it.status for it in answers] == [200, 0, 200]
-    assert answers[1].trouble
+    assert [answer.status for answer in answers] == [200, 0, 200]
+    assert answers[1].error
     assert read == [b"/a", b"/b", b"/c"]
 
 
@@ -103,16 +105,16 @@ def test_a_request_waits_no_longer_than_its_timeout() -> None:
             await accept(path, writer)
 
     answers, _ = serve(never, ["/a", "/b", "/c"], connections=1, timeout=0.3)
-    assert [it.status for it in answers] == [200, 0, 200]
+    assert [answer.status for answer in answers] == [200, 0, 200]
     assert answers[1].seconds >= 0.3
-    assert "within 0.3 s" in answers[1].trouble
+    assert "within 0.3 s" in answers[1].error
 
 
 def test_a_server_that_is_not_there_is_an_answer_without_status() -> None:
     noted: list[Answer] = []
     client = Client("http://127.0.0.1:1", connections=2, timeout_seconds=0.2)
     uvloop.run(asyncio.wait_for(client.run(iter([b"a", b"b", b"c"]), None, noted.append), DEADLINE_SECONDS))
-    assert [(it.number, it.status) for it in sorted(noted)] == [(0, 0), (1, 0), (2, 0)]
+    assert [(note.number, note.status) for note in sorted(noted)] == [(0, 0), (1, 0), (2, 0)]
 
 
 def test_an_open_loop_keeps_its_schedule_and_counts_the_waiting() -> None:
@@ -123,7 +125,7 @@ def test_an_open_loop_keeps_its_schedule_and_counts_the_waiting() -> None:
     began = time.monotonic()
     answers, _ = serve(slowly, [f"/{number}" for number in range(10)], connections=1, per_second=100)
     assert time.monotonic() - began >= 0.5
-    due = [it.sent_at - answers[0].sent_at for it in answers]
+    due = [answer.sent_at - answers[0].sent_at for answer in answers]
     assert due == sorted(due)
     assert 0.08 < due[-1] < 0.45, "on schedule, though the server answers 20 a second"
     assert sum(due[-1:]) + answers[-1].seconds >= 0.5, "waiting for a connection is part of it"
@@ -136,8 +138,8 @@ def test_a_request_is_not_sent_after_the_patience_for_a_free_connection() -> Non
 
     answers, read = serve(slowly, ["/a", "/b", "/c"], connections=1, per_second=100, patience=0.1)
     assert read == [b"/a"]
-    assert [(it.status, it.trouble) for it in answers[1:]] == [(0, "no connection was free")] * 2
-    assert all(it.waited_seconds > 0.1 for it in answers[1:])
+    assert [(answer.status, answer.error) for answer in answers[1:]] == [(0, "no connection was free")] * 2
+    assert all(answer.waited_seconds > 0.1 for answer in answers[1:])
     assert answers[0].waited_seconds < answers[0].seconds
 
 

@@ -86,8 +86,8 @@ class Running:
 
     @property
     def pids(self) -> dict[str, int]:
-        its: dict[str, int] = json.loads((self.data / "pids.json").read_text())
-        return its
+        pids: dict[str, int] = json.loads((self.data / "pids.json").read_text())
+        return pids
 
     def logs(self) -> str:
         return "".join(path.read_text(errors="replace") for path in (self.data / "logs").iterdir())
@@ -172,7 +172,7 @@ def family(pid: int) -> set[int]:
 
 
 def alive(pid: int) -> bool:
-    """Whether it still runs; one that ended and was not buried yet does not."""
+    """Whether it still runs; one that ended and was not waited for does not."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False

@@ -98,7 +98,7 @@ def test_everything_may_start_before_its_servers(run: Run, tmp_path: Path) -> No
     )
     port = servers.free_port()
     urls = {"CALLBOX_REDIS_URL": own_redis.url, "CALLBOX_DATABASE_URL": own_postgres.url, "CALLBOX_BEAT_SECONDS": "0.5"}
-    its = [
+    processes = [
         run("ingress", *PYTHON, "ingress", "--port", str(port), **urls),
         run("worker", *WORKER, **urls),
         run("beat", *PYTHON, "workers", "beat", **urls),
@@ -123,7 +123,7 @@ def test_everything_may_start_before_its_servers(run: Run, tmp_path: Path) -> No
     wait_until(lambda: b'"redis":"ok"' in http(url + "/readyz")[1], "the ingress finds Redis")
     assert answer("/callbacks/open", callback) == 200
     with redis.Redis.from_url(own_redis.url) as client:
-        wait_until(lambda: client.xlen(INBOX) == 2, "what was spooled stands in the inbox")
+        wait_until(lambda: client.xlen(INBOX) == 2, "what was spooled is in the inbox")
     wait_until(
         lambda: "PostgreSQL does not answer" in said("worker"), "the worker says that PostgreSQL is not there", 60
     )
@@ -138,7 +138,7 @@ def test_everything_may_start_before_its_servers(run: Run, tmp_path: Path) -> No
         outcomes = connection.execute("SELECT outcome FROM callbacks ORDER BY outcome").fetchall()
         assert outcomes == [("duplicate",), ("stored",)]
         assert schema.is_current(connection)
-    assert all(process.poll() is None for process in its), "one of them gave up"
+    assert all(process.poll() is None for process in processes), "one of them gave up"
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,10 @@ def test_an_answer_with_a_body_is_as_quick_as_one_without(system: Running) -> No
     wires = [encode(system.request(source, "dr")) for source in sources]
     answers: list[Answer] = []
     uvloop.run(Client(system.url, connections=1).run(wires, None, answers.append))
-    assert {it.status for it in answers} == {200}
-    otp, support = (median(it.seconds for it in answers if sources[it.number] == name) for name in sources[:2])
+    assert {answer.status for answer in answers} == {200}
+    otp, support = (
+        median(answer.seconds for answer in answers if sources[answer.number] == name) for name in sources[:2]
+    )
     assert otp < 4 * support
 
 
@@ -104,8 +106,8 @@ def test_an_authentic_but_unreadable_callback_is_acknowledged_and_kept_with_its_
     assert (status, answer) == (200, b"success")
     kept = row(system, headers["x-callbox-id"])
     assert (kept["outcome"], bytes(kept["body"])) == ("dead", body)
-    (letter,) = system.query(f"SELECT * FROM dead_letters WHERE callback_id = '{kept['id']}'")
-    assert (letter["reason"], letter["state"]) == ("not JSON", "open")
+    (dead_letter,) = system.query(f"SELECT * FROM dead_letters WHERE callback_id = '{kept['id']}'")
+    assert (dead_letter["reason"], dead_letter["state"]) == ("not JSON", "open")
 
 
 def test_an_unknown_source_is_not_found(system: Running) -> None:
@@ -163,7 +165,7 @@ def test_what_was_acknowledged_is_fsynced(system: Running) -> None:
         assert fsynced_after(system, client)
         try:
             client.config_set("appendfsync", "no")
-            assert not fsynced_after(system, client), "this test could not tell"
+            assert not fsynced_after(system, client), "this test would see no difference"
         finally:
             client.config_set("appendfsync", "always")
 
@@ -177,7 +179,7 @@ def fsynced_after(system: Running, client: redis.Redis) -> bool:
 
 
 def test_a_callback_that_blows_up_hurts_only_itself(system: Running) -> None:
-    """Small on the wire, and large in rows if each of its items repeated what stands around them."""
+    """Small on the wire, and large in rows if each of its items repeated what is around them."""
     fields = {"status": "SENT", "message_id": "x", **{f"k{number}": "y" * 4096 for number in range(14)}}
     body = json.dumps({**fields, "statuses": [{}] * 499}, separators=(",", ":")).encode()
     poison = msgspec.structs.replace(system.request("support", "mo"), body=body)

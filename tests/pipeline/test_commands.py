@@ -83,7 +83,7 @@ def test_send_says_what_was_not_accepted(system: Running) -> None:
     assert "there is no source nobody" in done.stderr
 
 
-def test_show_tells_all_of_a_callback(system: Running) -> None:
+def test_show_has_all_of_a_callback(system: Running) -> None:
     request = system.request("support", "mo")
     (id,) = system.send(request)
     system.wait_drained()
@@ -105,9 +105,9 @@ def test_dead_letters_are_listed_and_shown(system: Running) -> None:
     path = f"/callbacks/otp/{system.sources['otp'].token}"
     assert http(system.url + path, "POST", b"phone=1")[0] == 200
     system.wait_drained()
-    letters = json.loads(system.command("dead-letters", "list", "--json", "--source", "otp").stdout)
-    assert {letter["state"] for letter in letters} == {"open"}
-    newest = letters[0]
+    dead_letters = json.loads(system.command("dead-letters", "list", "--json", "--source", "otp").stdout)
+    assert {dead_letter["state"] for dead_letter in dead_letters} == {"open"}
+    newest = dead_letters[0]
     listed = system.command("dead-letters", "list").stdout
     assert newest["callback_id"] in listed
     assert newest["reason"] in listed
@@ -116,7 +116,7 @@ def test_dead_letters_are_listed_and_shown(system: Running) -> None:
     assert newest["reason"] in shown
     assert "no replayed dead letters" in system.command("dead-letters", "list", "--state", "replayed").stdout
     by_reason = json.loads(system.command("dead-letters", "list", "--json", "--reason", newest["reason"]).stdout)
-    assert {letter["reason"] for letter in by_reason} == {newest["reason"]}
+    assert {dead_letter["reason"] for dead_letter in by_reason} == {newest["reason"]}
     assert json.loads(system.command("dead-letters", "list", "--json", "--since", "2999-01-01").stdout) == []
     assert json.loads(system.command("dead-letters", "list", "--json", "--until", "2001-01-01").stdout) == []
     assert "there is no dead letter 999999" in system.command("dead-letters", "show", "999999", code=1).stderr
@@ -128,8 +128,8 @@ def test_dead_letters_are_replayed_after_a_fix_dry_first(system: Running) -> Non
     first, second, _ = system.send(*broken)
     system.wait_drained()
     listed = json.loads(system.command("dead-letters", "list", "--json", "--source", "open").stdout)
-    ids = {letter["callback_id"]: str(letter["id"]) for letter in listed}
-    reasons = {letter["callback_id"]: letter["reason"] for letter in listed}
+    ids = {dead_letter["callback_id"]: str(dead_letter["id"]) for dead_letter in listed}
+    reasons = {dead_letter["callback_id"]: dead_letter["reason"] for dead_letter in listed}
     hexed = request.body.hex()
     system.query(f"UPDATE callbacks SET body = '\\x{hexed}' WHERE id IN ('{first}', '{second}') RETURNING id")
 
@@ -163,7 +163,7 @@ def test_dead_letters_are_discarded_dry_first(system: Running) -> None:
     assert "discarded" in system.command("dead-letters", "discard", str(newest["id"])).stdout
     assert f"{newest['id']} is discarded already" in system.command("dead-letters", "discard", str(newest["id"])).stdout
     listed = json.loads(system.command("dead-letters", "list", "--json", "--source", "open").stdout)
-    assert newest["id"] not in {letter["id"] for letter in listed}
+    assert newest["id"] not in {dead_letter["id"] for dead_letter in listed}
     assert "no open dead letters match" in system.command("dead-letters", "discard", "--until", "2001-01-01").stdout
 
 
@@ -185,9 +185,9 @@ def test_an_interrupted_replay_says_so_and_leaves_whole_callbacks(system: Runnin
     tried = f"SELECT FROM dead_letters WHERE attempts = 2 AND callback_id IN ({listed})"
     wait_until(lambda: system.query(tried), "a try", SECONDS)
     command.send_signal(signal.SIGINT)
-    said, trouble = command.communicate(timeout=SECONDS)
-    assert (command.returncode, len(trouble.splitlines())) == (1, 1), trouble
-    assert "interrupted" in trouble
+    said, error = command.communicate(timeout=SECONDS)
+    assert (command.returncode, len(error.splitlines())) == (1, 1), error
+    assert "interrupted" in error
     assert "still dead" in said
     assert 0 < len(system.query(tried)) < 9
 
@@ -201,9 +201,9 @@ def test_replay_and_discard_say_what_they_need(system: Running, command: str) ->
     assert system.command("dead-letters", command, "one", code=2).stdout == ""
 
 
-def test_conflicts_are_listed_with_what_stands_instead(system: Running) -> None:
+def test_conflicts_are_listed_with_what_is_stored_instead(system: Running) -> None:
     body = b'{"id": 424242, "organisation": {"id": 1}, "payload": "pay 10"}'
-    sent = [Request(method="POST", path="/callbacks/open", body=it) for it in (body, body.replace(b"10", b"99"))]
+    sent = [Request(method="POST", path="/callbacks/open", body=each) for each in (body, body.replace(b"10", b"99"))]
     first, second = system.send(*sent)
     system.wait_drained()
     (found,) = json.loads(system.command("conflicts", "--json", "--source", "open").stdout)
@@ -228,8 +228,8 @@ def test_check_finds_a_system_that_keeps_its_promises(system: Running) -> None:
 
 def test_without_a_running_system_commands_say_so_in_one_line(system: Running) -> None:
     nowhere = {"CALLBOX_REDIS_URL": "redis://127.0.0.1:1/0", "CALLBOX_DATABASE_URL": "postgresql://127.0.0.1:1/x"}
-    letters = (["dead-letters", "list"], ["dead-letters", "replay", "--all"], ["dead-letters", "discard", "--all"])
-    for words in (["status"], ["show", "01a20280-ab2c-7c9e-b91d-65519fbebbaf"], ["migrate"], *letters):
+    dead_letters = (["dead-letters", "list"], ["dead-letters", "replay", "--all"], ["dead-letters", "discard", "--all"])
+    for words in (["status"], ["show", "01a20280-ab2c-7c9e-b91d-65519fbebbaf"], ["migrate"], *dead_letters):
         done = callbox(*words, cwd=system.folder, **nowhere)
         assert (done.returncode, len(done.stderr.splitlines())) == (1, 1), done.stderr
         assert "does not answer" in done.stderr

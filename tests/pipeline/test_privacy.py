@@ -43,7 +43,7 @@ def assert_nothing_private(up: Running) -> None:
     for place, text in places.items():
         assert text, f"nothing to look at in {place}"
         for private in (PHONE, TEXT, "harbour", *secrets):
-            assert private not in text, f"{private!r} stands in {place}"
+            assert private not in text, f"{private!r} is in {place}"
 
 
 def test_nothing_private_shows_also_when_drains_fail(start: Start) -> None:
@@ -54,7 +54,9 @@ def test_nothing_private_shows_also_when_drains_fail(start: Start) -> None:
     assert len(up.query("SELECT FROM callbacks WHERE outcome = 'dead'")) == 1
 
     # Refused: a wrong signature, a wrong path, a method of no provider.
-    wrong = [msgspec.structs.replace(it, headers={}, path=it.path + "/x", method="PUT") for it in requests]
+    wrong = [
+        msgspec.structs.replace(request, headers={}, path=request.path + "/x", method="PUT") for request in requests
+    ]
     assert {answer.status for answer in up.answers(*wrong)} <= {401, 404, 405}
 
     # PostgreSQL refuses rows (an error that quotes them), then everything.

@@ -26,7 +26,7 @@ def gone(pids: set[int]) -> bool:
 
 
 def accepts(up: Running) -> bool:
-    """Whether a callback goes all the way. Until then it is refused as our trouble, not as the provider's."""
+    """Whether a callback goes all the way. Until then it is refused as our failure, not as the provider's."""
     (answer,) = up.answers(up.request("open", "mo"))
     assert answer.status in (0, 200, 503)
     return answer.status == 200

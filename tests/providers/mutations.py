@@ -131,7 +131,7 @@ def _rearranged(value: Any, arrange: Callable[[list[Any]], Iterable[Any]]) -> An
 def said_twice(document: Document, found: Found) -> Iterator[Callback]:
     if document.fields:
         yield document.write(
-            document.fields, _twice if document.place == "json" else lambda it: f"{_form(it)}&{_form(it)}"
+            document.fields, _twice if document.place == "json" else lambda text: f"{_form(text)}&{_form(text)}"
         )
 
 
@@ -171,7 +171,7 @@ def _percent(fields: dict[str, str], digits: str) -> str:
 def escaped(document: Document, found: Found) -> Iterator[Callback]:
     """JSON with every character of a text escaped, or none, and with white space between all tokens."""
     if document.place == "json":
-        yield document.write(document.fields, lambda it: json.dumps(it, indent="\t\r\n "))
+        yield document.write(document.fields, lambda fields: json.dumps(fields, indent="\t\r\n "))
         yield document.write(document.fields, _escaped)
         if not re.search("[\ud800-\udfff]", plain := json.dumps(document.fields, ensure_ascii=False)):
             yield document.write(document.fields, lambda _: plain)
@@ -189,18 +189,20 @@ def _escaped(value: Any) -> str:
 
 
 def numbers_as_texts(document: Document, found: Found) -> Iterator[Callback]:
-    yield from _leaves_changed(document, lambda it: json.dumps(it) if type(it) in (int, float) and isfinite(it) else it)
+    yield from _leaves_changed(
+        document, lambda value: json.dumps(value) if type(value) in (int, float) and isfinite(value) else value
+    )
 
 
 def texts_as_numbers(document: Document, found: Found) -> Iterator[Callback]:
     if document.place == "json":
         yield from _leaves_changed(
-            document, lambda it: json.loads(it) if isinstance(it, str) and _NUMBER.fullmatch(it) else it
+            document, lambda value: json.loads(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
         )
 
 
 def whole_numbers_with_a_point(document: Document, found: Found) -> Iterator[Callback]:
-    yield from _leaves_changed(document, lambda it: float(it) if type(it) is int and it < 2**53 else it)
+    yield from _leaves_changed(document, lambda value: float(value) if type(value) is int and value < 2**53 else value)
 
 
 def _leaves_changed(document: Document, change: Callable[[Any], Any]) -> Iterator[Callback]:

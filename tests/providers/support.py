@@ -102,20 +102,20 @@ def read(callback: Callback, source: Source) -> list[Event | Malformed]:
     return found
 
 
-def told(found: list[Event | Malformed], leave_out: str = "") -> list[object]:
+def comparable(found: list[Event | Malformed], leave_out: str = "") -> list[object]:
     """What was found as values that can be compared, if need be without one field."""
     return [
-        it.reason
-        if isinstance(it, Malformed)
-        else (type(it), {name: value for name, value in msgspec.structs.asdict(it).items() if name != leave_out})
-        for it in found
+        entry.reason
+        if isinstance(entry, Malformed)
+        else (type(entry), {name: value for name, value in msgspec.structs.asdict(entry).items() if name != leave_out})
+        for entry in found
     ]
 
 
 def is_respelled(altered: Callback, callback: Callback, source: Source) -> bool:
     """Whether only the spelling of a form has changed: a signature may cover its fields instead of its bytes."""
     form = "x-www-form-urlencoded" in callback.headers.get("content-type", "")
-    return altered == callback or (form and told(read(altered, source)) == told(read(callback, source)))
+    return altered == callback or (form and comparable(read(altered, source)) == comparable(read(callback, source)))
 
 
 @cache

@@ -78,7 +78,7 @@ def test_a_signature_is_not_enough_without_a_secret_to_check_it(provider: str) -
 
 
 @pytest.mark.parametrize("provider", PROOF)
-def test_the_secret_that_matched_is_told(provider: str) -> None:
+def test_the_secret_that_matched_is_named(provider: str) -> None:
     assert verify(signed(provider, NEW), NEW) == "secret-1"
     assert verify(signed(provider, NEW), NEW, OLD) == "secret-1"
     assert verify(signed(provider, OLD), NEW, OLD) == "secret-2"

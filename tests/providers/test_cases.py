@@ -40,7 +40,7 @@ def test_case(provider: str, case: dict[str, Any]) -> None:
 
 
 def said(found: Event | Malformed, table: dict[str, Any]) -> dict[str, Any]:
-    """What was found, as far as the case tells it."""
+    """What was found, as far as the case has it."""
     if isinstance(found, Malformed):
         return {"malformed": found.reason}
     fields = {"kind": type(found).__name__, **msgspec.structs.asdict(found)}

@@ -1,6 +1,6 @@
 """What every provider owes, tried on every case of every provider: a new one is tried by itself.
 
-What a signature covers cannot be altered; another spelling of a request says the same; and whatever stands in a field,
+What a signature covers cannot be altered; another spelling of a request says the same; and whatever is in a field,
 there is an event that PostgreSQL takes, or a Malformed, in a time that grows no faster than the request.
 """
 
@@ -34,6 +34,7 @@ from tests.providers.support import (
     callback_of,
     cases,
     check_storable,
+    comparable,
     event_in,
     is_respelled,
     prove,
@@ -41,10 +42,13 @@ from tests.providers.support import (
     samples,
     source_of,
     tables,
-    told,
 )
 
-SAMPLES = [pytest.param(it, id=f"{it.provider}: {it.name}") for provider in PROVIDERS for it in samples(provider)]
+SAMPLES = [
+    pytest.param(sample, id=f"{sample.provider}: {sample.name}")
+    for provider in PROVIDERS
+    for sample in samples(provider)
+]
 PROOF = {provider: tables(provider)["proof"] for provider in PROVIDERS if PROVIDERS[provider].SIGNS}
 BODIES = [provider for provider, proof in PROOF.items() if proof["covers_body"]]
 URLS = [provider for provider, proof in PROOF.items() if proof.get("covers_url")]
@@ -56,7 +60,7 @@ URLS = [provider for provider, proof in PROOF.items() if proof.get("covers_url")
 @cache
 def signed(provider: str) -> list[tuple[Callback, Source]]:
     """The cases that a signature proves, and the event of every other case as its provider would sign it."""
-    found = [(it.callback, it.source) for it in samples(provider) if it.source.secrets]
+    found = [(sample.callback, sample.source) for sample in samples(provider) if sample.source.secrets]
     source = source_of(provider, secrets=["the secret"])
     for owner, case in cases():
         for table in case.get("event", []) if owner == provider else []:
@@ -154,11 +158,13 @@ class Recorded(dict[str, str]):
 def test_verify_reads_the_headers_that_it_declares_and_no_other(provider: str) -> None:
     module = PROVIDERS[provider]
     asked: set[str] = set()
-    requests = [(it.callback, it.source) for it in samples(provider)] + (signed(provider) if module.SIGNS else [])
+    requests = [(sample.callback, sample.source) for sample in samples(provider)] + (
+        signed(provider) if module.SIGNS else []
+    )
     for callback, own in requests:
         for source in (own, source_of(provider, token="t"), source_of(provider, secrets=["x", "y"], unsigned=True)):
             for without in (None, *module.PROOF_HEADERS & callback.headers.keys()):
-                headers = Recorded({name: it for name, it in callback.headers.items() if name != without})
+                headers = Recorded({name: value for name, value in callback.headers.items() if name != without})
                 accepts(replace(callback, headers=headers), source)
                 asked |= headers.asked
     assert asked == module.PROOF_HEADERS
@@ -210,13 +216,13 @@ def test_a_case_says_the_same_when_it_is_written_in_our_own_way(sample: Sample) 
     """So that the spellings below begin with what the case says."""
     for document in documents(sample.callback):
         own = read(document.write(document.fields), sample.source)
-        assert told(own, "extra") == told(read(sample.callback, sample.source), "extra")
+        assert comparable(own, "extra") == comparable(read(sample.callback, sample.source), "extra")
 
 
 @pytest.mark.parametrize(("provider", "spell"), spellings(mutations.SPELLINGS))
 def test_another_spelling_says_the_same(provider: str, spell: Callable[..., Iterator[Callback]]) -> None:
     for sample, found, _, other in spelled(provider, spell):
-        assert told(read(other, sample.source)) == told(found), (sample.name, other)
+        assert comparable(read(other, sample.source)) == comparable(found), (sample.name, other)
 
 
 @pytest.mark.parametrize(("provider", "spell"), spellings(mutations.OTHER_TYPES))
@@ -224,7 +230,7 @@ def test_another_type_says_the_same(provider: str, spell: Callable[..., Iterator
     """Only `extra` shows it, where the field is kept as it was sent."""
     for sample, found, _, other in spelled(provider, spell):
         again = read(other, sample.source)
-        assert told(again, "extra") == told(found, "extra"), (sample.name, other)
+        assert comparable(again, "extra") == comparable(found, "extra"), (sample.name, other)
         for one, two in zip(again, found, strict=True):
             assert isinstance(one, Malformed) or (dedupe_key(one), fingerprint(one)) == (
                 dedupe_key(two),
@@ -236,7 +242,7 @@ def test_another_type_says_the_same(provider: str, spell: Callable[..., Iterator
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_whatever_stands_in_a_field_there_is_an_event_or_a_malformed(sample: Sample) -> None:
+def test_whatever_is_in_a_field_there_is_an_event_or_a_malformed(sample: Sample) -> None:
     for document in documents(sample.callback):
         for request in mutations.broken(document):
             for event in read(request, sample.source):
@@ -251,7 +257,9 @@ def test_a_text_is_kept_as_it_was_sent(provider: str) -> None:
     for sample in samples(provider):
         for document in documents(sample.callback):
             messages = [
-                it for it in read(document.write(document.fields), sample.source) if isinstance(it, InboundMessage)
+                event
+                for event in read(document.write(document.fields), sample.source)
+                if isinstance(event, InboundMessage)
             ]
             for path in mutations.paths(document.fields) if messages else ():
                 marked = mutations.put(document.fields, path, "a mark")
@@ -261,7 +269,7 @@ def test_a_text_is_kept_as_it_was_sent(provider: str) -> None:
                 tried += 1
                 for text in ("", *mutations.TEXTS):
                     (event,) = read(document.write(mutations.put(document.fields, path, text)), sample.source)
-                    kept = "".join("\ufffd" if it == "\0" or "\ud800" <= it <= "\udfff" else it for it in text)
+                    kept = "".join("\ufffd" if char == "\0" or "\ud800" <= char <= "\udfff" else char for char in text)
                     assert document.place != "json" or event.text == kept
                     assert event.text == kept or text not in mutations.STORABLE_TEXTS
     assert tried or "message" not in tables(provider)["wire"]
@@ -295,9 +303,9 @@ def slowness(callback: Callback, source: Source) -> float:
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_a_long_request_takes_no_longer_than_its_length_allows(provider: str) -> None:
     rich = richest(provider)
-    tried = [(callback, it.source) for it, document in rich for callback in mutations.long_fields(document)]
-    each_place = {document.place: it for it, document in rich}.values()
-    tried += [(callback, it.source) for it in each_place for callback in mutations.long_bodies(it.callback)]
+    tried = [(callback, place.source) for place, document in rich for callback in mutations.long_fields(document)]
+    each_place = {document.place: place for place, document in rich}.values()
+    tried += [(callback, place.source) for place in each_place for callback in mutations.long_bodies(place.callback)]
     for callback, source in tried:
         assert len(read(callback, source)) <= EVENTS_AT_MOST
         if slowness(callback, source) > SLOWER_AT_MOST:  # or something else took the processor

@@ -53,14 +53,14 @@ def nasty(size: int) -> Iterator[tuple[str, bytes]]:
         yield f"{run!r}", text
         yield f"a={run!r}", b"a=" + text[:-2]
         yield f"JSON of {run!r}", b'{"messageid":"x","a":[' + text[:-24] + b"]}"
-    for share in (0, 1, 10, 33):  # of a hundred characters so many begin an escape
+    for share in (0, 1, 10, 33):  # of a hundred characters, how many begin an escape
         for fields in (1, FORM_FIELDS):
             yield f"{fields} fields, {share} % escapes", form(size, fields, share)
             yield f"{fields} decoded fields, {share} % escapes", form(min(size, FORM_LIMIT_BYTES), fields, share)
 
 
 def form(size: int, fields: int, share: int) -> bytes:
-    """A form of so many fields, with escapes enough to be read."""
+    """A form of `fields` fields, with escapes enough to be read."""
     length = size // fields - 8
     too_many = max(0, length - FORM_LIMIT_BYTES // fields + 8)
     escapes = min(max(length * share // 100, (too_many + 1) // 2), length // 3)

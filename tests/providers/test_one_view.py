@@ -68,15 +68,17 @@ def verdict(callback: Callback, source: Source) -> str:
 
 def again(callback: Callback) -> Callback:
     """What is left of a callback once it is kept and comes out of the inbox, with what only `verify` gets."""
-    proof = {name: it for name, it in callback.headers.items() if name in PROVIDERS[callback.provider].PROOF_HEADERS}
+    proof = {
+        name: value for name, value in callback.headers.items() if name in PROVIDERS[callback.provider].PROOF_HEADERS
+    }
     stored = unpack(pack(kept(callback)))
     return replace(stored, headers=stored.headers | proof, target=callback.target)
 
 
 def is_never_signed(callback: Callback, event: Event) -> bool:
     """Whether the provider has no signature for such an event, as the `[proof]` of its cases says."""
-    told = {"kind": event.key[0], "key_parts": len(event.key), "method": callback.method}
-    return any(kind.items() <= told.items() for kind in tables(callback.provider)["proof"].get("never_signed", []))
+    facts = {"kind": event.key[0], "key_parts": len(event.key), "method": callback.method}
+    return any(kind.items() <= facts.items() for kind in tables(callback.provider)["proof"].get("never_signed", []))
 
 
 def check(callback: Callback, source: Source) -> tuple[str, list[Event]]:
@@ -95,20 +97,20 @@ def check(callback: Callback, source: Source) -> tuple[str, list[Event]]:
 def requests(provider: str) -> list[Request]:
     """Those of the cases, and events as the provider sends them, signed with the source's secret and not."""
     found = [
-        Request(method=it.method, path=PATH, query=it.query, headers=it.headers, body=it.body)
+        Request(method=callback.method, path=PATH, query=callback.query, headers=callback.headers, body=callback.body)
         for sample in samples(provider)
-        for it in [sample.callback, *(document.write(document.fields) for document in documents(sample.callback))]
+        for callback in [sample.callback, *(document.write(document.fields) for document in documents(sample.callback))]
     ]
     rendered = [replace(PROVIDERS[provider].render(event), path=PATH) for event in (MESSAGE, RECEIPT)]
-    signed = [providers.sign(it, source_of(provider, secrets=[SECRET])) for it in rendered]
+    signed = [providers.sign(request, source_of(provider, secrets=[SECRET])) for request in rendered]
     return found + 5 * (rendered + signed)
 
 
 @st.composite
 def callbacks(draw: st.DrawFn, provider: str) -> Callback:
     """A request of the provider with anything changed in it, most of it after it was signed."""
-    it = draw(st.sampled_from(requests(provider)))
-    headers = dict(it.headers)
+    request = draw(st.sampled_from(requests(provider)))
+    headers = dict(request.headers)
     for name in draw(st.sets(st.sampled_from(sorted(PROVIDERS[provider].PROOF_HEADERS)), max_size=2)):
         value = draw(
             st.sampled_from([None, "", "\0", "x", "mo", "dr", "MO", "mo, dr", "mo\0", headers.get(name, "") * 2])
@@ -124,13 +126,17 @@ def callbacks(draw: st.DrawFn, provider: str) -> Callback:
             max_size=3,
         )
     )
-    query = "&".join([*more, it.query] if draw(st.booleans()) else [it.query, *more])
-    body = draw(st.sampled_from(BEFORE)) + it.body + draw(st.sampled_from(BEHIND)) if draw(st.booleans()) else it.body
+    query = "&".join([*more, request.query] if draw(st.booleans()) else [request.query, *more])
+    body = (
+        draw(st.sampled_from(BEFORE)) + request.body + draw(st.sampled_from(BEHIND))
+        if draw(st.booleans())
+        else request.body
+    )
     if draw(st.integers(0, 4)) == 0:
         query, body = body.decode("latin-1"), query.encode("latin-1", "replace")
     changed = Request(
-        method=draw(st.sampled_from([it.method, it.method, "GET", "POST", "PATCH"])),
-        path=it.path,
+        method=draw(st.sampled_from([request.method, request.method, "GET", "POST", "PATCH"])),
+        path=request.path,
         query=query,
         headers=headers,
         body=body,
@@ -159,8 +165,8 @@ def test_so_it_is_for_every_case_in_any_spelling(provider: str) -> None:
                 for spell in mutations.SPELLINGS
                 for other in spell(document, [])
             )
-            for it in (callback, *spelled):
-                proof, events = check(it, source)
+            for spelling in (callback, *spelled):
+                proof, events = check(spelling, source)
                 seen |= {(bool(source.secrets), proof.rstrip("-12"))} if events else set()
     if PROVIDERS[provider].SIGNS:
         assert (True, "secret") in seen
@@ -177,7 +183,9 @@ def test_no_padding_hides_what_must_be_signed(provider: str, padding: str, extra
     """A signed callback without its signature, in the body, in the URL and in both, among parameters of any number."""
     source = source_of(provider, secrets=[SECRET], **extra)
     for request in requests(provider)[-4:]:
-        headers = {name: it for name, it in request.headers.items() if name not in PROVIDERS[provider].PROOF_HEADERS}
+        headers = {
+            name: value for name, value in request.headers.items() if name not in PROVIDERS[provider].PROOF_HEADERS
+        }
         for times in (1, 2, FORM_FIELDS - 9, FORM_FIELDS, 196, 2000):
             more = "&".join([padding] * times)
             fields = request.body.decode()

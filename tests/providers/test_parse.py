@@ -171,15 +171,17 @@ def events(provider: str) -> st.SearchStrategy[Event]:
         return DeliveryReport(key=(), read=read, **said)
 
     messages = carried("message").map(lambda said: InboundMessage(key=(), **said))
-    told = st.builds(lambda said, state: DeliveryReport(key=(), **(said | state)), carried("receipt"), states(provider))
-    return messages | st.builds(receipt, carried("receipt"), st.booleans()) | told
+    as_said = st.builds(
+        lambda said, state: DeliveryReport(key=(), **(said | state)), carried("receipt"), states(provider)
+    )
+    return messages | st.builds(receipt, carried("receipt"), st.booleans()) | as_said
 
 
 STATE = ("status", "read", "provider_status", "error_code", "reason")  # what goes with what, the cases know
 
 
 def states(provider: str) -> st.SearchStrategy[dict[str, Any]]:
-    told = [
+    as_said = [
         event_in(table)
         for owner, case in cases()
         if owner == provider
@@ -187,7 +189,7 @@ def states(provider: str) -> st.SearchStrategy[dict[str, Any]]:
         if "key" in table
     ]
     return st.sampled_from(
-        [{name: getattr(event, name) for name in STATE} for event in told if isinstance(event, DeliveryReport)]
+        [{name: getattr(event, name) for name in STATE} for event in as_said if isinstance(event, DeliveryReport)]
     )
 
 

@@ -39,8 +39,8 @@ def stored(store: Store, batch: list[Parsed]) -> list[Stored]:
     return [result for start in range(0, len(batch), BATCH) for result in attempt(store, batch[start : start + BATCH])]
 
 
-def due(it: Parsed) -> str:
-    return "stored" if it.events else "dead" if it.dead_letters else "ignored"
+def due(parsed: Parsed) -> str:
+    return "stored" if parsed.events else "dead" if parsed.dead_letters else "ignored"
 
 
 def spelled(sample: Sample) -> Iterator[Callback]:
@@ -63,12 +63,18 @@ def broken(provider: str) -> Iterator[tuple[Sample, Callback]]:
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_every_case_becomes_the_rows_that_it_should(provider: str, store: Store, rows: Rows) -> None:
-    batch = [parsed(it.callback, it.source, f"case {number}") for number, it in enumerate(samples(provider))]
+    batch = [
+        parsed(sample.callback, sample.source, f"case {number}") for number, sample in enumerate(samples(provider))
+    ]
     results = stored(store, batch)
-    assert [result.outcome for result in results] == [due(it) for it in batch]
+    assert [result.outcome for result in results] == [due(row) for row in batch]
     assert {result.outcome for result in results} >= {"stored", "dead"}
-    counted = {"inbound_messages": 0, "delivery_reports": 0, "dead_letters": sum(len(it.dead_letters) for it in batch)}
-    for event in (event for it in batch for event in it.events):
+    counted = {
+        "inbound_messages": 0,
+        "delivery_reports": 0,
+        "dead_letters": sum(len(row.dead_letters) for row in batch),
+    }
+    for event in (event for row in batch for event in row.events):
         counted["delivery_reports" if isinstance(event, DeliveryReport) else "inbound_messages"] += 1
     assert {table: len(rows(f"SELECT FROM {table}")) for table in counted} == counted
     assert rows("SELECT reason, detail FROM dead_letters WHERE stage <> 'parse' OR reason = 'parser failed'") == []
@@ -76,9 +82,12 @@ def test_every_case_becomes_the_rows_that_it_should(provider: str, store: Store,
 
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_postgresql_takes_whatever_parse_lets_through(provider: str, store: Store, rows: Rows) -> None:
-    batch = [parsed(callback, it.source, f"broken {number}") for number, (it, callback) in enumerate(broken(provider))]
-    assert [result.outcome for result in stored(store, batch)] == [due(it) for it in batch]
-    assert sum(bool(it.events) for it in batch) > len(batch) // 5 > 20
+    batch = [
+        parsed(callback, sample.source, f"broken {number}")
+        for number, (sample, callback) in enumerate(broken(provider))
+    ]
+    assert [result.outcome for result in stored(store, batch)] == [due(row) for row in batch]
+    assert sum(bool(row.events) for row in batch) > len(batch) // 5 > 20
     assert rows("SELECT reason, detail FROM dead_letters WHERE stage <> 'parse' OR reason = 'parser failed'") == []
 
 
@@ -87,13 +96,15 @@ def test_postgresql_takes_whatever_parse_lets_through(provider: str, store: Stor
 def test_every_spelling_of_a_case_is_a_duplicate_and_no_conflict(provider: str, together: bool, store: Store) -> None:
     firsts: list[Parsed] = []
     others: list[Parsed] = []
-    for number, it in enumerate(samples(provider)):
-        first, *more = (parsed(callback, it.source, f"case {number}") for callback in (it.callback, *spelled(it)))
+    for number, sample in enumerate(samples(provider)):
+        first, *more = (
+            parsed(callback, sample.source, f"case {number}") for callback in (sample.callback, *spelled(sample))
+        )
         if first.events:
             firsts.append(first)
             others += more
     results = attempt(store, firsts + others) if together else stored(store, firsts) + stored(store, others)
-    expected = ["stored"] * len(firsts) + ["dead" if it.dead_letters else "duplicate" for it in others]
+    expected = ["stored"] * len(firsts) + ["dead" if other.dead_letters else "duplicate" for other in others]
     assert [result.outcome for result in results] == expected
     assert not any(result.conflict for result in results)
     assert len(others) > len(firsts) > 0
@@ -104,8 +115,8 @@ def test_receipts_in_every_order_lead_to_one_state(provider: str, store: Store, 
     """All receipts of the cases, and the same at other times, as if they were of one message: four by four in every
     order, and all in some."""
     receipts: dict[object, DeliveryReport] = {}
-    for it in samples(provider):
-        for event in parsed(it.callback, it.source, "x").events:
+    for sample in samples(provider):
+        for event in parsed(sample.callback, sample.source, "x").events:
             if isinstance(event, DeliveryReport):
                 receipts.setdefault(event.key, replace(event, message_id="m"))
     dice = random.Random(7)
@@ -136,7 +147,7 @@ def test_receipts_in_every_order_lead_to_one_state(provider: str, store: Store, 
 
 
 def arriving(order: tuple[DeliveryReport, ...], step: int, together: int) -> tuple[DeliveryReport, ...]:
-    """The events of an order that come at this step, if so many come together."""
+    """The events of an order that come at this step, if `together` of them come at once."""
     begins = step - step % together
     complete = step - begins == together - 1 or step == len(order) - 1
     return order[begins : step + 1] if complete and step < len(order) else ()

@@ -249,7 +249,7 @@ moments = st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC))
 
 
 @given(moments, st.binary(min_size=10, max_size=10))
-def test_an_id_is_a_version_7_that_tells_its_millisecond(moment: datetime, random: bytes) -> None:
+def test_an_id_is_a_version_7_that_has_its_millisecond(moment: datetime, random: bytes) -> None:
     made = new_id(moment, random)
     assert (made.version, made.variant) == (7, RFC_4122)
     assert timedelta(0) <= moment - time_of(made) < timedelta(milliseconds=1)

@@ -35,7 +35,7 @@ Load = Callable[..., Config]
 @pytest.fixture
 def load(folder: Path) -> Load:
     def load(text: str, **environ: str) -> Config:
-        path = folder / "its.toml"
+        path = folder / "callbox.toml"
         path.write_text(text, encoding="utf-8")
         return config.load(path, environ, PROVIDERS)
 
@@ -49,10 +49,10 @@ def mistakes(load: Load, folder: Path) -> Callable[..., list[str]]:
     def mistakes(text: str, **environ: str) -> list[str]:
         with pytest.raises(ConfigError) as error:
             load(text, **environ)
-        prefix = f"{folder / 'its.toml'}: "
+        prefix = f"{folder / 'callbox.toml'}: "
         assert str(error.value) == "\n".join(error.value.mistakes)
-        assert all(it.startswith((prefix, "CALLBOX_")) for it in error.value.mistakes)
-        return [it.removeprefix(prefix) for it in error.value.mistakes]
+        assert all(mistake.startswith((prefix, "CALLBOX_")) for mistake in error.value.mistakes)
+        return [mistake.removeprefix(prefix) for mistake in error.value.mistakes]
 
     return mistakes
 
@@ -248,7 +248,7 @@ def test_every_mistake_is_reported_at_once(mistakes: Callable[..., list[str]]) -
         + "[other]\n"
     )
     found = mistakes(text, CALLBOX_BODY_SECONDS="soon", CALLBOX_GROUP_COUNT="-1", CALLBOX_LOG_LEVEL="loud")
-    places = [it.partition(": ")[0] for it in found]
+    places = [mistake.partition(": ")[0] for mistake in found]
     assert sorted(places) == [
         "CALLBOX_BODY_SECONDS",
         "CALLBOX_GROUP_COUNT",
@@ -282,7 +282,7 @@ def test_a_folder_in_the_place_of_the_file_is_a_mistake(folder: Path) -> None:
 
 
 def test_a_file_in_another_encoding_is_a_mistake(folder: Path) -> None:
-    path = folder / "its.toml"
+    path = folder / "callbox.toml"
     path.write_bytes(b"# \xe4\n")
     with pytest.raises(ConfigError) as error:
         config.load(path, {}, PROVIDERS)
@@ -326,8 +326,10 @@ def test_a_broken_rule_between_settings_says_what_to_write_instead(rule: Rule) -
     enough, too_little = kind(least), kind(least) - 1 if kind is int else least / 2
     kept = {variable(other.larger): str(enough) for other in RULES if other.larger == rule.larger}
     found = mistakes_in({variable(rule.larger): str(too_little)})
-    assert [it for it in found if it.endswith(f"({rule.why})") and f" write {least:.12g} or more" in it]
-    assert not [it for it in mistakes_in(kept) if variable(rule.smaller) in it]
+    assert [
+        mistake for mistake in found if mistake.endswith(f"({rule.why})") and f" write {least:.12g} or more" in mistake
+    ]
+    assert not [mistake for mistake in mistakes_in(kept) if variable(rule.smaller) in mistake]
 
 
 def mistakes_in(environ: dict[str, str]) -> list[str]:
@@ -429,7 +431,7 @@ def test_a_providers_own_keys_are_read_and_required_where_signatures_are(
         "seconds": Option(int, 5, "how long it waits"),
     }
     demanding: Any = SimpleNamespace(SIGNS=True, TIMEZONE="UTC", OPTIONS=options)
-    path = tmp_path / "its.toml"
+    path = tmp_path / "callbox.toml"
     path.write_text(f'[sources.a]\nprovider = "demanding"\n{keys}\n')
     try:
         loaded = config.load(path, {"PLACE": "https://x"}, {"demanding": demanding})

@@ -68,7 +68,7 @@ def test_an_event_cannot_be_changed() -> None:
 # Dedupe key
 
 
-def test_the_dedupe_key_is_the_one_that_stands_in_the_database() -> None:
+def test_the_dedupe_key_is_the_one_in_the_database() -> None:
     assert dedupe_key(REPORT) == hashlib.blake2b(b'["dr","1","4"]', digest_size=16).digest()
     assert (
         dedupe_key(message(("mo", None, "ä"))) == hashlib.blake2b('["mo",null,"ä"]'.encode(), digest_size=16).digest()
@@ -148,7 +148,7 @@ def test_a_fingerprint_is_over_what_the_event_says_without_times_and_prices(even
     assert (fingerprint(changed) == fingerprint(event)) is (name in SAME)
 
 
-def test_the_fingerprint_is_the_one_that_stands_in_the_database() -> None:
+def test_the_fingerprint_is_the_one_in_the_database() -> None:
     said = b'["1","sms",null,null,"hi",null,null,null,null,null,null]'
     expected = hashlib.blake2b(said, digest_size=16).digest()[:8]
     assert fingerprint(msgspec.structs.replace(MESSAGE, text="hi")) == expected

@@ -156,7 +156,7 @@ def test_a_full_redis_takes_no_ring_and_a_drain_goes_on(client: redis.Redis, app
 
 
 @pytest.mark.parametrize("fault", ["consumer deleted", "group set by hand"])
-def test_entries_neither_pending_nor_unread_are_mended(client: redis.Redis, append: Any, fault: str) -> None:
+def test_entries_neither_pending_nor_unread_are_repaired(client: redis.Redis, append: Any, fault: str) -> None:
     append(*[("a", b"%d" % number) for number in range(600)], ("a", b"unread"))
     worker = consumer(client)
     worker.claim(600, LINGER_SECONDS)

@@ -27,9 +27,9 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
     root, known = logging.getLogger(), logging.root.manager.loggerDict
     handlers, level = list(root.handlers), root.level
     before = {
-        name: (list(it.handlers), it.propagate, it.level)
-        for name, it in known.items()
-        if isinstance(it, logging.Logger)
+        name: (list(logger.handlers), logger.propagate, logger.level)
+        for name, logger in known.items()
+        if isinstance(logger, logging.Logger)
     }
 
     def read() -> list[dict[str, Any]]:
@@ -41,10 +41,10 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
     structlog.reset_defaults()
     root.handlers = handlers
     root.setLevel(level)
-    for name, it in known.items():
-        if isinstance(it, logging.Logger):
-            it.handlers, it.propagate, level = before.get(name, ([], True, logging.NOTSET))
-            it.setLevel(level)
+    for name, logger in known.items():
+        if isinstance(logger, logging.Logger):
+            logger.handlers, logger.propagate, level = before.get(name, ([], True, logging.NOTSET))
+            logger.setLevel(level)
 
 
 def fail(depth: int) -> None:
@@ -166,7 +166,7 @@ def test_of_a_foreign_exception_only_its_type_and_its_last_places_are_said(
         (Rejected("signature_wrong"), "signature_wrong"),
         (Malformed("no status", "field status"), "no status: field status"),
     ],
-    ids=lambda it: type(it).__name__,
+    ids=lambda value: type(value).__name__,
 )
 def test_our_own_exceptions_speak_for_themselves(lines: Lines, raised: Exception, said: str) -> None:
     logs.configure("info")
@@ -209,11 +209,11 @@ def test_uvicorn_has_no_handler_of_its_own_beside_ours(lines: Lines) -> None:
 
 
 @pytest.mark.parametrize("name", ["celery.worker.strategy", "celery.app.trace", "celery.beat"])
-def test_what_says_a_line_for_each_doorbell_speaks_only_of_trouble(lines: Lines, name: str) -> None:
+def test_what_logs_a_line_for_each_doorbell_logs_only_warnings(lines: Lines, name: str) -> None:
     logs.configure("info")
     logging.getLogger(name).info("Task callbox.drain received")
-    logging.getLogger(name).warning("trouble")
-    assert [line["event"] for line in lines()] == ["trouble"]
+    logging.getLogger(name).warning("a failure")
+    assert [line["event"] for line in lines()] == ["a failure"]
 
 
 def test_configured_twice_says_everything_once(lines: Lines) -> None:
@@ -242,7 +242,7 @@ def test_of_what_a_stranger_can_cause_the_first_is_logged_at_once_and_the_others
 
     asyncio.run(check())
     kind = {"event": "rejected", "log_level": "warning", "source": "fleet", "reason": "unsigned"}
-    of_fleet = [it for it in capture.entries if it.get("source") == "fleet" and it["event"] == "rejected"]
+    of_fleet = [entry for entry in capture.entries if entry.get("source") == "fleet" and entry["event"] == "rejected"]
     assert of_fleet == [
         kind | {"address": "192.0.2.0"},
         kind | {"more": 999, "seconds": 0.05},

@@ -1,4 +1,4 @@
-"""What /metrics shows: every metric explained, the ledger as it stands, and the counts of several processes."""
+"""What /metrics shows: every metric explained, the ledger as it is, and the counts of several processes."""
 
 import os
 import re
@@ -39,10 +39,10 @@ def families(rendered: bytes) -> dict[str, Metric]:
 
 def value(rendered: bytes, sample: str, **labels: str) -> float | None:
     values = [
-        it.value
+        found.value
         for family in families(rendered).values()
-        for it in family.samples
-        if (it.name, it.labels) == (sample, labels)
+        for found in family.samples
+        if (found.name, found.labels) == (sample, labels)
     ]
     assert len(values) < 2
     return values[0] if values else None
@@ -72,10 +72,10 @@ def test_every_metric_says_what_it_means() -> None:
         ("callbox_appended_total", {"source": "fleet"}, 10),
         ("callbox_appended_total", {"source": "otp"}, 0),
         ("callbox_repeats_total", {"source": "fleet"}, 1),
-        *(("callbox_callbacks_total", {"source": "fleet", "outcome": it}, COUNTS[it]) for it in Outcome),
+        *(("callbox_callbacks_total", {"source": "fleet", "outcome": outcome}, COUNTS[outcome]) for outcome in Outcome),
     ],
 )
-def test_the_ledger_is_shown_as_it_stands(sample: str, labels: dict[str, str], expected: float) -> None:
+def test_the_ledger_is_shown_as_it_is(sample: str, labels: dict[str, str], expected: float) -> None:
     assert value(metrics.render(SEEN), sample, **labels) == expected
 
 

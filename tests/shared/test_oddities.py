@@ -24,7 +24,7 @@ def settle(client: redis.Redis, *callbacks: tuple[str, Sequence[str]]) -> None:
         client.xadd(INBOX, {"s": source, "c": b""})
     worker = inbox.Consumer(client, "one")
     entries = worker.claim(len(callbacks), LINGER_SECONDS)
-    settled = [inbox.Done(it, "stored", odd) for it, (_, odd) in zip(entries, callbacks, strict=True)]
+    settled = [inbox.Done(entry, "stored", odd) for entry, (_, odd) in zip(entries, callbacks, strict=True)]
     assert (worker.acknowledge(settled), worker.acknowledge(settled)) == (len(callbacks), 0)
 
 
@@ -33,7 +33,7 @@ def phrases(first: int, count: int) -> list[str]:
 
 
 def oddities(client: redis.Redis) -> dict[str, dict[str, int]]:
-    return {source: dict(its) for source, its in inbox.take_snapshot(client).oddities.items()}
+    return {source: dict(counts) for source, counts in inbox.take_snapshot(client).oddities.items()}
 
 
 def test_an_oddity_is_counted_by_source_and_phrase(client: redis.Redis) -> None:
@@ -44,27 +44,27 @@ def test_an_oddity_is_counted_by_source_and_phrase(client: redis.Redis) -> None:
 def test_a_source_has_so_many_kinds_and_one_word_for_the_others(client: redis.Redis) -> None:
     sent = phrases(0, ODDITY_KINDS + 30)
     settle(client, *(("a", [phrase]) for phrase in sent))
-    its = oddities(client)["a"]
-    assert (len(its), its[OTHER_ODDITIES], sum(its.values())) == (ODDITY_KINDS + 1, 30, len(sent))
-    known = next(iter(its.keys() - {OTHER_ODDITIES}))
+    counted = oddities(client)["a"]
+    assert (len(counted), counted[OTHER_ODDITIES], sum(counted.values())) == (ODDITY_KINDS + 1, 30, len(sent))
+    known = next(iter(counted.keys() - {OTHER_ODDITIES}))
     settle(client, ("a", [known]), ("a", ["new"]))
-    assert oddities(client)["a"] == {**its, known: 2, OTHER_ODDITIES: 31}
+    assert oddities(client)["a"] == {**counted, known: 2, OTHER_ODDITIES: 31}
 
 
 def test_a_source_that_used_up_its_room_takes_none_from_another(client: redis.Redis) -> None:
     for first in range(0, 2000, 20):
         settle(client, ("greedy", phrases(first, 20)))
     settle(client, ("modest", ["unknown status"]), ("greedy", ["unknown status"]))
-    its = oddities(client)
-    assert its["modest"] == {"unknown status": 1}
-    assert (len(its["greedy"]), sum(its["greedy"].values())) == (ODDITY_KINDS + 1, 2001)
+    counted = oddities(client)
+    assert counted["modest"] == {"unknown status": 1}
+    assert (len(counted["greedy"]), sum(counted["greedy"].values())) == (ODDITY_KINDS + 1, 2001)
 
 
 def test_one_callback_names_a_few_of_its_oddities_and_counts_the_others(client: redis.Redis) -> None:
     settle(client, ("a", phrases(0, 5000)), ("b", phrases(0, ODDITIES_NAMED)))
-    its = oddities(client)
-    assert its["a"] == {**dict.fromkeys(phrases(0, ODDITIES_NAMED), 1), OTHER_ODDITIES: 5000 - ODDITIES_NAMED}
-    assert its["b"] == dict.fromkeys(phrases(0, ODDITIES_NAMED), 1)
+    counted = oddities(client)
+    assert counted["a"] == {**dict.fromkeys(phrases(0, ODDITIES_NAMED), 1), OTHER_ODDITIES: 5000 - ODDITIES_NAMED}
+    assert counted["b"] == dict.fromkeys(phrases(0, ODDITIES_NAMED), 1)
 
 
 def test_counts_of_an_older_release_go_on_and_use_room_of_their_own_source(client: redis.Redis) -> None:
@@ -72,9 +72,9 @@ def test_counts_of_an_older_release_go_on_and_use_room_of_their_own_source(clien
     client.hset(ODDITIES, mapping=before)  # it knew no number of kinds
     settle(client, ("old", phrases(0, 1)), ("old", ["new"]), ("young", ["new"]))
     settle(client, ("old", ["one too many"]))
-    its = oddities(client)
+    counted = oddities(client)
     kinds = {**dict.fromkeys(phrases(0, ODDITY_KINDS - 1), 7), phrases(0, 1)[0]: 8, "new": 1}
-    assert its == {"old": {**kinds, OTHER_ODDITIES: 1}, "young": {"new": 1}}
+    assert counted == {"old": {**kinds, OTHER_ODDITIES: 1}, "young": {"new": 1}}
 
 
 def test_counts_that_were_deleted_begin_anew_with_all_their_room(client: redis.Redis) -> None:
@@ -89,6 +89,6 @@ def test_an_oddity_costs_the_same_however_many_are_counted(client: redis.Redis) 
     settle(client, ("a", ["first"]))
     client.config_resetstat()
     settle(client, *(("a", phrases(20 * number, 20)) for number in range(50)))
-    sent = {name: its["calls"] for name, its in client.info("commandstats").items()}  # type: ignore[union-attr]
+    sent = {name: stats["calls"] for name, stats in client.info("commandstats").items()}  # type: ignore[union-attr]
     assert not {"cmdstat_hkeys", "cmdstat_hgetall", "cmdstat_hscan", "cmdstat_hvals"} & set(sent), "reads a whole hash"
     assert sent["cmdstat_hset"] + sent["cmdstat_hincrby"] <= ODDITY_KINDS + 5

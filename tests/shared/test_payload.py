@@ -80,7 +80,7 @@ def test_json_that_is_none(body: bytes, said: str) -> None:
     assert reason(lambda: Fields.from_json(SOURCE, body)) == said
 
 
-def test_the_detail_of_a_malformed_json_tells_the_place_and_no_text() -> None:
+def test_the_detail_of_a_malformed_json_has_the_place_and_no_text() -> None:
     with pytest.raises(Malformed) as caught:
         Fields.from_json(SOURCE, b'{"payload":"secret text", "to":+3725555555}')
     assert caught.value.detail == "Expecting value at character 31"

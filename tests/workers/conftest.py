@@ -1,4 +1,4 @@
-"""Batches for the store, made by hand, so that no provider's words stand between a test and the SQL."""
+"""Batches for the store, made by hand, so that no provider's words are between a test and the SQL."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

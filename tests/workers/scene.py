@@ -116,9 +116,9 @@ class Scene:
         return Replayer(database=database or self.database, sources=self.sources, **given)
 
     def replay(self, wanted: Filter = ALL, **options: Any) -> Counter[Change]:
-        told: Counter[Change] = Counter()
-        self.replayer(**options).run(wanted, told.update)
-        return told
+        changes: Counter[Change] = Counter()
+        self.replayer(**options).run(wanted, changes.update)
+        return changes
 
     def ledger(self, source: str = "s") -> dict[str, int]:
         return {name: count for name, count in inbox.take_snapshot(self.client).ledger[source].items() if count}
@@ -127,7 +127,7 @@ class Scene:
         """In the order of arrival."""
         return [row["outcome"] for row in self.rows("SELECT outcome FROM callbacks ORDER BY received_at, id")]
 
-    def letters(self) -> list[tuple[int, str, str, int]]:
+    def dead_letters(self) -> list[tuple[int, str, str, int]]:
         found = self.rows("SELECT item, state, reason, attempts FROM dead_letters ORDER BY callback_id, item")
         return [tuple(row.values()) for row in found]  # type: ignore[misc]
 
@@ -135,7 +135,7 @@ class Scene:
         return {table: self.rows(f"SELECT * FROM {table} AS t ORDER BY t::text") for table in TABLES}
 
     def assert_adds_up(self) -> None:
-        """The ledger says what stands in the tables."""
+        """The ledger says what is in the tables."""
         counted: Counter[str] = Counter()
         for counts in inbox.take_snapshot(self.client).ledger.values():
             counted.update({what: counts[what] for what in Outcome})

@@ -1,4 +1,4 @@
-"""What Celery and billiard are told."""
+"""What Celery and billiard are configured to do."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -74,7 +74,7 @@ def test_a_receipt_without_a_sender_has_no_traffic() -> None:
         ("stop" + " " * 100, "none"),
     ],
 )
-def test_a_text_that_is_a_keyword_tells_an_intent(text: str, intent: str) -> None:
+def test_a_text_that_is_a_keyword_has_an_intent(text: str, intent: str) -> None:
     assert intent_of(text) == intent
 
 
@@ -84,7 +84,7 @@ def test_a_part_of_a_long_message_is_no_keyword() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "channel", "expected"),
+    ("named", "channel", "expected"),
     [
         (None, "sms", ("gsm7", 2)),
         ("ucs2", "sms", ("ucs2", 3)),
@@ -92,8 +92,8 @@ def test_a_part_of_a_long_message_is_no_keyword() -> None:
         (None, "viber", (None, None)),
     ],
 )
-def test_an_inbound_text_is_counted_in_segments(told: str | None, channel: str, expected: tuple[str, int]) -> None:
-    event = InboundMessage(key=("mo", "1"), message_id="1", text="a" * 161, encoding=told, channel=channel)
+def test_an_inbound_text_is_counted_in_segments(named: str | None, channel: str, expected: tuple[str, int]) -> None:
+    event = InboundMessage(key=("mo", "1"), message_id="1", text="a" * 161, encoding=named, channel=channel)
     classified = classify(event, SOURCE)
     assert isinstance(classified, InboundMessage)
     assert (classified.encoding, classified.segments) == expected

@@ -46,32 +46,32 @@ def test_pages_leave_nothing_out_and_take_nothing_twice(
     scene.arrive(b"odd:1 odd:2 strange:3", b"WHOLE strange:4", b"strange:5 odd:6 strange:7")
     scene.fix("odd", "WHOLE")
     scene.replay()
-    assert Counter(attempts for _, state, _, attempts in scene.letters() if state == "replayed") == {2: 4}
-    assert Counter(attempts for _, state, _, attempts in scene.letters() if state == "open") == {2: 3, 1: 1}
+    assert Counter(attempts for _, state, _, attempts in scene.dead_letters() if state == "replayed") == {2: 4}
+    assert Counter(attempts for _, state, _, attempts in scene.dead_letters() if state == "open") == {2: 3, 1: 1}
     assert discard(scene.database, ALL) == {"unknown strange": 4}
 
 
 # Discarding.
 
 
-def test_discarded_letters_are_closed_and_their_callbacks_stay(scene: Scene) -> None:
+def test_discarded_dead_letters_are_closed_and_their_callbacks_stay(scene: Scene) -> None:
     scene.arrive(b"odd:1", b"a:2 odd:3")
     before = scene.rows("SELECT * FROM callbacks ORDER BY id")
     assert discard(scene.database, ALL, dry=True) == {"unknown odd": 2}
-    assert {state for _, state, _, _ in scene.letters()} == {"open"}
+    assert {state for _, state, _, _ in scene.dead_letters()} == {"open"}
     assert discard(scene.database, ALL) == {"unknown odd": 2}
-    assert {state for _, state, _, _ in scene.letters()} == {"discarded"}
+    assert {state for _, state, _, _ in scene.dead_letters()} == {"discarded"}
     assert scene.rows("SELECT * FROM callbacks ORDER BY id") == before
     assert discard(scene.database, ALL) == {}
     scene.fix("odd")
-    assert scene.replay() == {}, "a discarded letter is not replayed"
+    assert scene.replay() == {}, "a discarded dead letter is not replayed"
     assert scene.ledger() == {"appended": 2, "stored": 1, "dead": 1}
 
 
-def test_a_discarded_letter_stays_so_when_its_callback_is_replayed(scene: Scene) -> None:
+def test_a_discarded_dead_letter_stays_so_when_its_callback_is_replayed(scene: Scene) -> None:
     scene.arrive(b"odd:1 strange:2")
     discard(scene.database, Filter(reason="unknown strange"))
     scene.fix("odd")
     scene.replay()
-    assert scene.letters() == [(0, "replayed", "unknown odd", 2), (1, "discarded", "unknown strange", 1)]
+    assert scene.dead_letters() == [(0, "replayed", "unknown odd", 2), (1, "discarded", "unknown strange", 1)]
     assert scene.outcomes() == ["stored"]

@@ -17,7 +17,7 @@ from workers.replay import GONE, Change
 # What a replay does.
 
 
-def test_a_replay_after_a_fix_stores_events_and_moves_outcome_letter_and_ledger(scene: Scene) -> None:
+def test_a_replay_after_a_fix_stores_events_and_moves_outcome_dead_letter_and_ledger(scene: Scene) -> None:
     scene.arrive(b"odd:1", b"strange:dr", b"fine")
     scene.arrive(b"WHOLE dr:7=delivered")
     before = scene.rows("SELECT * FROM callbacks ORDER BY received_at")
@@ -29,7 +29,7 @@ def test_a_replay_after_a_fix_stores_events_and_moves_outcome_letter_and_ledger(
         Change("unknown strange", "still dead: unknown strange"): 1,
     }
     assert scene.outcomes() == ["stored", "dead", "stored", "stored"]
-    assert scene.letters() == [
+    assert scene.dead_letters() == [
         (0, "replayed", "unknown odd", 2),
         (0, "open", "unknown strange", 2),
         (WHOLE, "replayed", "unknown whole", 2),
@@ -73,7 +73,7 @@ def test_a_partly_dead_callback_stays_stored_and_keeps_what_it_brought(scene: Sc
         Change("unknown strange", "still dead: unknown strange"): 1,
     }
     assert scene.outcomes() == ["stored"]
-    assert scene.letters() == [(1, "replayed", "unknown odd", 2), (2, "open", "unknown strange", 2)]
+    assert scene.dead_letters() == [(1, "replayed", "unknown odd", 2), (2, "open", "unknown strange", 2)]
     assert scene.rows("SELECT * FROM inbound_messages ORDER BY id")[:1] == before
     assert [row["message_id"] for row in scene.rows("SELECT message_id FROM inbound_messages ORDER BY id")] == [
         "1",
@@ -99,12 +99,12 @@ def test_a_conflict_stays_and_a_new_one_is_found(scene: Scene) -> None:
     assert [row["conflict"] for row in scene.rows(conflicts)] == [False, True, True]
 
 
-def test_a_whole_that_splits_leaves_letters_for_its_items_and_is_not_tried_again(scene: Scene) -> None:
+def test_a_whole_that_splits_leaves_dead_letters_for_its_items_and_is_not_tried_again(scene: Scene) -> None:
     scene.arrive(b"odd:1 a:2 WHOLE:3 strange:4", b"WHOLE odd:5")
     scene.fix("WHOLE")
-    told = scene.replay()
-    assert told[Change("unknown whole", "stored")] == 2
-    assert scene.letters() == [
+    changes = scene.replay()
+    assert changes[Change("unknown whole", "stored")] == 2
+    assert scene.dead_letters() == [
         (WHOLE, "replayed", "unknown whole", 2),
         (0, "open", "unknown odd", 2),
         (3, "open", "unknown strange", 1),
@@ -114,7 +114,7 @@ def test_a_whole_that_splits_leaves_letters_for_its_items_and_is_not_tried_again
     scene.assert_adds_up()
 
 
-def test_a_whole_that_splits_into_nothing_but_letters_is_still_dead(
+def test_a_whole_that_splits_into_nothing_but_dead_letters_is_still_dead(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scene.arrive(b"WHOLE")
@@ -124,7 +124,7 @@ def test_a_whole_that_splits_into_nothing_but_letters_is_still_dead(
 
     monkeypatch.setattr(scene.words, "parse", parse)
     assert scene.replay() == {Change("unknown whole", "still dead: unknown item"): 1}
-    assert scene.letters() == [(WHOLE, "replayed", "unknown whole", 2), (0, "open", "unknown item", 1)]
+    assert scene.dead_letters() == [(WHOLE, "replayed", "unknown whole", 2), (0, "open", "unknown item", 1)]
     assert scene.ledger() == {"appended": 1, "dead": 1}
 
 
@@ -137,7 +137,7 @@ def test_items_beyond_a_failure_stay_open(scene: Scene, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(scene.words, "parse", parse)
     scene.replay()
-    assert scene.letters() == [
+    assert scene.dead_letters() == [
         (WHOLE, "open", "unknown whole", 1),
         (0, "replayed", "unknown odd", 2),
         (2, "open", "unknown whole", 2),
@@ -157,7 +157,7 @@ def test_what_is_still_dead_counts_the_try_and_says_why_today(scene: Scene, monk
     monkeypatch.setattr(scene.words, "parse", parse)
     assert scene.replay() == {Change("unknown whole", "still dead: another reason"): 1}
     scene.replay()
-    assert scene.letters() == [(WHOLE, "open", "another reason", 3)]
+    assert scene.dead_letters() == [(WHOLE, "open", "another reason", 3)]
     assert scene.rows("SELECT detail FROM dead_letters") == [{"detail": "another detail"}]
     assert scene.rows("SELECT *, xmin::text FROM callbacks") == before, "nothing else changes"
     assert scene.rows("SELECT FROM replays") == []
@@ -168,7 +168,7 @@ def test_a_configuration_without_the_source_forgets_no_reason(scene: Scene) -> N
     scene.arrive(b"WHOLE")
     del scene.sources["s"]
     assert scene.replay() == {Change("unknown whole", "still dead: source not configured"): 1}
-    assert scene.letters() == [(WHOLE, "open", "unknown whole", 2)]
+    assert scene.dead_letters() == [(WHOLE, "open", "unknown whole", 2)]
 
 
 def test_a_source_that_was_not_configured_is_replayed_once_it_is(scene: Scene) -> None:
@@ -188,7 +188,7 @@ def test_what_postgresql_refuses_again_stays_open_and_hurts_no_other(scene: Scen
         Change("unknown odd", "stored"): 1,
     }
     assert scene.outcomes() == ["dead", "stored", "dead"]
-    assert [(state, attempts) for _, state, _, attempts in scene.letters()] == [
+    assert [(state, attempts) for _, state, _, attempts in scene.dead_letters()] == [
         ("open", 2),
         ("replayed", 2),
         ("open", 2),
@@ -205,7 +205,7 @@ def test_a_callback_whose_raw_row_is_gone_is_left_alone(scene: Scene) -> None:
     with psycopg.connect(scene.url) as connection:
         connection.execute("DELETE FROM callbacks")
     assert scene.replay() == {Change("unknown odd", GONE): 1}
-    assert scene.letters() == [(0, "open", "unknown odd", 1)]
+    assert scene.dead_letters() == [(0, "open", "unknown odd", 1)]
 
 
 # Dry.

@@ -137,12 +137,15 @@ def test_two_replays_at_once_are_one(scene: Scene) -> None:
             database.close()
 
     with ThreadPoolExecutor(3) as pool:
-        told: Counter[Change] = sum(pool.map(run, range(3)), Counter())
-    assert told == {
+        changes: Counter[Change] = sum(pool.map(run, range(3)), Counter())
+    assert changes == {
         Change("unknown odd", "stored"): 10,
         Change("unknown strange", "still dead: unknown strange"): 30,
     }
-    assert Counter(scene.letters()) == {(0, "replayed", "unknown odd", 2): 10, (0, "open", "unknown strange", 4): 10}
+    assert Counter(scene.dead_letters()) == {
+        (0, "replayed", "unknown odd", 2): 10,
+        (0, "open", "unknown strange", 4): 10,
+    }
     assert len(scene.rows("SELECT FROM replays")) == 10
     assert len(scene.rows("SELECT FROM callbacks")) == 20
     scene.assert_adds_up()
@@ -161,7 +164,7 @@ def test_a_replay_while_the_drain_stores_an_equal_event(scene: Scene, first: str
     with held.before_commit(table), ThreadPoolExecutor(2) as pool:
         leading = pool.submit(run.pop(first))
         held.wait_for_waiters(1)
-        (following,) = (pool.submit(it) for it in run.values())
+        (following,) = (pool.submit(action) for action in run.values())
         held.wait_for_waiters(2)
         held.release()
         leading.result()
@@ -223,20 +226,20 @@ def test_a_replay_keeps_to_its_rate(scene: Scene) -> None:
     assert scene.outcomes() == ["stored"] * 5
 
 
-@pytest.mark.parametrize("trouble", [KeyboardInterrupt, Unavailable])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Unavailable])
 def test_an_interrupted_replay_leaves_whole_callbacks_and_a_counted_ledger(
-    scene: Scene, trouble: type[BaseException]
+    scene: Scene, error: type[BaseException]
 ) -> None:
     scene.arrive(*(b"odd:%d" % number for number in range(6)))
     scene.fix("odd")
-    told: list[Change] = []
+    changes: list[Change] = []
 
-    def report(changes: Sequence[Change]) -> None:
-        told.extend(changes)
-        if len(told) == 3:
-            raise trouble
+    def report(more: Sequence[Change]) -> None:
+        changes.extend(more)
+        if len(changes) == 3:
+            raise error
 
-    with pytest.raises(trouble):
+    with pytest.raises(error):
         scene.replayer().run(ALL, report)
     assert Counter(scene.outcomes()) == {"stored": 3, "dead": 3}
     scene.assert_adds_up()

@@ -8,7 +8,7 @@ from workers.dead_letters import WHOLE
 from workers.replay import Change
 
 
-def test_a_callback_of_a_later_format_stands_under_its_true_id_once_it_can_be_read(
+def test_a_callback_of_a_later_format_is_stored_under_its_true_id_once_it_can_be_read(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (id,) = scene.arrive(b"fine:1", packed=packed_by_a_later_release)
@@ -28,7 +28,7 @@ def test_a_callback_of_a_later_format_stands_under_its_true_id_once_it_can_be_re
     scene.assert_adds_up()
 
 
-def test_a_callback_that_can_be_unpacked_but_not_understood_stands_under_its_true_id_too(
+def test_a_callback_that_can_be_unpacked_but_not_understood_is_stored_under_its_true_id_too(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = scene.arrive(b"WHOLE", b"odd:1 strange:2", packed=packed_by_a_later_release)
@@ -36,7 +36,7 @@ def test_a_callback_that_can_be_unpacked_but_not_understood_stands_under_its_tru
     scene.replay()
     assert [row["id"] for row in scene.rows("SELECT id FROM callbacks ORDER BY received_at")] == ids
     assert scene.outcomes() == ["dead", "dead"]
-    assert scene.letters() == [
+    assert scene.dead_letters() == [
         (WHOLE, "open", "unknown whole", 2),
         (WHOLE, "replayed", "unreadable inbox entry", 2),
         (0, "open", "unknown odd", 1),
@@ -49,7 +49,7 @@ def test_a_callback_that_can_be_unpacked_but_not_understood_stands_under_its_tru
 
 
 @pytest.mark.parametrize("body", [b"fine:1", b"WHOLE"])
-def test_a_callback_that_stands_under_its_true_id_already_is_a_repeat(
+def test_a_callback_that_is_stored_under_its_true_id_already_is_a_repeat(
     scene: Scene, monkeypatch: pytest.MonkeyPatch, body: bytes
 ) -> None:
     packed: list[bytes] = []
@@ -79,4 +79,4 @@ def test_a_stand_in_whose_events_postgresql_refuses_stays_as_it_is(
     scene.read_the_later_format(monkeypatch)
     scene.replay()
     assert scene.rows("SELECT * FROM callbacks") == before
-    assert scene.letters() == [(WHOLE, "open", "refused by PostgreSQL", 2)]
+    assert scene.dead_letters() == [(WHOLE, "open", "refused by PostgreSQL", 2)]

@@ -45,7 +45,7 @@ _GOOD = Verdict(None)
 
 def verdict(parsed: Parsed) -> Verdict:
     """The verdict on a callback as a whole: one bad event among good ones is no failure."""
-    whole = (Verdict(letter.blame, letter.reason) for letter in parsed.dead_letters if letter.item == WHOLE)
+    whole = (Verdict(dead.blame, dead.reason) for dead in parsed.dead_letters if dead.item == WHOLE)
     return next(whole, _GOOD)
 
 

@@ -39,18 +39,18 @@ def read(entry: Entry, sources: Mapping[str, Source]) -> Parsed:
     try:
         callback = unpack(entry.packed)
     except Malformed as error:
-        letter = DeadLetter(WHOLE, Stage.UNPACK, error.reason, error.detail, Blame.OURS)
-        return Parsed(entry, _stand_in(entry, sources), [], [letter])
+        dead_letter = DeadLetter(WHOLE, Stage.UNPACK, error.reason, error.detail, Blame.OURS)
+        return Parsed(entry, _stand_in(entry, sources), [], [dead_letter])
     source = sources.get(callback.source)
     if source is None or source.provider != callback.provider:
         detail = f"no source {callback.source} of {callback.provider} in the workers' configuration"
-        letter = DeadLetter(WHOLE, Stage.SOURCE, "source not configured", detail, Blame.CONFIGURATION)
-        return Parsed(entry, callback, [], [letter])
+        dead_letter = DeadLetter(WHOLE, Stage.SOURCE, "source not configured", detail, Blame.CONFIGURATION)
+        return Parsed(entry, callback, [], [dead_letter])
     parsed = Parsed(entry, callback, [], [])
     for item, found in enumerate(_events(callback, source)):
         if item == ITEMS:
-            letter = DeadLetter(WHOLE, Stage.PARSE, "too many events", f"more than {ITEMS}")
-            return Parsed(entry, callback, [], [letter])
+            dead_letter = DeadLetter(WHOLE, Stage.PARSE, "too many events", f"more than {ITEMS}")
+            return Parsed(entry, callback, [], [dead_letter])
         if isinstance(found, DeadLetter):
             parsed.dead_letters.append(found._replace(item=item) if found.item != WHOLE else found)
         else:

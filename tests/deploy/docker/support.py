@@ -38,5 +38,5 @@ def read_lock(text: str) -> dict[str, Locked]:
         parsed = Requirement(requirement.strip())
         name = canonicalize_name(parsed.name)
         assert name not in locked, name
-        locked[name] = Locked(parsed, [it.strip() for it in hashes])
+        locked[name] = Locked(parsed, [hash_.strip() for hash_ in hashes])
     return locked

@@ -100,15 +100,17 @@ def test_only_ingress_and_flower_can_be_reached_and_only_from_their_host() -> No
     assert not [name for name, service in SERVICES.items() if "network_mode" in service]
 
 
-def test_a_service_stands_only_in_the_networks_that_it_needs() -> None:
-    members = {network: {name for name, it in SERVICES.items() if network in it["networks"]} for network in NETWORKS}
+def test_a_service_is_only_in_the_networks_that_it_needs() -> None:
+    members = {
+        network: {name for name, service in SERVICES.items() if network in service["networks"]} for network in NETWORKS
+    }
     assert members == {
         "front": {"ingress"},
         "pages": {"flower"},
         "inbox": {"redis", "ingress", "worker", "beat", "flower"},
         "database": {"postgres", "migrate", "worker"},
     }
-    internal = {name for name, it in NETWORKS.items() if it and it["internal"] is True}
+    internal = {name for name, network in NETWORKS.items() if network and network["internal"] is True}
     assert internal == {"inbox", "database"}, "what publishes a port needs one that is not"
 
 
@@ -288,7 +290,7 @@ def pings(client: redis.Redis) -> bool:
         return False
 
 
-def test_no_password_stands_in_a_command() -> None:
+def test_no_password_is_in_a_command() -> None:
     for name, service in SERVICES.items():
         assert not [text for text in texts(service.get("command", [])) if ":?" in text], name
 

@@ -102,7 +102,7 @@ def test_the_build_context_holds_nothing_but_what_is_named_and_no_secret() -> No
     assert {"deploy/docker/.env", "deploy/docker/secrets.env", "deploy/docker/callbox.toml"} <= set(ignored[last:])
 
 
-def test_the_image_runs_the_ingress_unless_told_otherwise() -> None:
+def test_the_image_runs_the_ingress_by_default() -> None:
     command = json.loads(steps(FINAL, "CMD")[-1])  # the exec form is JSON
     assert command == ["python", "-m", "ingress", "--host", "0.0.0.0", "--port", "8000"]
     done = subprocess.run([sys.executable, *command[1:3], "--help"], capture_output=True, text=True, cwd=ROOT)

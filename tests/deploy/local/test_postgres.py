@@ -126,9 +126,9 @@ def test_under_root_it_may_pass_through_what_is_closed_and_nothing_more(passable
 def capabilities(pid: int) -> set[int]:
     """All that the processes of the server have or could get; none of them is root's, nor may become it."""
     found = set()
-    its = family(pid)
-    assert len(its) > 3
-    for one in its:
+    processes = family(pid)
+    assert len(processes) > 3
+    for one in processes:
         try:
             lines = Path(f"/proc/{one}/status").read_text().splitlines()
         except (FileNotFoundError, ProcessLookupError):  # a connection that ended
@@ -156,7 +156,7 @@ def test_a_second_start_goes_on_with_the_data(tmp_path: Path) -> None:
             assert connection.execute("SELECT count(*) FROM kept").fetchone() == (rows,)
 
 
-def test_what_the_superuser_is_to_run_is_run_and_a_mistake_in_it_is_told(tmp_path: Path) -> None:
+def test_what_the_superuser_is_to_run_is_run_and_a_mistake_in_it_is_reported(tmp_path: Path) -> None:
     server = Postgres(tmp_path / "postgres", "pw")
     with pytest.raises(CannotStart, match=r'cannot prepare .*: .*role "nobody" does not exist'):
         server.prepare("ALTER ROLE nobody CREATEDB")

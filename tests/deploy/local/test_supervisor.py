@@ -45,12 +45,12 @@ class Watched:
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
-    it = Watched(tmp_path)
-    yield it
-    it.supervisor.stop({"worker"})
+    watched = Watched(tmp_path)
+    yield watched
+    watched.supervisor.stop({"worker"})
 
 
-def test_on_a_full_disk_what_died_is_started_again_and_its_id_told_when_there_is_room(
+def test_on_a_full_disk_what_died_is_started_again_and_its_id_written_when_there_is_room(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_room(path: Path, text: str) -> None:

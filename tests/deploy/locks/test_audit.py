@@ -75,7 +75,7 @@ def test_without_one_it_passes_and_has_looked_at_every_lock(
         (reporting(GOOD, {"name": "odd", "skip_reason": "not found"}), "pip-audit left out odd (not found)"),
     ],
 )
-def test_what_could_not_be_checked_is_told_and_fails_nothing(
+def test_what_could_not_be_checked_is_reported_and_fails_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], program: str, why: str
 ) -> None:
     monkeypatch.setattr(audit, "AUDIT_SECONDS", 2.0)

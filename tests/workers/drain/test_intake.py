@@ -63,10 +63,10 @@ def test_what_ends_its_workers_becomes_a_dead_letter_and_its_batch_is_stored(
     assert workers(client, store) == SUSPECT + ALONE
     assert deadly == [*range(1, SUSPECT + ALONE + 1)]
     assert ledger(client)["stored"] == 8
-    (letter,) = rows("SELECT * FROM dead_letters")
-    assert (letter["item"], letter["stage"], letter["reason"]) == (WHOLE, "drain", "crashes its worker")
+    (dead_letter,) = rows("SELECT * FROM dead_letters")
+    assert (dead_letter["item"], dead_letter["stage"], dead_letter["reason"]) == (WHOLE, "drain", "crashes its worker")
     (dead,) = rows("SELECT * FROM callbacks WHERE outcome = 'dead'")
-    assert (dead["id"], bytes(dead["body"])) == (letter["callback_id"], DEADLY)
+    assert (dead["id"], bytes(dead["body"])) == (dead_letter["callback_id"], DEADLY)
     assert client.xlen(INBOX) == 0
 
 
@@ -133,7 +133,7 @@ _TOO_MUCH = Refused(DeadLetter(WHOLE, Stage.STORE, "too much", "too much"), cert
 
 
 def _is_too_much(parsed: Parsed) -> bool:
-    is_dead = any(letter.stage is Stage.DRAIN for letter in parsed.dead_letters)
+    is_dead = any(dead_letter.stage is Stage.DRAIN for dead_letter in parsed.dead_letters)
     return DEADLY in parsed.callback.body and not is_dead
 
 
@@ -147,8 +147,8 @@ def test_what_overtaxes_postgresql_is_blamed_and_the_others_are_not(
     put(1, DEADLY)
     for _ in range(20):  # more than enough
         drain(client, Overtaxed(store.database), settings=AT_ONCE).run()
-    (letter,) = rows("SELECT detail FROM dead_letters")
-    assert letter["detail"].startswith(f"{SUSPECT + ALONE} workers")
+    (dead_letter,) = rows("SELECT detail FROM dead_letters")
+    assert dead_letter["detail"].startswith(f"{SUSPECT + ALONE} workers")
     assert (ledger(client)["stored"], ledger(client)["dead"]) == (4, 1)
     assert client.xlen(INBOX) == 0
 

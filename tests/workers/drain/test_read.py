@@ -48,33 +48,36 @@ def test_an_item_that_is_not_understood_leaves_the_others(provider: Any) -> None
     provider.found = [Malformed("no id"), event, Malformed("no status", "in item 2")]
     parsed = read.read(entry(), SOURCES)
     assert len(parsed.events) == 1
-    assert [(letter.item, letter.reason) for letter in parsed.dead_letters] == [(0, "no id"), (2, "no status")]
+    assert [(dead_letter.item, dead_letter.reason) for dead_letter in parsed.dead_letters] == [
+        (0, "no id"),
+        (2, "no status"),
+    ]
 
 
-def test_more_events_than_a_callback_can_mean_are_one_letter(provider: Any) -> None:
+def test_more_events_than_a_callback_can_mean_are_one_dead_letter(provider: Any) -> None:
     provider.found = [Malformed("no id")] * (read.ITEMS + 1)
     parsed = read.read(entry(), SOURCES)
-    assert (parsed.events, [letter.reason for letter in parsed.dead_letters]) == ([], ["too many events"])
+    assert (parsed.events, [dead_letter.reason for dead_letter in parsed.dead_letters]) == ([], ["too many events"])
     provider.found = [Malformed("no id")] * read.ITEMS
     assert len(read.read(entry(), SOURCES).dead_letters) == read.ITEMS
 
 
-def test_a_parser_that_fails_makes_a_letter_without_the_payload(provider: Any) -> None:
+def test_a_parser_that_fails_makes_a_dead_letter_without_the_payload(provider: Any) -> None:
     provider.found = [RuntimeError("+4366012345678")]
     parsed = read.read(entry(), SOURCES)
-    assert [letter.reason for letter in parsed.dead_letters] == ["parser failed"]
+    assert [dead_letter.reason for dead_letter in parsed.dead_letters] == ["parser failed"]
     assert "4366" not in str(parsed.dead_letters)
 
 
 def test_an_unreadable_payload_says_why() -> None:
-    (letter,) = read.read(entry(b"<xml/>"), SOURCES).dead_letters
-    assert letter == DeadLetter(WHOLE, "parse", "not JSON", letter.detail)
+    (dead_letter,) = read.read(entry(b"<xml/>"), SOURCES).dead_letters
+    assert dead_letter == DeadLetter(WHOLE, "parse", "not JSON", dead_letter.detail)
 
 
 @pytest.mark.parametrize(("source", "provider"), [("gone", "emnify"), ("fleet", "messente")])
-def test_a_source_that_is_no_longer_configured_makes_a_letter(source: str, provider: str) -> None:
+def test_a_source_that_is_no_longer_configured_makes_a_dead_letter(source: str, provider: str) -> None:
     parsed = read.read(entry(source=source, provider=provider), SOURCES)
-    assert [letter.stage for letter in parsed.dead_letters] == ["source"]
+    assert [dead_letter.stage for dead_letter in parsed.dead_letters] == ["source"]
     assert (parsed.callback.source, parsed.callback.provider) == (source, provider)
 
 
@@ -86,7 +89,7 @@ def test_an_entry_that_is_no_callback_becomes_one_row(packed: bytes) -> None:
         assert parsed == again
         assert (parsed.callback.source, parsed.callback.provider) == expected
         assert (parsed.callback.body, parsed.callback.received_at) == (packed, NOW)
-        assert [letter.stage for letter in parsed.dead_letters] == ["unpack"]
+        assert [dead_letter.stage for dead_letter in parsed.dead_letters] == ["unpack"]
 
 
 def test_stand_ins_of_different_entries_have_different_ids() -> None:

@@ -27,7 +27,7 @@ from workers.drain.run import Run
 from workers.drain.store import Refused, Result, Store
 
 T = datetime(2026, 1, 1, tzinfo=UTC)
-LETTER = DeadLetter(WHOLE, Stage.PARSE, "not JSON", "at character 1")
+DEAD_LETTER = DeadLetter(WHOLE, Stage.PARSE, "not JSON", "at character 1")
 
 
 def outcomes(results: list[Result]) -> list[str]:
@@ -42,10 +42,10 @@ def test_each_callback_has_one_outcome(store: Store, rows: Rows) -> None:
         parsed(message("1")),
         parsed(message("1")),
         parsed(),
-        parsed(dead_letters=[LETTER]),
-        parsed(report("2", Status.SENT), dead_letters=[LETTER._replace(item=1)]),
+        parsed(dead_letters=[DEAD_LETTER]),
+        parsed(report("2", Status.SENT), dead_letters=[DEAD_LETTER._replace(item=1)]),
         parsed(report("2", Status.SENT), report("2", Status.DELIVERED)),
-        parsed(report("2", Status.SENT), dead_letters=[LETTER]),
+        parsed(report("2", Status.SENT), dead_letters=[DEAD_LETTER]),
     ]
     expected = ["stored", "duplicate", "ignored", "dead", "stored", "stored", "dead"]
     assert outcomes(attempt(store, batch)) == expected
@@ -56,7 +56,7 @@ def test_a_redelivered_batch_keeps_its_outcomes_and_changes_nothing(store: Store
     batch = [
         parsed(report("1", Status.SENT)),
         parsed(report("1", Status.SENT)),
-        parsed(dead_letters=[LETTER]),
+        parsed(dead_letters=[DEAD_LETTER]),
         parsed(),
     ]
     first = attempt(store, batch)
@@ -211,9 +211,9 @@ def test_a_row_that_postgresql_refuses_hurts_only_itself(store: Store, rows: Row
     assert outcomes(results[:place] + results[place + 1 :]) == ["stored"] * 9
     assert rows("SELECT FROM dead_letters") == []
     assert store.store_dead(batch[place]._replace(events=[], dead_letters=[refused.dead_letter])).outcome == "dead"
-    (letter,) = rows("SELECT * FROM dead_letters")
-    assert (letter["callback_id"], letter["stage"]) == (batch[place].callback.id, "store")
-    assert "surrogate" not in letter["detail"]
+    (dead_letter,) = rows("SELECT * FROM dead_letters")
+    assert (dead_letter["callback_id"], dead_letter["stage"]) == (batch[place].callback.id, "store")
+    assert "surrogate" not in dead_letter["detail"]
     assert len(rows("SELECT FROM callbacks")) == 10
 
 
