@@ -71,7 +71,7 @@ class Status(StrEnum):
     rank: int
     final: bool
 
-    def __new__(cls, word: str, rank: int, final: bool) -> Self:
+    def __new__(cls, word: str, rank: int = 0, final: bool = False) -> Self:  # defaults: a word alone looks one up
         member = str.__new__(cls, word)
         member._value_ = word
         member.rank = rank

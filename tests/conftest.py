@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -82,7 +83,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         ]
     try:
         for server in started:
-            wait_until(lambda url=server.url: answers(url), server.url)
+            wait_until(partial(answers, server.url), server.url)
         with psycopg.connect(started.postgres.url, autocommit=True) as connection:
             connection.execute("CREATE DATABASE template")
         schema.migrate(_database(started.postgres.url, "template"))

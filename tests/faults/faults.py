@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 from uuid import UUID
 
@@ -63,33 +64,33 @@ class Faults:
     def all(self) -> list[Fault]:
         system = self._system
         faults = [
-            Fault(f"kill -9 {name}", lambda name=name: self._kill(name), name.partition("-")[0])
+            Fault(f"kill -9 {name}", partial(self._kill, name), name.partition("-")[0])
             for name in ("ingress-1", "worker-1", "beat")
         ]
         faults.append(Fault("kill -9 a worker's child", self._kill_child, "worker"))
         faults += [
-            Fault(f"kill -9 {server.name}", lambda server=server: self._kill_server(server), server.name)
+            Fault(f"kill -9 {server.name}", partial(self._kill_server, server), server.name)
             for server in self._servers()
         ]
         faults += [
-            Fault(f"freeze {name}", lambda name=name: self._freeze(name), name.partition("-")[0])
+            Fault(f"freeze {name}", partial(self._freeze, name), name.partition("-")[0])
             for name in ("ingress-1", "worker-1", "beat")
         ]
         faults.append(Fault("a worker that lives and consumes nothing", self._stall, "worker"))
         faults.append(Fault("freeze a worker's child", self._freeze_child, "worker"))
         faults += [
-            Fault(f"freeze {server.name}", lambda server=server: self._freeze_server(server), server.name)
+            Fault(f"freeze {server.name}", partial(self._freeze_server, server), server.name)
             for server in self._servers()
         ]
         faults += [
-            Fault(f"stop {server.name} for {STOP_SECONDS:g} s", lambda server=server: self._stop(server), server.name)
+            Fault(f"stop {server.name} for {STOP_SECONDS:g} s", partial(self._stop, server), server.name)
             for server in self._servers()
         ]
         for relay, name in ((system.to_redis, "redis"), (system.to_postgres, "postgres")):
             faults += [
-                Fault(f"cut every connection to {name}, again and again", lambda relay=relay: self._cut(relay), name),
-                Fault(f"0.1 s of latency to {name}", lambda relay=relay: self._delay(relay), name),
-                Fault(f"half-open connections to {name}", lambda relay=relay: self._half_open(relay), name),
+                Fault(f"cut every connection to {name}, again and again", partial(self._cut, relay), name),
+                Fault(f"0.1 s of latency to {name}", partial(self._delay, relay), name),
+                Fault(f"half-open connections to {name}", partial(self._half_open, relay), name),
             ]
         return [
             *faults,
@@ -270,7 +271,7 @@ class Faults:
         def is_dead_letter() -> bool:
             with suppress(psycopg.Error), psycopg.connect(self._system.postgres.server.url) as connection:
                 query = "SELECT count(*) FROM dead_letters WHERE reason = 'crashes its worker'"
-                return connection.execute(query).fetchone()[0] > before
+                return bool(connection.execute(query).fetchall()[0][0] > before)
             return False
 
         await until(is_dead_letter, "the dead letter of a poisoned callback", POISON_SECONDS)

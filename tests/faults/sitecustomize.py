@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 _worker = bool({"workers", "workers.app"} & {*sys.orig_argv}) and "worker" in sys.orig_argv
 _ingress = "ingress" in sys.orig_argv
@@ -20,36 +21,36 @@ if _worker or _ingress:
 
 if _worker:
     from workers.drain import drainer
+    from workers.drain.read import read_unless_deadly as _read
 
-    _read = drainer.read_unless_deadly
-
-    def _read_or_die(entry, sources):
+    def _read_or_die(entry: Any, sources: Any) -> Any:
         if b"callbox-poison" in entry.packed:
             os.kill(os.getpid(), signal.SIGKILL)
         return _read(entry, sources)
 
-    drainer.read_unless_deadly = _read_or_die
+    drainer.read_unless_deadly = _read_or_die  # type: ignore[attr-defined]
 
 if _worker and _broken == "entries acknowledged before COMMIT":
     from shared.inbox import Done
+    from shared.outcomes import Outcome
     from workers.drain.store import Pending
 
     _finish = Pending.finish
 
-    def _acknowledge_and_finish(self, run):
-        run._consumer.acknowledge([Done(parsed.entry, "stored") for parsed in self._batch])
+    def _acknowledge_and_finish(self: Any, run: Any) -> Any:
+        run._consumer.acknowledge([Done(parsed.entry, Outcome.STORED) for parsed in self._batch])
         time.sleep(0.1)
         return _finish(self, run)
 
-    Pending.finish = _acknowledge_and_finish
+    Pending.finish = _acknowledge_and_finish  # type: ignore[method-assign]
 
 if _ingress and _broken == "callbacks answered before the commit":
     from ingress.commit import Committer
 
     _commit = Committer.commit
 
-    def _answer_at_once(self, callback, done):
+    def _answer_at_once(self: Any, callback: Any, done: Any) -> None:
         asyncio.get_running_loop().call_later(0.2, _commit, self, callback, lambda error: None)
         done(None)
 
-    Committer.commit = _answer_at_once
+    Committer.commit = _answer_at_once  # type: ignore[method-assign]

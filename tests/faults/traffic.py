@@ -169,13 +169,13 @@ def _events(traffic: Traffic, stored: Stored, present: "Counter[Body]") -> Itera
     first: Counter[Body | EventKey] = Counter()
     for row in stored.callbacks:
         body = (row.source, row.body)
-        event = traffic.events.get(body)
-        if event is None and row.outcome != "dead":
+        sent = traffic.events.get(body)
+        if sent is None and row.outcome != "dead":
             yield f"{row.id} is {row.outcome}, and was garbage"
-        elif event is not None and row.outcome not in ("stored", "duplicate"):
-            yield f"{row.id} is {row.outcome}, and was a healthy {event[1]}"
-        elif row.outcome == "stored" and event is not None:
-            first[event] += 1
+        elif sent is not None and row.outcome not in ("stored", "duplicate"):
+            yield f"{row.id} is {row.outcome}, and was a healthy {sent[1]}"
+        elif row.outcome == "stored" and sent is not None:
+            first[sent] += 1
     for count in first.values():
         if count != 1:
             yield f"{count} callbacks brought the same event"

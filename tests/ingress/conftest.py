@@ -179,8 +179,7 @@ def log_entries(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     capture = LogCapture()
     for module in (commit, keeper, receive, spool_mover):
         monkeypatch.setattr(module, "log", structlog.wrap_logger(None, processors=[capture]))
-    entries: list[dict[str, Any]] = capture.entries
-    return entries
+    return cast(list[dict[str, Any]], capture.entries)
 
 
 @asynccontextmanager

@@ -156,9 +156,9 @@ def test_every_callback_is_appended_once_in_order_and_no_group_is_larger_than_it
     async def check() -> None:
         inbox = Inbox()
         committer = a_committer(inbox, count, size)
-        bodies = [bytes([number]) + bytes(length) for number, length in enumerate(sizes)]
-        ended = await asyncio.gather(*(commit(committer, a_callback(body)) for body in bodies), return_exceptions=True)
-        kept = [body for body, end in zip(bodies, ended, strict=True) if end is None]
+        sent = [bytes([number]) + bytes(length) for number, length in enumerate(sizes)]
+        ended = await asyncio.gather(*(commit(committer, a_callback(body)) for body in sent), return_exceptions=True)
+        kept = [body for body, end in zip(sent, ended, strict=True) if end is None]
         assert kept
         assert [body for group in bodies(inbox) for body in group] == kept
         refused = [str(end) for end in ended if end is not None]

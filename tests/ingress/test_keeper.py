@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,6 +51,10 @@ class Switched(Inbox):
     def emptied(self) -> bool:
         """Whether every file reported that nothing is left in it."""
         return bool(self.reports) and not any(self.reports.values())
+
+    def has_all_of(self, count: int) -> bool:
+        """Whether `count` entries are there, and every file reported that nothing is left in it."""
+        return len(self.all) == count and self.emptied
 
     @property
     def all(self) -> list[tuple[str, bytes]]:
@@ -135,7 +140,7 @@ def test_one_outage_after_another_is_spooled_and_moved(tmp_path: Path) -> None:
             inbox.state = "away"
             await keeper.keep(group)
             inbox.state = "there"
-            await until(lambda number=number: len(inbox.all) == number and inbox.emptied, keeper)
+            await until(partial(inbox.has_all_of, number), keeper)
 
     assert check(tmp_path, steps).all == [entry for group in GROUPS for entry in group]
     assert list(tmp_path.iterdir()) == []

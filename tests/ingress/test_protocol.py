@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import uvicorn
@@ -23,9 +23,11 @@ from uvicorn.server import ServerState
 from ingress import protocol
 from ingress.address import Proxies
 from ingress.app import Ingress
+from ingress.commit import Committer
 from ingress.gate import Gate, Limits
 from ingress.protocol import Bounded
 from ingress.receive import Receiver
+from shared.providers import Provider
 from shared.settings import Settings
 from tests.ingress.conftest import NOW, Kept
 from tests.ingress.test_receive import SOURCES, Stub
@@ -44,9 +46,8 @@ class Server:
         self.paths: list[str] = []
         self.state = ServerState()
         self.gate = Gate(limits, Proxies(()))
-        receiver = Receiver(
-            SOURCES, {"stub": self.provider}, self.kept, Settings(body_limit_bytes=LARGEST), lambda: NOW
-        )  # type: ignore
+        providers, committer = cast(dict[str, Provider], {"stub": self.provider}), cast(Committer, self.kept)
+        receiver = Receiver(SOURCES, providers, committer, Settings(body_limit_bytes=LARGEST), lambda: NOW)
         others = Starlette(
             routes=[
                 Route("/page", self._page, methods=["GET", "POST"]),
@@ -435,7 +436,7 @@ def test_the_framing_of_a_body_has_a_limit() -> None:
 # Deadlines
 
 
-def short(**seconds: float) -> Server:
+def short(**seconds: Any) -> Server:
     limits = LIMITS._replace(**seconds)
     return Server(limits)
 
@@ -504,7 +505,8 @@ def test_a_caller_that_never_reads_is_ended_and_its_next_requests_wait_in_the_so
         deaf = await never_read(server, b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n" * 20)
         try:
             await asyncio.sleep(0.1)
-            (connection,) = [connection for connection in server.state.connections if connection.unread_bytes()]  # type: ignore
+            connections: set[Any] = set(server.state.connections)
+            (connection,) = [connection for connection in connections if connection.unread_bytes()]
             assert connection.unread_bytes() <= 1 << 20, "one answer"
             while connection in server.state.connections:
                 await asyncio.sleep(0.01)

@@ -2,12 +2,13 @@
 
 import statistics
 import time
+from signal import SIGCONT
 
 import psycopg
 
 from tests.load import payloads
 from tests.load.measure import GROUP, Measurements, rate_of, send
-from tests.load.rig import POLL_SECONDS, SIGCONT, Callbox, cpu_seconds, resident_bytes, signal_all
+from tests.load.rig import POLL_SECONDS, Callbox, cpu_seconds, resident_bytes, signal_all
 
 CROWD = 1000  # connections of an overload: a provider opens more when answers are late
 PATIENCE_SECONDS = 1.0  # of that provider, for a free one

@@ -46,7 +46,7 @@ def _is_signed(request: Request, body: bytes) -> bool:
     return hmac.compare_digest(expected, request.headers.get("x-messente-signature", ""))
 
 
-@celery.task(name="record")
+@celery.task(name="record")  # type: ignore[untyped-decorator]
 def record(body: str) -> None:
     document = json.loads(body)
     row = (

@@ -7,13 +7,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from signal import SIGSTOP
 from typing import Any, NamedTuple
 
 import uvloop
 
 from tests.load import payloads
 from tests.load.client import Answer, Client
-from tests.load.rig import SIGSTOP, Callbox, Rig, signal_all
+from tests.load.rig import Callbox, Rig, signal_all
 
 CONNECTIONS = 64
 GROUP = 500  # callbacks in one append, and in one transaction of COPY, as in one of Callbox's

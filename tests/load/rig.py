@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from signal import SIGCONT, SIGSTOP
 
@@ -191,7 +192,7 @@ class Rig:
             self._contenders[name] = self._contender(
                 name, serve if name != "echo" else ["tests.load.echo", f"{port}"], environment
             )
-            wait_until(lambda port=port: _listens(port), f"the contender {name}")
+            wait_until(partial(_listens, port), f"the contender {name}")
         self._contenders["usual worker"] = self._contender(
             "usual-worker", ["celery", "--quiet", "-A", "tests.load.contenders:celery", "worker", *WORK], environment
         )

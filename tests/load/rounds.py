@@ -3,6 +3,7 @@ alike; what counts are medians, and ratios within a round.
 """
 
 import time
+from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 import psycopg
@@ -10,7 +11,7 @@ from psycopg.types.string import TextLoader
 
 from tests.load import contenders, payloads
 from tests.load.measure import GROUP, Measurements, rate_of, send
-from tests.load.rig import SIGCONT, SIGSTOP, Callbox, resident_bytes, signal_all
+from tests.load.rig import Callbox, resident_bytes, signal_all
 
 COPIED = ("callbacks", "inbound_messages", "delivery_reports", "deliveries")
 

@@ -174,7 +174,7 @@ def fsynced_after(system: Running, client: redis.Redis) -> bool:
     """Whether what Redis wrote up to now is on disk. WAITAOF speaks of its own connection's writes: hence the SET."""
     system.send(system.request("open", "mo"))
     client.set("fsynced", 1)
-    answer: Any = client.execute_command("WAITAOF", 1, 0, 1)
+    answer: Any = client.waitaof(1, 0, 1)
     return bool(answer[0] == 1)
 
 

@@ -7,6 +7,7 @@ import resource
 import signal
 import socket
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -123,11 +124,15 @@ def test_whatever_dies_is_started_again_and_nothing_acknowledged_is_lost(start: 
     up = start()
     before = up.pids
     assert set(before) == set(NAMES)
+
+    def restarted(name: str) -> bool:
+        return up.pids.get(name, before[name]) != before[name]
+
     sent = []
     for name in NAMES:
         sent += up.send(*(up.request("otp", "dr") for _ in range(20)))
         os.kill(up.pids[name], signal.SIGKILL)
-        wait_until(lambda name=name: up.pids.get(name, before[name]) != before[name], f"{name} again", SECONDS)
+        wait_until(partial(restarted, name), f"{name} again", SECONDS)
         wait_until(lambda: accepts(up), f"a callback accepted after {name} died", SECONDS)
 
     def stored() -> set[str]:
@@ -201,11 +206,15 @@ def test_killed_it_leaves_no_process_and_the_next_goes_on(start: Start) -> None:
     assert {str(row["id"]) for row in again.query("SELECT id FROM callbacks")} == set(ids)
 
 
+def has(folder: Path, pattern: str) -> bool:
+    return any(folder.glob(pattern))
+
+
 def test_an_interrupted_first_start_is_no_obstacle_to_the_next(start: Start, tmp_path: Path) -> None:
     for sign in ("postgres.new.*", "postgres.new.*/global/pg_control"):  # initdb begins; it is nearly done
         up = Running(tmp_path, "--no-flower")
         try:
-            wait_until(lambda sign=sign, up=up: list(up.data.glob(sign)), "PostgreSQL being prepared", SECONDS)
+            wait_until(partial(has, up.data, sign), "PostgreSQL being prepared", SECONDS)
             assert not (up.data / "postgres").exists()
         finally:
             up.process.kill()

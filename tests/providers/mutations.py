@@ -4,6 +4,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from math import isfinite
 from typing import Any, Literal, NamedTuple
 from urllib.parse import parse_qsl, urlencode
@@ -157,7 +158,7 @@ def enveloped(document: Document, found: Found) -> Iterator[Callback]:
 def percent_encoded(document: Document, found: Found) -> Iterator[Callback]:
     if document.place != "json":
         for digits in ("%%%02X", "%%%02x"):
-            yield document.write(document.fields, lambda fields, digits=digits: _percent(fields, digits))
+            yield document.write(document.fields, partial(_percent, digits=digits))
         yield document.write(document.fields, lambda fields: _form(fields).replace("+", "%20"))
 
 

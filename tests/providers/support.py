@@ -205,4 +205,4 @@ def _texts(value: object, depth: int = 0) -> Iterator[str]:
         for inner in value:
             yield from _texts(inner, depth + 1)
     else:
-        assert value is None or isinstance(value, bool) or -(2**63) <= value < 2**63
+        assert value is None or isinstance(value, bool) or (isinstance(value, int) and -(2**63) <= value < 2**63)

@@ -269,6 +269,7 @@ def test_a_text_is_kept_as_it_was_sent(provider: str) -> None:
                 tried += 1
                 for text in ("", *mutations.TEXTS):
                     (event,) = read(document.write(mutations.put(document.fields, path, text)), sample.source)
+                    assert isinstance(event, InboundMessage)
                     kept = "".join("\ufffd" if char == "\0" or "\ud800" <= char <= "\udfff" else char for char in text)
                     assert document.place != "json" or event.text == kept
                     assert event.text == kept or text not in mutations.STORABLE_TEXTS

@@ -118,7 +118,7 @@ def excess(callback: Callback, source: Source, samples: int) -> float:
         )
         for _ in range(samples)
     ]
-    taken, hashing, beside = (median(column) for column in zip(*times, strict=True))
+    taken, hashing, beside = (float(median(column)) for column in zip(*times, strict=True))
     return taken / (HASHES_AT_MOST * hashing + max(SECONDS_BESIDE, beside))
 
 
@@ -128,7 +128,7 @@ def test_a_refusal_costs_no_more_than_three_hashes_of_the_request(provider: str,
     source = source_of(provider, **keys)
     for name, callback in hostile(provider):
         if excess(callback, source, 1) > 1:  # or something else took the processor
-            ratios = []
+            ratios: list[float] = []
             while not ratios or (min(ratios) > 1 and len(ratios) < TRIES):
                 sleep(0.02 * len(ratios))
                 ratios.append(excess(callback, source, SAMPLES))
@@ -142,7 +142,7 @@ class Untouched:
         raise AssertionError("touched before the signature was read")
 
     __getattr__ = __len__ = __iter__ = __str__ = __repr__ = __format__ = __bool__ = __contains__ = __bytes__ = _touch
-    __eq__ = __hash__ = __add__ = __radd__ = __buffer__ = _touch  # type: ignore[assignment]
+    __eq__ = __hash__ = __add__ = __radd__ = __buffer__ = _touch
 
 
 @pytest.mark.parametrize("provider", SIGNING)

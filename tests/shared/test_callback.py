@@ -41,7 +41,7 @@ callbacks = st.builds(
 
 
 def a_callback(**changes: object) -> Callback:
-    values = {
+    values: dict[str, Any] = {
         "id": new_id(NOW),
         "source": "fleet",
         "provider": "emnify",
@@ -49,7 +49,7 @@ def a_callback(**changes: object) -> Callback:
         "method": "POST",
         "body": b"{}",
     }
-    return Callback(**(values | changes))  # type: ignore[arg-type]
+    return Callback(**(values | changes))
 
 
 # Packed
@@ -137,7 +137,7 @@ def test_a_callback_cannot_be_changed() -> None:
 
 
 def arriving(target: str = "/callbacks/fleet", **changes: Any) -> Callback:
-    values = {
+    values: dict[str, Any] = {
         "id": new_id(NOW),
         "source": "fleet",
         "provider": "emnify",

@@ -69,6 +69,12 @@ def attempt(store: Store, batch: Sequence[Parsed], seconds: float = 60.0) -> lis
     return store.attempt(batch, Run(Idle(), seconds))
 
 
+def entries(client: Client) -> list[dict[Any, Any]]:
+    """The fields of the entries in the inbox."""
+    found: Any = client.xrange(INBOX)
+    return [fields for _, fields in found]
+
+
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
     database = Database(database_url, statement_seconds=10)
@@ -128,7 +134,7 @@ def scene(
     database_url: str, redis_url: str, database: Database, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Scene]:
     words = Words()
-    monkeypatch.setitem(PROVIDERS, "emnify", words)  # type: ignore[arg-type]
+    monkeypatch.setitem(PROVIDERS, "emnify", words)
     with inbox.connect(redis_url, 5.0) as client:
         yield Scene(database_url, client, database, rows, words)
 

@@ -129,7 +129,7 @@ class Scene:
 
     def dead_letters(self) -> list[tuple[int, str, str, int]]:
         found = self.rows("SELECT item, state, reason, attempts FROM dead_letters ORDER BY callback_id, item")
-        return [tuple(row.values()) for row in found]  # type: ignore[misc]
+        return [(row["item"], row["state"], row["reason"], row["attempts"]) for row in found]
 
     def everything(self) -> dict[str, list[dict[str, Any]]]:
         return {table: self.rows(f"SELECT * FROM {table} AS t ORDER BY t::text") for table in TABLES}

@@ -21,7 +21,7 @@ BEFORE = [migration for migration in schema.migrations() if not migration.is_aft
 AFTER = [migration for migration in schema.migrations() if migration.is_after]
 
 # A row of each table, in the columns of its first version.
-ROWS = {
+ROWS: dict[str, dict[str, Any]] = {
     "callbacks": {
         "id": "01900000-0000-7000-8000-000000000001", "inbox_id": "1-0", "source": "s", "provider": "emnify",
         "received_at": "2026-01-01T00:00Z", "method": "POST", "query": "", "headers": "{}", "body": b"\x00\xff",

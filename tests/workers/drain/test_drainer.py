@@ -14,7 +14,7 @@ from shared.inbox import Client, Consumer, doorbell
 from shared.inbox.keys import GROUP, INBOX, LEDGER
 from shared.settings import Settings
 from shared.source import Source
-from tests.workers.conftest import Rows
+from tests.workers.conftest import Rows, entries
 from workers.database import Database
 from workers.drain.drainer import GATHER_SECONDS, Drainer
 from workers.drain.read import Parsed
@@ -61,8 +61,8 @@ def test_a_callback_that_was_appended_twice_is_counted_as_a_repeat(
     client: Client, store: Store, rows: Rows, put: Any
 ) -> None:
     put(1)
-    (entry,) = client.xrange(INBOX)
-    client.xadd(INBOX, entry[1])
+    (entry,) = entries(client)
+    client.xadd(INBOX, entry)
     client.hincrby(LEDGER, "fleet:appended", 1)
     assert drain(client, store).run() == {"claimed": 2, "stored": 1, "repeat": 1}
     assert ledger(client) == {"appended": 2, "repeat": 1, "stored": 1, "duplicate": 0, "dead": 0, "ignored": 0}

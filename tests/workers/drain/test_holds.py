@@ -10,7 +10,7 @@ from shared.inbox import Client, Holds
 from shared.inbox.keys import INBOX, LEDGER
 from shared.providers import emnify
 from shared.source import Source
-from tests.workers.conftest import Rows
+from tests.workers.conftest import Rows, entries
 from tests.workers.drain.test_drainer import SOURCES, drain, ledger
 from workers.drain import holds
 from workers.drain.store import Store
@@ -73,7 +73,7 @@ def test_a_held_source_stops_no_other(client: Client, store: Store, put: Any, br
     drain(client, store).run()
     broken()
     waiting = client.xlen(INBOX)
-    for _, fields in client.xrange(INBOX):
+    for fields in entries(client):
         client.xadd(INBOX, {"s": "other", "c": fields[b"c"].replace(b"\xa5fleet", b"\xa5other")}, id="*")
     sources = {**SOURCES, "other": Source("other", "emnify", unsigned=True)}
     drainer = drain(client, store, sources=sources)
@@ -162,9 +162,9 @@ def test_more_than_its_share_of_the_inbox_is_not_held(
 def test_a_configuration_without_any_of_several_sources_holds_every_one(client: Client, store: Store, put: Any) -> None:
     """None of them alone brought most of all callbacks."""
     put(MANY)
-    waiting = client.xrange(INBOX)
+    waiting = entries(client)
     for other in ("other", "third"):
-        for _, fields in waiting:
+        for fields in waiting:
             client.xadd(INBOX, {"s": other, "c": fields[b"c"].replace(b"\xa5fleet", b"\xa5" + other.encode())})
     for source in ("fleet", "other", "third"):
         client.hset(LEDGER, f"{source}:appended", MANY)

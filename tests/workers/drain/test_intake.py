@@ -16,7 +16,7 @@ from workers.database import Database
 from workers.dead_letters import WHOLE, DeadLetter
 from workers.drain import drainer
 from workers.drain.intake import SUSPECT
-from workers.drain.read import ALONE, Parsed
+from workers.drain.read import ALONE, Parsed, read_unless_deadly
 from workers.drain.run import Run
 from workers.drain.store import Pending, Refused, Result, Store
 
@@ -27,13 +27,13 @@ DEADLY = b"deadly"
 @pytest.fixture
 def deadly(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Reading a deadly callback ends the worker; the deliveries of those that did."""
-    read, died = drainer.read_unless_deadly, []
+    died: list[int] = []
 
     def read_or_die(entry: Entry, sources: Any) -> Parsed:
         if DEADLY in entry.packed and entry.deliveries <= SUSPECT + ALONE:
             died.append(entry.deliveries)
             raise Killed
-        return read(entry, sources)
+        return read_unless_deadly(entry, sources)
 
     monkeypatch.setattr(drainer, "read_unless_deadly", read_or_die)
     return died

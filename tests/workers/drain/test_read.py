@@ -8,6 +8,7 @@ from shared.callback import Callback, new_id, pack
 from shared.errors import Malformed
 from shared.events import InboundMessage
 from shared.inbox import Entry
+from shared.outcomes import Stage
 from shared.source import Source
 from workers.dead_letters import WHOLE, DeadLetter
 from workers.drain import read
@@ -39,7 +40,9 @@ def provider(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_events_come_classified(provider: Any) -> None:
     provider.found = [InboundMessage(key=("mo", "1"), message_id="1", recipient="1234", text="STOP")]
     parsed = read.read(entry(), SOURCES)
-    assert [(event.traffic, event.intent) for event in parsed.events] == [("a2p", "opt_out")]
+    (event,) = parsed.events
+    assert isinstance(event, InboundMessage)
+    assert (event.traffic, event.intent) == ("a2p", "opt_out")
     assert parsed.dead_letters == []
 
 
@@ -71,7 +74,7 @@ def test_a_parser_that_fails_makes_a_dead_letter_without_the_payload(provider: A
 
 def test_an_unreadable_payload_says_why() -> None:
     (dead_letter,) = read.read(entry(b"<xml/>"), SOURCES).dead_letters
-    assert dead_letter == DeadLetter(WHOLE, "parse", "not JSON", dead_letter.detail)
+    assert dead_letter == DeadLetter(WHOLE, Stage.PARSE, "not JSON", dead_letter.detail)
 
 
 @pytest.mark.parametrize(("source", "provider"), [("gone", "emnify"), ("fleet", "messente")])

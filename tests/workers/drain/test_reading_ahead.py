@@ -15,7 +15,7 @@ from tests.workers.conftest import Idle, Rows, message, parsed
 from tests.workers.drain.test_drainer import drain, ledger
 from workers.drain import drainer
 from workers.drain.intake import SUSPECT
-from workers.drain.read import Parsed
+from workers.drain.read import Parsed, read_unless_deadly
 from workers.drain.run import Run
 from workers.drain.store import Pending, Result, Store
 from workers.rows import write
@@ -60,10 +60,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def noting(entry: Entry, *rest: Any) -> Parsed:
         ids.append(entry.id)
-        return original(entry, *rest)
+        return read_unless_deadly(entry, *rest)
 
     ids: list[str] = []
-    original = drainer.read_unless_deadly
     monkeypatch.setattr(drainer, "read_unless_deadly", noting)
     return ids
 
