@@ -26,10 +26,10 @@ def as_text(found: CallbackView) -> list[str]:
     query = f"?{one_line(callback.query)}" if callback.query else ""
     body = callback.body.decode("utf-8", "backslashreplace")
     conflict = "  (conflicts with an event stored before)" if callback.conflict else ""
+    origin = f"source {callback.source} ({callback.provider})  from {callback.remote_ip}"
     lines = [
         f"{callback.id}  {callback.outcome}{conflict}",
-        f"{callback.received_at.isoformat()}  source {callback.source} ({callback.provider})"
-        f"  from {callback.remote_ip}  inbox entry {callback.inbox_id}",
+        f"{callback.received_at.isoformat()}  {origin}  inbox entry {callback.inbox_id}",
         "",
         f"{callback.method} /callbacks/{callback.source}{query}",
         *(f"{name}: {one_line(value)}" for name, value in callback.headers.items()),

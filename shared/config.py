@@ -97,8 +97,8 @@ def _read_sources(
     except tomllib.TOMLDecodeError as error:
         mistakes.append(f"{path}: {error}")
         return {}
-    for key in document.keys() - {"sources"}:
-        mistakes.append(f"{path}: {key}: unknown key; a source is a table [sources.NAME]")
+    unknown = document.keys() - {"sources"}
+    mistakes.extend(f"{path}: {key}: unknown key; a source is a table [sources.NAME]" for key in unknown)
     tables = document.get("sources")
     if not isinstance(tables, dict) or not tables:
         mistakes.append(f"{path}: has no source; add a table [sources.NAME] with a provider")

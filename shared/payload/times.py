@@ -1,7 +1,7 @@
 """Dates and times, in UTC."""
 
 import re
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 _TIME = re.compile(
@@ -18,14 +18,15 @@ def read_time(text: str, zone: ZoneInfo) -> tuple[datetime | None, bool]:
         return None, False
     year, month, day, hour, minute, second, fraction, zulu, sign, hours, minutes = found.groups()
     try:
-        time = datetime(int(year), int(month), int(day), int(hour), int(minute), int(second or 0))
-        time += timedelta(microseconds=int((fraction or "0")[:6].ljust(6, "0")))
+        named: tzinfo = UTC if zulu else zone
         if sign:
             offset = timedelta(hours=int(hours), minutes=int(minutes or 0))
-            time = time.replace(tzinfo=timezone(-offset if sign == "-" else offset))
-        else:
-            time = time.replace(tzinfo=UTC if zulu else zone)
-        time = time.astimezone(UTC)
+            named = timezone(-offset if sign == "-" else offset)
+        microsecond = int((fraction or "0")[:6].ljust(6, "0"))
+        local = datetime(
+            int(year), int(month), int(day), int(hour), int(minute), int(second or 0), microsecond, tzinfo=named
+        )
+        time = local.astimezone(UTC)
     except (ValueError, OverflowError):
         return None, False
     return (time, bool(zulu or sign)) if time.year in _YEARS else (None, False)

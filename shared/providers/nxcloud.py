@@ -170,8 +170,8 @@ def _repair(fields: Fields) -> None:
     for name, value in fields.values.items():
         if isinstance(value, str) and len(parts := _CURRENCY_EATEN.split(f"{name}={value}", maxsplit=1)) == 2:
             del fields.values[name]
-            name, _, value = parts[0].partition("=")
-            fields.values |= {"currency": parts[1]} | ({name: value} if name else {})
+            whole, _, rest = parts[0].partition("=")
+            fields.values |= {"currency": parts[1]} | ({whole: rest} if whole else {})
             fields.note("repaired currency")
             return
 

@@ -156,10 +156,8 @@ async def run(
         faults = Faults(system, traffic, dice)
         chosen = [fault for fault in faults.all() if not only or fault.name in only]
         dice.shuffle(chosen)
-        measured: list[Measured] = []
         await asyncio.sleep(2)
-        for fault in chosen:
-            measured.append(await _measure(system, fault.name, [fault], dice, answers, say))
+        measured = [await _measure(system, fault.name, [fault], dice, answers, say) for fault in chosen]
         for number in range(TOGETHER_ROUNDS if not only else 0):
             some = _apart(faults.all(), dice)
             name = f"together ({number + 1}): " + ", ".join(fault.name for fault in some)

@@ -155,6 +155,14 @@ def _events(traffic: Traffic, stored: Stored, present: "Counter[Body]") -> Itera
     for event, count in stored.events.items():
         if event not in expected or count != 1:
             yield f"event {event[1]} {event[3]} of {event[0]} is there {count} times, expected: {event in expected}"
+    yield from _deliveries(expected, stored)
+    yield from _outcomes(traffic, stored)
+    poisoned = sum(present[body] for body in traffic.poisoned)
+    if stored.dead["crashes its worker"] != poisoned:
+        yield f"{stored.dead['crashes its worker']} dead letters for {poisoned} poisoned callbacks"
+
+
+def _deliveries(expected: "set[EventKey]", stored: Stored) -> Iterator[str]:
     receipts: dict[tuple[str, str], list[Status]] = defaultdict(list)
     for source, kind, message_id, status in expected:
         if kind == "dr":
@@ -166,6 +174,9 @@ def _events(traffic: Traffic, stored: Stored, present: "Counter[Body]") -> Itera
     for message in reference.keys() | stored.deliveries.keys():
         if reference.get(message) != stored.deliveries.get(message):
             yield f"delivery of {message[0]}: {stored.deliveries.get(message)}, expected {reference.get(message)}"
+
+
+def _outcomes(traffic: Traffic, stored: Stored) -> Iterator[str]:
     first: Counter[Body | EventKey] = Counter()
     for row in stored.callbacks:
         body = (row.source, row.body)
@@ -179,6 +190,3 @@ def _events(traffic: Traffic, stored: Stored, present: "Counter[Body]") -> Itera
     for count in first.values():
         if count != 1:
             yield f"{count} callbacks brought the same event"
-    poisoned = sum(present[body] for body in traffic.poisoned)
-    if stored.dead["crashes its worker"] != poisoned:
-        yield f"{stored.dead['crashes its worker']} dead letters for {poisoned} poisoned callbacks"

@@ -2,9 +2,9 @@
 
 import asyncio
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog
@@ -49,10 +49,10 @@ class Connection:
 
 
 @pytest.fixture
-def log_entries(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
+def log_entries(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     capture = LogCapture()
     monkeypatch.setattr(gate, "log", structlog.wrap_logger(None, processors=[capture]))
-    yield capture.entries
+    return cast(list[Any], capture.entries)
 
 
 def within(check: Callable[[Gate], Any], limits: Limits = LIMITS, proxies: Proxies = NO_PROXIES) -> None:

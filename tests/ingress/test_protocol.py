@@ -125,8 +125,7 @@ def exchange(*parts: bytes, answers: int = 1, server: Server | None = None) -> t
             writer.write(part)
             await writer.drain()
             await asyncio.sleep(0.002)
-        for _ in range(answers):
-            statuses.append((await answer(reader))[0])
+        statuses.extend([(await answer(reader))[0] for _ in range(answers)])
 
     return server.talk(client), statuses
 
@@ -536,8 +535,9 @@ def test_where_unfinished_requests_hold_too_much_the_oldest_ends_and_the_honest_
             await asyncio.sleep(0.01)
         assert server.gate._held_bytes <= 40_000
         assert 20 - 40 // 3 <= len(ended) < 20
-        for connection in list(server.state.connections):
-            connection.end("stop")  # type: ignore
+        connections: list[Any] = list(server.state.connections)
+        for connection in connections:
+            connection.end("stop")
 
     async def any_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(asyncio.IncompleteReadError, ConnectionError):

@@ -185,9 +185,11 @@ def check_storable(event: Event) -> None:
             case int():
                 assert 0 <= value < (2**15 if name.startswith("part_") else 2**31), name
             case Decimal():
-                assert value.is_finite() and value.adjusted() < 20
+                assert value.is_finite()
+                assert value.adjusted() < 20
             case datetime():
-                assert value.utcoffset() == timedelta(0) and 1970 <= value.year < 9999
+                assert value.utcoffset() == timedelta(0)
+                assert 1970 <= value.year < 9999
     for text in _texts(msgspec.json.decode(msgspec.json.encode(event))):
         assert "\0" not in text
         text.encode()

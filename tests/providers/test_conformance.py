@@ -184,7 +184,8 @@ def test_the_longest_message_fits(provider: str, text: str) -> None:
     assert len(callback.body) <= module.BODY_LIMIT_BYTES
     assert not source.secrets or prove(callback, source) == "secret-1"
     (event,) = read(callback, source)
-    assert isinstance(event, InboundMessage) and event.text == text
+    assert isinstance(event, InboundMessage)
+    assert event.text == text
 
 
 # ---- other spellings

@@ -140,7 +140,8 @@ def events(provider: str) -> st.SearchStrategy[Event]:
     def at_unit(time: datetime) -> datetime:
         return time - timedelta(microseconds=time.microsecond % wire["time_unit_us"])
 
-    times = st.none() | st.datetimes(datetime(1970, 1, 2), datetime(9998, 12, 30), timezones=st.just(UTC)).map(at_unit)
+    first, last = datetime(1970, 1, 2), datetime(9998, 12, 30)  # noqa: DTZ001 - Hypothesis adds the zone
+    times = st.none() | st.datetimes(first, last, timezones=st.just(UTC)).map(at_unit)
     prices = st.none() | st.decimals(0, 10**6, places=4)
     fields: dict[str, st.SearchStrategy[Any]] = {
         "message_id": IDS,

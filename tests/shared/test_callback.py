@@ -245,7 +245,7 @@ def test_the_id_of_the_standard_is_made_and_read() -> None:
     assert time_of(UUID("017F22E2-79B0-7CC3-98C4-DC0C0C07398F")) == moment
 
 
-moments = st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC))
+moments = st.datetimes(min_value=datetime(1970, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - as Hypothesis asks
 
 
 @given(moments, st.binary(min_size=10, max_size=10))

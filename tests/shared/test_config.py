@@ -410,7 +410,7 @@ def test_or_exit_prints_each_mistake_on_a_line_and_exits_with_2(capsys: pytest.C
         config.or_exit(fail)
     assert exit_.value.code == 2
     printed = capsys.readouterr()
-    assert (printed.out, printed.err) == ("", "one: first\n" r"two\n\x1b[2J\u202e: second" "\n")
+    assert (printed.out, printed.err) == ("", "one: first\ntwo\\n\\x1b[2J\\u202e: second\n")
 
 
 @pytest.mark.parametrize(

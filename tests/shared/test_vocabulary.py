@@ -26,4 +26,4 @@ def test_every_check_of_a_column_has_the_words_of_its_enum(column: str, words: t
 
 def test_the_page_on_providers_has_every_reason_once() -> None:
     page = (ROOT / "docs" / "providers.md").read_text().partition("## Why a message was not delivered")[2]
-    assert re.findall(r"^\| `(\w+)` \| \w", page, re.M) == [str(reason) for reason in Reason]
+    assert re.findall(r"^\| `(\w+)` \| \w", page, re.MULTILINE) == [str(reason) for reason in Reason]

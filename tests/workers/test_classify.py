@@ -81,7 +81,8 @@ def test_a_text_that_is_a_keyword_has_an_intent(text: str, intent: str) -> None:
 def test_a_part_of_a_long_message_is_no_keyword() -> None:
     event = InboundMessage(key=("mo", "1"), message_id="1", text="STOP", part_number=2, part_count=2)
     classified = classify(event, SOURCE)
-    assert isinstance(classified, InboundMessage) and classified.intent == "none"
+    assert isinstance(classified, InboundMessage)
+    assert classified.intent == "none"
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_every_field_of_an_event_is_written_to_its_table(
 def test_every_column_is_read_for_those_who_look_at_a_callback(
     rows: Rows, query: str, kind: type[msgspec.Struct], table: str, not_shown: set[str]
 ) -> None:
-    (selected,) = re.findall(r"SELECT (.*?)\sFROM", sql(f"queries/{query}").decode(), re.S)
+    (selected,) = re.findall(r"SELECT (.*?)\sFROM", sql(f"queries/{query}").decode(), re.DOTALL)
     names = {column.strip().split(" AS ")[-1] for column in selected.split(",")}
     assert names == fields(kind) - {"target"} == columns_of(rows, table) - not_shown
 

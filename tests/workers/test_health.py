@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +24,12 @@ def ask(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.fixture
-def waiting(client: Client) -> Iterator[None]:
+def waiting(client: Client) -> None:
     """One callback waits, for long, and a worker of this host asked for something just before."""
     seconds: Any = client.time()[0]
     client.xgroup_create(INBOX, GROUP, id="0", mkstream=True)
     Consumer(client, f"{health.consumer_prefix(1)}2").claim(1, 0.01)
     client.xadd(INBOX, {"s": "fleet", "c": b""}, id=f"{(seconds - OLD_SECONDS) * 1000}-0")
-    yield
 
 
 def test_a_worker_that_was_active_is_not_stalled_and_one_that_did_not_is(client: Client, waiting: None) -> None:

@@ -12,6 +12,8 @@ from shared.config import Config
 from shared.settings import Settings
 from shared.source import Source
 
+HOW = "restart it with this configuration"
+RESTART = f"the running ingress: {HOW}"
 URL = "http://127.0.0.1:8000"
 
 
@@ -36,13 +38,11 @@ def test_many_ids_are_not_listed() -> None:
         (Answer(0, None, 0.1, "Connection refused"), f"not accepted: 2 × Connection refused ({URL})"),
         (
             Answer(401, None, 0.1),
-            f"not accepted: 2 × HTTP 401 ({URL}): the secrets of the source differ from those of the running ingress: "
-            "restart it with this configuration",
+            f"not accepted: 2 × HTTP 401 ({URL}): the secrets of the source differ from those of {RESTART}",
         ),
         (
             Answer(404, None, 0.1),
-            f"not accepted: 2 × HTTP 404 ({URL}): the running ingress does not know the source or its token: "
-            "restart it with this configuration",
+            f"not accepted: 2 × HTTP 404 ({URL}): the running ingress does not know the source or its token: {HOW}",
         ),
     ],
 )

@@ -13,11 +13,11 @@ from shared.inbox import Activity, Depth, Snapshot
 
 
 @pytest.fixture
-def rung(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[object]]:
+def rung(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The calls of the doorbell."""
     calls: list[object] = []
     monkeypatch.setattr(inbox, "ring", lambda *words: calls.append(words))
-    yield calls
+    return calls
 
 
 @pytest.mark.parametrize(("idle_seconds", "drained"), [(None, False), (1000.0, False), (1.0, True)])
