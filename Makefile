@@ -3,49 +3,58 @@ SHELL := bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 PORT ?= 8000
-BIN := .venv/bin
+VENV ?= .venv
+BIN := $(VENV)/bin
+# They time what they test, or break it.
+UNMEASURED := $(addprefix --ignore=tests/,faults hostile load providers/test_cost.py)
 
-.PHONY: help setup run test test-fast faults hostile bench docs lint format audit lock clean
+.PHONY: help setup run test test-fast coverage faults hostile bench docs lint format audit lock clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/ready ## make .venv with the locked versions (run and test do it by themselves)
+setup: $(VENV)/ready ## make .venv with the locked versions (run and test do it by themselves)
 
-run: .venv/ready ## run everything on this machine and show a few callbacks (PORT=8000)
+run: $(VENV)/ready ## run everything on this machine and show a few callbacks (PORT=8000)
 	@$(BIN)/callbox demo --port $(PORT)
 
-test: .venv/ready ## run the tests, on real embedded servers
-	@$(BIN)/pytest $(ARGS)
+test: $(VENV)/ready ## run the tests, on real embedded servers (ARGS="-n 0 tests/shared": some of them, one by one)
+	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)
 
-test-fast: .venv/ready ## the quick tests that need no servers
+test-fast: $(VENV)/ready ## the quick tests that need no servers
 	@$(BIN)/pytest -q -m "not servers and not thorough" $(ARGS)
 
-faults: .venv/ready ## break everything under load and count what arrived (ARGS="--seed 1"); writes docs/faults.md
+coverage: $(VENV)/ready ## measure what the unit and pipeline tests cover
+	@rm -f .coverage*
+	@PYTHONPATH=$(CURDIR)/tests/coverage $(BIN)/pytest -n auto --dist loadfile $(UNMEASURED) $(ARGS)
+	@$(BIN)/coverage combine -q
+	@$(BIN)/coverage report
+
+faults: $(VENV)/ready ## break everything under load and count what arrived (ARGS="--seed 1"); writes docs/faults.md
 	@$(BIN)/python -m tests.faults $(ARGS)
 
-hostile: .venv/ready ## attack it beside honest traffic and count what arrived (ARGS="--seed 1"); writes docs/hostile.md
+hostile: $(VENV)/ready ## attack it beside honest traffic and count what arrived (ARGS="--seed 1"); writes docs/hostile.md
 	@$(BIN)/python -m tests.hostile $(ARGS)
 
-bench: .venv/ready ## measure it beside what people would use instead; writes docs/benchmarks.md
+bench: $(VENV)/ready ## measure it beside what people would use instead; writes docs/benchmarks.md
 	@$(BIN)/python -m tests.load $(ARGS)
 
-docs: .venv/ready ## write what is generated: docs/configuration.md, the example sources
+docs: $(VENV)/ready ## write what is generated: docs/configuration.md, the example sources
 	@$(BIN)/python -m deploy.reference
 
-lint: .venv/ready ## ruff and mypy
+lint: $(VENV)/ready ## ruff and mypy
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-format: .venv/ready ## put the sources in order
+format: $(VENV)/ready ## put the sources in order
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-audit: .venv/ready ## look for known vulnerabilities of the locked versions (needs a network)
+audit: $(VENV)/ready ## look for known vulnerabilities of the locked versions (needs a network)
 	@$(BIN)/python deploy/locks/audit.py deploy/locks/runtime.txt deploy/locks/dev.txt
 
-lock: .venv/ready ## lock the newest versions that pyproject.toml allows (needs uv), and images by digest (needs docker)
+lock: $(VENV)/ready ## lock the newest versions that pyproject.toml allows (needs uv), and images by digest (needs docker)
 	@uv pip compile -q --universal --upgrade --generate-hashes --no-annotate --no-header --no-emit-index-url \
 		--python-version 3.11 pyproject.toml -o deploy/locks/runtime.txt
 	@uv pip compile -q --universal --upgrade --generate-hashes --no-annotate --no-header --no-emit-index-url \
@@ -53,14 +62,14 @@ lock: .venv/ready ## lock the newest versions that pyproject.toml allows (needs 
 	@$(BIN)/python deploy/locks/pin.py deploy/docker/Dockerfile deploy/docker/compose.yaml
 
 clean: ## forget .venv, and what `make run` kept in var
-	@rm -rf .venv var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv* var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
-.venv/ready: deploy/locks/dev.txt pyproject.toml
+$(VENV)/ready: deploy/locks/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 		echo "Callbox needs Python 3.11 or newer; name one with: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -m venv .venv || { \
+	@$(PYTHON) -m venv $(VENV) || { \
 		echo "Python cannot make a virtual environment here (Debian and Ubuntu: install python3-venv)" >&2; exit 1; }
-	@echo "installing the locked versions into .venv (a minute or two, the first time)"
+	@echo "installing the locked versions into $(VENV) (a minute or two, the first time)"
 	@PYTHONUNBUFFERED=1 $(BIN)/python -m pip install --require-hashes --disable-pip-version-check -r $< \
 		| awk '/^Collecting / {printf "."; fflush()} END {print ""}'
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .

@@ -11,6 +11,7 @@ from functools import cache
 from time import perf_counter
 from typing import NamedTuple
 from urllib.parse import unquote
+from uuid import UUID
 
 from starlette.types import Receive, Scope, Send
 
@@ -19,7 +20,7 @@ from ingress.address import Proxies, check_address
 from ingress.answers import Answer, Gone, Refusal
 from ingress.commit import Committer
 from shared import logs
-from shared.callback import COMMON_HEADERS, Callback, new_id, token_in
+from shared.callback import COMMON_HEADERS, Arrival, new_id, token_in
 from shared.errors import Rejected, Unavailable
 from shared.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
 from shared.providers import Provider, prove
@@ -107,7 +108,7 @@ class Receiver:
         there. Raises Refusal, or what a fault of ours raises."""
         source, provider, method, target, headers, remote_ip, _ = admitted
         now = self._now()
-        callback = Callback.arrived(
+        arrival = Arrival.of(
             id=new_id(now),
             source=source.name,
             provider=source.provider,
@@ -119,7 +120,7 @@ class Receiver:
             remote_ip=remote_ip,
         )
         try:
-            proof = prove(provider, callback, source)
+            proof = prove(provider, arrival, source)
         except Rejected as rejected:
             raise self._rejected(source, rejected.reason, remote_ip) from None
         began = perf_counter()
@@ -131,9 +132,9 @@ class Receiver:
             _acknowledge_seconds(source.name).observe(perf_counter() - began)
             _proofs(source.name, proof).inc()
             _requests(source.name, "accepted").inc()
-            answer(_acknowledgement(provider, callback))
+            answer(_acknowledgement(provider, arrival.id))
 
-        self._committer.commit(callback.kept(provider.HEADERS), done)
+        self._committer.commit(arrival.kept(provider.HEADERS), done)
 
     def refuse(self, source_name: str, error: BaseException) -> Answer:
         """What a caller gets instead. Anything but a Refusal is our own failure, and never looks like one of the
@@ -190,10 +191,10 @@ def place_in(path: str) -> Place | None:
     return None
 
 
-def _acknowledgement(provider: Provider, callback: Callback) -> Answer:
+def _acknowledgement(provider: Provider, id: UUID) -> Answer:
     """What a provider gets whose callback is on disk, in its own words, with the id under which it is kept."""
     reply = provider.REPLY
-    headers: answers.Headers = ((b"x-callbox-id", str(callback.id).encode()),)
+    headers: answers.Headers = ((b"x-callbox-id", str(id).encode()),)
     if reply.content_type:
         headers += ((b"content-type", reply.content_type.encode()),)
     return Answer(reply.status, headers, reply.body)

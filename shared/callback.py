@@ -1,7 +1,8 @@
-"""A callback: what a provider sent, verified and untouched, from the HTTP request to its row in `callbacks`.
+"""A callback: what a provider sent, untouched, from the HTTP request to its row in `callbacks`.
 
-Here is also its packed form, as it lies in the inbox. The packed form carries a version; a worker reads every
-version that an ingress of the release before may have written.
+An `Arrival` is verified; a `Callback` is what is kept of it, and parsed. Here is also its packed form, as it lies in
+the inbox. The packed form carries a version; a worker reads every version that an ingress of the release before may
+have written.
 """
 
 import os
@@ -51,12 +52,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that came to a source. `id` (UUIDv7) and `received_at` are fixed at the ingress.
-
-    `verify` and `parse` read the same method, query and body, and of the headers that are kept the same values: what
-    is proven is what is stored. Only `target`, path and query exactly as requested, exists for `verify` alone; it is
-    empty once the callback is kept.
-    """
+    """A callback as it is kept and parsed. `id` (UUIDv7) and `received_at` are fixed at the ingress."""
 
     id: UUID
     source: str
@@ -67,10 +63,19 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     body: bytes = b""
     remote_ip: str | None = None
-    target: str = ""
+
+
+class Arrival(Callback, frozen=True, kw_only=True):
+    """A callback as it arrives and is verified: with every header, and in `target` path and query as requested.
+
+    What is proven is what is stored: its method, query and body are those of the callback that is kept, and so are the
+    values of the headers that are kept.
+    """
+
+    target: str
 
     @classmethod
-    def arrived(
+    def of(
         cls,
         *,
         id: UUID,
@@ -82,8 +87,8 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
         headers: dict[str, str],
         body: bytes,
         remote_ip: str | None,
-    ) -> "Callback":
-        """The callback in a request for `target`, with lower-case names of headers.
+    ) -> "Arrival":
+        """What arrives with a request for `target`, with lower-case names of headers.
 
         Its query has no `token` parameter, which may be the source's token; neither query nor headers have a NUL,
         which PostgreSQL's text cannot take.
@@ -101,10 +106,19 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
             target=target,
         )
 
-    def kept(self, headers: Container[str]) -> "Callback":
-        """This callback as it is stored: without its target, and with the common and the given headers only."""
-        kept = {name: value for name, value in self.headers.items() if name in COMMON_HEADERS or name in headers}
-        return msgspec.structs.replace(self, target="", headers=kept)
+    def kept(self, headers: Container[str]) -> Callback:
+        """The callback to be stored: without the target, and with the common and the given headers only."""
+        return Callback(
+            id=self.id,
+            source=self.source,
+            provider=self.provider,
+            received_at=self.received_at,
+            method=self.method,
+            query=self.query,
+            headers={name: value for name, value in self.headers.items() if name in COMMON_HEADERS or name in headers},
+            body=self.body,
+            remote_ip=self.remote_ip,
+        )
 
 
 def _without_nul(headers: dict[str, str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import NamedTuple, Protocol, cast
 
 from shared import signing
-from shared.callback import Callback, Request
+from shared.callback import Arrival, Callback, Request
 from shared.errors import Malformed
 from shared.events import Event
 from shared.source import Option, Source
@@ -38,7 +38,7 @@ class Provider(Protocol):
     EXAMPLE: str  # the keys of an example source in TOML, `${NAME}` for each secret; a comment begins with `# `
     REPLY: Reply
 
-    def verify(self, callback: Callback, source: Source) -> str:
+    def verify(self, arrival: Arrival, source: Source) -> str:
         """What proved the callback (`secret-1`, `token`, `unsigned`): raises Rejected when nothing does.
 
         The source has secrets: `prove` sees to the others. A refusal costs at most some three times the hash of the
@@ -69,14 +69,14 @@ def _load() -> dict[str, Provider]:
 PROVIDERS: Mapping[str, Provider] = _load()
 
 
-def prove(provider: Provider, callback: Callback, source: Source) -> str:
+def prove(provider: Provider, arrival: Arrival, source: Source) -> str:
     """What proved the callback: a secret (`secret-1`), `token` or `unsigned`. Raises Rejected when nothing does.
 
     Without secrets no signature can be checked, so a token or `unsigned` must do, whatever the provider.
     """
     if not source.secrets:
         return signing.proof_without_signature(source)
-    return provider.verify(callback, source)
+    return provider.verify(arrival, source)
 
 
 def sign(request: Request, source: Source) -> Request:

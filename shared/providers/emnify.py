@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any
 
 from shared import payload, signing
-from shared.callback import Callback, Request
+from shared.callback import Arrival, Callback, Request
 from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.payload import Fields
@@ -72,10 +72,10 @@ _NEAREST = {  # for what emnify has no status of its own
 }
 
 
-def verify(callback: Callback, source: Source) -> str:
+def verify(arrival: Arrival, source: Source) -> str:
     """Every callback needs a token, since emnify signs both kinds."""
-    token = signing.bearer(callback.headers.get("authorization"))
-    return signing.verify_jwt(source.secrets, token, callback.received_at)
+    token = signing.bearer(arrival.headers.get("authorization"))
+    return signing.verify_jwt(source.secrets, token, arrival.received_at)
 
 
 def parse(callback: Callback, source: Source) -> Iterator[Event]:

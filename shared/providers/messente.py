@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Set
 from typing import Any
 
 from shared import signing
-from shared.callback import Callback, Request
+from shared.callback import Arrival, Callback, Request
 from shared.errors import Malformed
 from shared.events import SMS, DeliveryReport, Event, InboundMessage, Reason, Status
 from shared.payload import Fields
@@ -76,9 +76,9 @@ _SIGNATURE = BodyHmac("x-messente-signature")
 _TIME = "%Y-%m-%dT%H:%M:%S.%f"
 
 
-def verify(callback: Callback, source: Source) -> str:
+def verify(arrival: Arrival, source: Source) -> str:
     """Every POST needs a signature. The older GET has none: a token or `unsigned` must do."""
-    return signing.proof_without_signature(source) if callback.method == "GET" else _SIGNATURE.verify(callback, source)
+    return signing.proof_without_signature(source) if arrival.method == "GET" else _SIGNATURE.verify(arrival, source)
 
 
 def parse(callback: Callback, source: Source) -> Iterator[Event | Malformed]:

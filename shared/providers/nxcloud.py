@@ -19,7 +19,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from shared import payload, signing
-from shared.callback import Callback, Request
+from shared.callback import Arrival, Callback, Request
 from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Reason, Status
 from shared.payload import Fields
@@ -88,24 +88,24 @@ _CURRENCY_EATEN = re.compile("[¤\ufffd]cy=")
 _BULK_ID = re.compile(r"(.+)-[0-9]{10}")
 
 
-def verify(callback: Callback, source: Source) -> str:
+def verify(arrival: Arrival, source: Source) -> str:
     """What comes from a DID number must be signed; for the SMS product a token or `unsigned` must do."""
-    if "sign" in callback.headers or any(name in callback.headers for name in PROOF_HEADERS):
-        return _verify_signature(callback, source)
+    if "sign" in arrival.headers or any(name in arrival.headers for name in PROOF_HEADERS):
+        return _verify_signature(arrival, source)
     proof = signing.proof_without_signature(source)
-    if _is_unsigned_receipt(callback, source):
+    if _is_unsigned_receipt(arrival, source):
         return proof
     raise signing.rejected("signature_missing")
 
 
-def _verify_signature(callback: Callback, source: Source) -> str:
-    values = [callback.headers.get(name.lower(), "") for name in _SIGNED_HEADERS]
+def _verify_signature(arrival: Arrival, source: Source) -> str:
+    values = [arrival.headers.get(name.lower(), "") for name in _SIGNED_HEADERS]
     if not all(map(_HEADER_VALUE.fullmatch, values)) or not _MILLISECONDS.fullmatch(values[-1]):
-        raise signing.rejected("signature_malformed" if "sign" in callback.headers else "signature_missing")
-    signature = signing.read_signature(callback.headers.get("sign"), "md5")
-    secret = signing.verify_md5(source.secrets, signature, _signed(values, callback.body))
+        raise signing.rejected("signature_malformed" if "sign" in arrival.headers else "signature_missing")
+    signature = signing.read_signature(arrival.headers.get("sign"), "md5")
+    secret = signing.verify_md5(source.secrets, signature, _signed(values, arrival.body))
     tolerance = source.options.get("timestamp_tolerance_seconds", OPTIONS["timestamp_tolerance_seconds"].default)
-    if abs(callback.received_at.timestamp() - int(values[-1]) / 1000) > tolerance:
+    if abs(arrival.received_at.timestamp() - int(values[-1]) / 1000) > tolerance:
         raise signing.rejected("timestamp_outside_window")
     return secret
 
@@ -116,14 +116,14 @@ def _signed(values: list[str], body: bytes) -> bytes:
     return names.encode("ascii") + (b"&body=" + body if body else b"") + b"&accessSecret="
 
 
-def _is_unsigned_receipt(callback: Callback, source: Source) -> bool:
-    """Whether `parse` will read no DID number's callback in it. Raises Rejected where that is not beyond doubt."""
-    if len(callback.body) + len(callback.query) > UNSIGNED_LIMIT_BYTES:
+def _is_unsigned_receipt(arrival: Arrival, source: Source) -> bool:
+    """Whether `parse` will read no DID number's arrival in it. Raises Rejected where that is not beyond doubt."""
+    if len(arrival.body) + len(arrival.query) > UNSIGNED_LIMIT_BYTES:
         raise signing.rejected("unreadable")
-    if sum(map(callback.body.count, b"&,{[")) + callback.query.count("&") > UNSIGNED_MARKS:
+    if sum(map(arrival.body.count, b"&,{[")) + arrival.query.count("&") > UNSIGNED_MARKS:
         raise signing.rejected("unreadable")
     try:
-        return not _is_did(callback, _read(callback, source, exactly=True))
+        return not _is_did(arrival, _read(arrival, source, exactly=True))
     except Malformed:
         raise signing.rejected("unreadable") from None
 

@@ -25,7 +25,7 @@ from functools import cache
 from typing import Any
 
 from shared import signing
-from shared.callback import Callback, Request
+from shared.callback import Arrival, Callback, Request
 from shared.errors import Malformed
 from shared.events import SMS, DeliveryReport, Event, InboundMessage, Reason, Status
 from shared.payload import Fields
@@ -120,22 +120,22 @@ _BODY_DIGEST = re.compile(
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,31}):(.*)", re.DOTALL)
 
 
-def verify(callback: Callback, source: Source) -> str:
+def verify(arrival: Arrival, source: Source) -> str:
     """Everything needs a signature, since Twilio signs every kind."""
-    signature = signing.read_signature(callback.headers.get("x-twilio-signature"), "sha1", "base64")
+    signature = signing.read_signature(arrival.headers.get("x-twilio-signature"), "sha1", "base64")
     try:
-        digest = _body_digest(callback.query)
-        form = Form(callback.body if digest is None else b"")
-        messages = _signed(callback.target, form, source)
+        digest = _body_digest(arrival.query)
+        form = Form(arrival.body if digest is None else b"")
+        messages = _signed(arrival.target, form, source)
     except (Malformed, UnicodeEncodeError):
         raise signing.rejected("unreadable") from None
     proof = signing.verify_hmac(source.secrets, signature, *messages)
     if not form.is_exact():
         raise signing.rejected("unreadable")
     if digest is None:  # what is signed has nothing between name and value, so the form must
-        covered = not callback.body or form.is_signable()
+        covered = not arrival.body or form.is_signable()
     else:
-        covered = signing.same_token(hashlib.sha256(callback.body).hexdigest(), digest.lower())
+        covered = signing.same_token(hashlib.sha256(arrival.body).hexdigest(), digest.lower())
     if covered:
         return proof
     raise signing.rejected("signature_wrong")

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from ingress.receive import Receiver
-from shared.callback import Callback, time_of
+from shared.callback import Arrival, Callback, time_of
 from shared.errors import Rejected
 from shared.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
 from shared.providers import PROVIDERS, Reply
@@ -45,10 +45,10 @@ class Stub:
 
     def __init__(self, error: Exception | None = None, reply: Reply = REPLY) -> None:
         self.REPLY = reply
-        self.asked: list[Callback] = []
+        self.asked: list[Arrival] = []
         self._error = error
 
-    def verify(self, callback: Callback, source: Source) -> str:
+    def verify(self, callback: Arrival, source: Source) -> str:
         self.asked.append(callback)
         if self._error is not None:
             raise self._error

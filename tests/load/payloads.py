@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from deploy.local import simulator
-from shared.callback import Callback, Request, new_id, pack
+from shared.callback import Arrival, Request, new_id, pack
 from shared.events import Event
 from shared.providers import PROVIDERS
 from shared.source import Source
@@ -55,7 +55,7 @@ def groups(sources: Sequence[Source], count: int, size: int) -> Iterator[list[tu
 
 def _packed(source: Source, request: Request) -> bytes:
     arrived = now()
-    callback = Callback.arrived(
+    arrival = Arrival.of(
         id=new_id(arrived),
         source=source.name,
         provider=source.provider,
@@ -66,7 +66,7 @@ def _packed(source: Source, request: Request) -> bytes:
         body=request.body,
         remote_ip="127.0.0.1",
     )
-    return pack(callback.kept(PROVIDERS[source.provider].HEADERS))
+    return pack(arrival.kept(PROVIDERS[source.provider].HEADERS))
 
 
 def _event(kind: simulator.Kind) -> Event:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from msgspec.structs import asdict, replace
 
-from shared.callback import Callback
+from shared.callback import Arrival
 from shared.errors import Malformed
 from shared.events import Event
 from shared.providers import PROVIDERS
@@ -51,11 +51,11 @@ VALUES: list[Any] = [
 class Document(NamedTuple):
     """The fields of a callback, and where they are written in it."""
 
-    callback: Callback
+    callback: Arrival
     place: Literal["json", "form", "query"]
     fields: dict[str, Any]
 
-    def write(self, fields: dict[str, Any], encode: Callable[[Any], str] | None = None) -> Callback:
+    def write(self, fields: dict[str, Any], encode: Callable[[Any], str] | None = None) -> Arrival:
         """The callback with these fields instead, written by `encode`."""
         encode = encode or (json.dumps if self.place == "json" else _form)
         if self.place == "query":
@@ -63,7 +63,7 @@ class Document(NamedTuple):
         return replace(self.callback, body=encode(fields).encode())
 
 
-def documents(callback: Callback) -> Iterator[Document]:
+def documents(callback: Arrival) -> Iterator[Document]:
     """What can be read in the body and in the query, one by one; no form that says a name twice, which has no order."""
     try:
         value = json.loads(callback.body.decode("utf-8-sig"))
@@ -117,7 +117,7 @@ def _without(value: Any, path: Path) -> Any:
 # ---- other spellings of the same
 
 
-def reordered(document: Document, found: Found) -> Iterator[Callback]:
+def reordered(document: Document, found: Found) -> Iterator[Arrival]:
     dice = random.Random(7)
     for arrange in (reversed, *3 * [lambda members: dice.sample(members, len(members))]):
         yield document.write(_rearranged(document.fields, arrange))
@@ -129,7 +129,7 @@ def _rearranged(value: Any, arrange: Callable[[list[Any]], Iterable[Any]]) -> An
     return [_rearranged(inner, arrange) for inner in value] if isinstance(value, list) else value
 
 
-def said_twice(document: Document, found: Found) -> Iterator[Callback]:
+def said_twice(document: Document, found: Found) -> Iterator[Arrival]:
     if document.fields:
         yield document.write(
             document.fields, _twice if document.place == "json" else lambda text: f"{_form(text)}&{_form(text)}"
@@ -143,7 +143,7 @@ def _twice(value: Any) -> str:
     return f"[{','.join(map(_twice, value))}]" if isinstance(value, list) else json.dumps(value)
 
 
-def enveloped(document: Document, found: Found) -> Iterator[Callback]:
+def enveloped(document: Document, found: Found) -> Iterator[Arrival]:
     """JSON with a byte order mark and white space around, and everything under any content type or none."""
     own = document.write(document.fields)
     if document.place == "json":
@@ -155,7 +155,7 @@ def enveloped(document: Document, found: Found) -> Iterator[Callback]:
         yield replace(own, headers={**headers, "content-type": type_})
 
 
-def percent_encoded(document: Document, found: Found) -> Iterator[Callback]:
+def percent_encoded(document: Document, found: Found) -> Iterator[Arrival]:
     if document.place != "json":
         for digits in ("%%%02X", "%%%02x"):
             yield document.write(document.fields, partial(_percent, digits=digits))
@@ -169,7 +169,7 @@ def _percent(fields: dict[str, str], digits: str) -> str:
     return "&".join(f"{every_byte(name)}={every_byte(value)}" for name, value in fields.items())
 
 
-def escaped(document: Document, found: Found) -> Iterator[Callback]:
+def escaped(document: Document, found: Found) -> Iterator[Arrival]:
     """JSON with every character of a text escaped, or none, and with white space between all tokens."""
     if document.place == "json":
         yield document.write(document.fields, lambda fields: json.dumps(fields, indent="\t\r\n "))
@@ -189,24 +189,24 @@ def _escaped(value: Any) -> str:
     return '"' + "".join(f"\\u{units[start : start + 4]}" for start in range(0, len(units), 4)) + '"'
 
 
-def numbers_as_texts(document: Document, found: Found) -> Iterator[Callback]:
+def numbers_as_texts(document: Document, found: Found) -> Iterator[Arrival]:
     yield from _leaves_changed(
         document, lambda value: json.dumps(value) if type(value) in (int, float) and isfinite(value) else value
     )
 
 
-def texts_as_numbers(document: Document, found: Found) -> Iterator[Callback]:
+def texts_as_numbers(document: Document, found: Found) -> Iterator[Arrival]:
     if document.place == "json":
         yield from _leaves_changed(
             document, lambda value: json.loads(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
         )
 
 
-def whole_numbers_with_a_point(document: Document, found: Found) -> Iterator[Callback]:
+def whole_numbers_with_a_point(document: Document, found: Found) -> Iterator[Arrival]:
     yield from _leaves_changed(document, lambda value: float(value) if type(value) is int and value < 2**53 else value)
 
 
-def _leaves_changed(document: Document, change: Callable[[Any], Any]) -> Iterator[Callback]:
+def _leaves_changed(document: Document, change: Callable[[Any], Any]) -> Iterator[Arrival]:
     def changed(value: Any) -> Any:
         if isinstance(value, dict):
             return {name: changed(inner) for name, inner in value.items()}
@@ -217,7 +217,7 @@ def _leaves_changed(document: Document, change: Callable[[Any], Any]) -> Iterato
         yield document.write(fields)
 
 
-def phones_with_other_prefixes(document: Document, found: Found) -> Iterator[Callback]:
+def phones_with_other_prefixes(document: Document, found: Found) -> Iterator[Arrival]:
     """In a form a space is written as `+`, and `+` as `%2B`."""
     events = [asdict(event) for event in found if not isinstance(event, Malformed)]
     numbers = {event[name] for event in events for name in ("sender", "recipient") if event[name]}
@@ -237,7 +237,7 @@ OTHER_TYPES = [numbers_as_texts, texts_as_numbers, whole_numbers_with_a_point, p
 # ---- no good
 
 
-def broken(document: Document) -> Iterator[Callback]:
+def broken(document: Document) -> Iterator[Arrival]:
     """Each field left out, and each with any value in its place; and fields that nobody expects."""
     fields = document.fields
     for path in paths(fields):
@@ -261,7 +261,7 @@ _RUNS = [
 _BODIES = [("", "["), ("", '{"a":'), ("", "&"), ("", "%"), ("", "a&"), ("", "¤cy=&"), ("", " "), ('{"id":', "9")]
 
 
-def long_fields(document: Document) -> Iterator[Callback]:
+def long_fields(document: Document) -> Iterator[Arrival]:
     """Texts, lists and numbers of fields in the shapes that slow readers fear."""
     fields, limit = document.fields, PROVIDERS[document.callback.provider].BODY_LIMIT_BYTES
     for path in paths(fields):
@@ -275,7 +275,7 @@ def long_fields(document: Document) -> Iterator[Callback]:
     yield document.write(fields | {f"field {n}": n for n in range(limit // 24)})
 
 
-def long_bodies(callback: Callback) -> Iterator[Callback]:
+def long_bodies(callback: Arrival) -> Iterator[Arrival]:
     """Bodies as long as the ingress takes them."""
     limit = PROVIDERS[callback.provider].BODY_LIMIT_BYTES
     for start, run in _BODIES:

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from shared import providers
-from shared.callback import Callback, Request, pack, unpack
+from shared.callback import Arrival, Callback, Request, pack, unpack
 from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.providers import PROVIDERS
@@ -60,9 +60,9 @@ def example_of(provider: str) -> str:
     return "\n".join(["", f"[sources.every-{provider}]", *lines, ""])
 
 
-def callback_of(provider: str, request: Request, received_at: datetime = NOW) -> Callback:
-    """The callback as the ingress makes it of the request."""
-    return Callback.arrived(
+def callback_of(provider: str, request: Request, received_at: datetime = NOW) -> Arrival:
+    """The callback as it arrives with the request."""
+    return Arrival.of(
         id=UUID(int=7 << 76 | 2 << 62),
         source="test",
         provider=provider,
@@ -75,24 +75,24 @@ def callback_of(provider: str, request: Request, received_at: datetime = NOW) ->
     )
 
 
-def at(callback: Callback, target: str) -> Callback:
+def at(callback: Arrival, target: str) -> Arrival:
     """The callback, had it come to another URL."""
     path, _, query = target.partition("?")
     request = Request(method=callback.method, path=path, query=query, headers=callback.headers, body=callback.body)
     return callback_of(callback.provider, request, callback.received_at)
 
 
-def kept(callback: Callback) -> Callback:
+def kept(callback: Arrival) -> Callback:
     """The callback as `parse` gets it."""
     return callback.kept(PROVIDERS[callback.provider].HEADERS)
 
 
-def prove(callback: Callback, source: Source) -> str:
+def prove(callback: Arrival, source: Source) -> str:
     """What proves the callback to its provider. Raises Rejected."""
     return providers.prove(PROVIDERS[callback.provider], callback, source)
 
 
-def read(callback: Callback, source: Source) -> list[Event | Malformed]:
+def read(callback: Arrival, source: Source) -> list[Event | Malformed]:
     """What `parse` finds in the callback as it was kept; one Malformed if the whole is not understood."""
     found: list[Event | Malformed] = []
     try:
@@ -112,7 +112,7 @@ def comparable(found: list[Event | Malformed], leave_out: str = "") -> list[obje
     ]
 
 
-def is_respelled(altered: Callback, callback: Callback, source: Source) -> bool:
+def is_respelled(altered: Arrival, callback: Arrival, source: Source) -> bool:
     """Whether only the spelling of a form has changed: a signature may cover its fields instead of its bytes."""
     form = "x-www-form-urlencoded" in callback.headers.get("content-type", "")
     return altered == callback or (form and comparable(read(altered, source)) == comparable(read(callback, source)))
@@ -151,7 +151,7 @@ class Sample(NamedTuple):
     provider: str
     name: str
     source: Source
-    callback: Callback
+    callback: Arrival
 
 
 def samples(provider: str) -> Iterator[Sample]:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from shared import providers
-from shared.callback import Callback, Request
+from shared.callback import Arrival, Request
 from shared.errors import Rejected
 from shared.events import DeliveryReport, InboundMessage, Status
 from shared.providers import PROVIDERS
@@ -30,31 +30,31 @@ BASE64 = [provider for provider, proof in PROOF.items() if proof["scheme"] == "b
 JWT = [provider for provider, proof in PROOF.items() if proof["scheme"] == "jwt"]
 
 
-def signed(provider: str, secret: str = NEW) -> Callback:
+def signed(provider: str, secret: str = NEW) -> Arrival:
     request = replace(PROVIDERS[provider].render(MESSAGE), path=PATH)
     request = providers.sign(request, source_of(provider, secrets=[secret]))
     return callback_of(provider, request, datetime.now(UTC))
 
 
-def with_signature(callback: Callback, signature: str | None) -> Callback:
+def with_signature(callback: Arrival, signature: str | None) -> Arrival:
     headers = {name: value for name, value in callback.headers.items() if name != PROOF[callback.provider]["header"]}
     if signature is not None:
         headers[PROOF[callback.provider]["header"]] = signature
     return replace(callback, headers=headers)
 
 
-def verify(callback: Callback, *secrets: str, **keys: Any) -> str:
+def verify(callback: Arrival, *secrets: str, **keys: Any) -> str:
     return prove(callback, source_of(callback.provider, secrets=secrets, **keys))
 
 
-def refusal(callback: Callback, *secrets: str, **keys: Any) -> str:
+def refusal(callback: Arrival, *secrets: str, **keys: Any) -> str:
     with pytest.raises(Rejected) as caught:
         verify(callback, *secrets, **keys)
     assert caught.value.reason in REASONS
     return caught.value.reason
 
 
-def signature(callback: Callback) -> str:
+def signature(callback: Arrival) -> str:
     return callback.headers[PROOF[callback.provider]["header"]]
 
 

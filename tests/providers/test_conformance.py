@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from shared import providers
-from shared.callback import Callback
+from shared.callback import Arrival
 from shared.errors import Malformed, Rejected
 from shared.events import InboundMessage, dedupe_key, fingerprint
 from shared.providers import PROVIDERS
@@ -58,7 +58,7 @@ URLS = [provider for provider, proof in PROOF.items() if proof.get("covers_url")
 
 
 @cache
-def signed(provider: str) -> list[tuple[Callback, Source]]:
+def signed(provider: str) -> list[tuple[Arrival, Source]]:
     """The cases that a signature proves, and the event of every other case as its provider would sign it."""
     found = [(sample.callback, sample.source) for sample in samples(provider) if sample.source.secrets]
     source = source_of(provider, secrets=["the secret"])
@@ -70,7 +70,7 @@ def signed(provider: str) -> list[tuple[Callback, Source]]:
     return [(callback, source) for callback, source in found if PROOF[provider]["header"] in callback.headers]
 
 
-def accepts(callback: Callback, source: Source) -> bool:
+def accepts(callback: Arrival, source: Source) -> bool:
     try:
         return bool(prove(callback, source))
     except Rejected:
@@ -191,7 +191,7 @@ def test_the_longest_message_fits(provider: str, text: str) -> None:
 # ---- other spellings
 
 
-def spellings(table: list[Callable[..., Iterator[Callback]]]) -> list[Any]:
+def spellings(table: list[Callable[..., Iterator[Arrival]]]) -> list[Any]:
     """The providers of which any case can be spelled so."""
     return [
         pytest.param(provider, spell, id=f"{provider}: {spell.__name__}")
@@ -202,8 +202,8 @@ def spellings(table: list[Callable[..., Iterator[Callback]]]) -> list[Any]:
 
 
 def spelled(
-    provider: str, spell: Callable[..., Iterator[Callback]]
-) -> Iterator[tuple[Sample, list[Any], Document, Callback]]:
+    provider: str, spell: Callable[..., Iterator[Arrival]]
+) -> Iterator[tuple[Sample, list[Any], Document, Arrival]]:
     """Each case of the provider, what is found in it once it is written in our own way, and its other spellings."""
     for sample in samples(provider):
         for document in documents(sample.callback):
@@ -221,13 +221,13 @@ def test_a_case_says_the_same_when_it_is_written_in_our_own_way(sample: Sample) 
 
 
 @pytest.mark.parametrize(("provider", "spell"), spellings(mutations.SPELLINGS))
-def test_another_spelling_says_the_same(provider: str, spell: Callable[..., Iterator[Callback]]) -> None:
+def test_another_spelling_says_the_same(provider: str, spell: Callable[..., Iterator[Arrival]]) -> None:
     for sample, found, _, other in spelled(provider, spell):
         assert comparable(read(other, sample.source)) == comparable(found), (sample.name, other)
 
 
 @pytest.mark.parametrize(("provider", "spell"), spellings(mutations.OTHER_TYPES))
-def test_another_type_says_the_same(provider: str, spell: Callable[..., Iterator[Callback]]) -> None:
+def test_another_type_says_the_same(provider: str, spell: Callable[..., Iterator[Arrival]]) -> None:
     """Only `extra` shows it, where the field is kept as it was sent."""
     for sample, found, _, other in spelled(provider, spell):
         again = read(other, sample.source)
@@ -289,7 +289,7 @@ def seconds(action: Callable[[], object]) -> float:
     return perf_counter() - start
 
 
-def decode(callback: Callback) -> None:
+def decode(callback: Arrival) -> None:
     """Reads the bytes once in each way, and writes them as a form and reads that."""
     text = callback.body.decode("utf-8", "replace")
     with suppress(ValueError, RecursionError):
@@ -298,7 +298,7 @@ def decode(callback: Callback) -> None:
         parse_qsl(form, keep_blank_values=True)
 
 
-def slowness(callback: Callback, source: Source) -> float:
+def slowness(callback: Arrival, source: Source) -> float:
     return seconds(lambda: read(callback, source)) / seconds(lambda: decode(callback))
 
 

@@ -16,7 +16,7 @@ import pytest
 from msgspec.structs import replace
 
 from shared import providers
-from shared.callback import Callback
+from shared.callback import Arrival
 from shared.errors import Rejected
 from shared.events import InboundMessage
 from shared.payload.form import FORM_FIELDS, FORM_LIMIT_BYTES
@@ -67,14 +67,14 @@ def form(size: int, fields: int, share: int) -> bytes:
     return b"&".join(b"%05d=" % n + b"%41" * escapes + b"a" * (length - 3 * escapes) for n in reversed(range(fields)))
 
 
-def forged(provider: str) -> Callback:
+def forged(provider: str) -> Arrival:
     """A callback with a signature in good form, by another secret."""
     module = PROVIDERS[provider]
     request = replace(module.render(MESSAGE), path=PATH)
     return callback_of(provider, providers.sign(request, source_of(provider, secrets=["not ours"])), datetime.now(UTC))
 
 
-def hostile(provider: str) -> Iterator[tuple[str, Callback]]:
+def hostile(provider: str) -> Iterator[tuple[str, Arrival]]:
     """Callbacks of which one part is long, with a wrong signature and with none."""
     module, signed = PROVIDERS[provider], forged(provider)
     plain = replace(signed, headers={"content-type": "text/plain"})
@@ -101,12 +101,12 @@ def seconds(action: Callable[[], object]) -> float:
     return (process_time() - start) / CALLS
 
 
-def refuse(callback: Callback, source: Source) -> None:
+def refuse(callback: Arrival, source: Source) -> None:
     with suppress(Rejected):
         prove(callback, source)
 
 
-def excess(callback: Callback, source: Source, samples: int) -> float:
+def excess(callback: Arrival, source: Source, samples: int) -> float:
     """How many times as long as it may a refusal takes; what it may grows where all of Python is slow just now."""
     covered = "".join([callback.target, *callback.headers.values()]).encode() + callback.body
     keys, algorithm = [secret.encode() for secret in source.secrets], tables(callback.provider)["proof"]["hash"]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from shared import providers
-from shared.callback import Callback, Request, pack, unpack
+from shared.callback import Arrival, Request, pack, unpack
 from shared.errors import Malformed, Rejected
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.payload.form import FORM_FIELDS
@@ -58,7 +58,7 @@ BEHIND = [
 ]
 
 
-def verdict(callback: Callback, source: Source) -> str:
+def verdict(callback: Arrival, source: Source) -> str:
     """What proved it, or why it was refused."""
     try:
         return prove(callback, source)
@@ -66,22 +66,22 @@ def verdict(callback: Callback, source: Source) -> str:
         return f"rejected: {rejected.reason}"
 
 
-def again(callback: Callback) -> Callback:
+def again(callback: Arrival) -> Arrival:
     """What is left of a callback once it is kept and comes out of the inbox, with what only `verify` gets."""
     proof = {
         name: value for name, value in callback.headers.items() if name in PROVIDERS[callback.provider].PROOF_HEADERS
     }
     stored = unpack(pack(kept(callback)))
-    return replace(stored, headers=stored.headers | proof, target=callback.target)
+    return Arrival(**{**asdict(stored), "headers": stored.headers | proof, "target": callback.target})
 
 
-def is_never_signed(callback: Callback, event: Event) -> bool:
+def is_never_signed(callback: Arrival, event: Event) -> bool:
     """Whether the provider has no signature for such an event, as the `[proof]` of its cases says."""
     facts = {"kind": event.key[0], "key_parts": len(event.key), "method": callback.method}
     return any(kind.items() <= facts.items() for kind in tables(callback.provider)["proof"].get("never_signed", []))
 
 
-def check(callback: Callback, source: Source) -> tuple[str, list[Event]]:
+def check(callback: Arrival, source: Source) -> tuple[str, list[Event]]:
     """What proved the callback, and the events in it if it was accepted."""
     proof = verdict(callback, source)
     assert verdict(again(callback), source) == proof
@@ -107,7 +107,7 @@ def requests(provider: str) -> list[Request]:
 
 
 @st.composite
-def callbacks(draw: st.DrawFn, provider: str) -> Callback:
+def callbacks(draw: st.DrawFn, provider: str) -> Arrival:
     """A request of the provider with anything changed in it, most of it after it was signed."""
     request = draw(st.sampled_from(requests(provider)))
     headers = dict(request.headers)
@@ -159,7 +159,7 @@ def test_so_it_is_for_every_case_in_any_spelling(provider: str) -> None:
         source = source_of(provider, **keys)
         for request in requests(provider):
             callback = callback_of(provider, request, datetime.now(UTC))
-            spelled: Iterator[Callback] = (
+            spelled: Iterator[Arrival] = (
                 other
                 for document in documents(callback)
                 for spell in mutations.SPELLINGS

@@ -9,7 +9,7 @@ from itertools import count, permutations
 import pytest
 from msgspec.structs import replace
 
-from shared.callback import Callback, new_id, pack
+from shared.callback import Arrival, new_id, pack
 from shared.events import DeliveryReport, Status
 from shared.inbox import Entry
 from shared.providers import PROVIDERS
@@ -29,9 +29,9 @@ BROKEN_SHARE = 0.03  # of each provider's broken requests
 _numbers = count(1)
 
 
-def parsed(callback: Callback, source: Source, name: str) -> Parsed:
+def parsed(arrival: Arrival, source: Source, name: str) -> Parsed:
     """What the worker makes of the callback when it arrives at a source of this name."""
-    callback = replace(kept(callback), id=new_id(NOW), source=name, received_at=NOW)
+    callback = replace(kept(arrival), id=new_id(NOW), source=name, received_at=NOW)
     return reader.read(Entry(f"{next(_numbers)}-0", name, pack(callback)), {name: source})
 
 
@@ -46,7 +46,7 @@ def due(parsed: Parsed) -> str:
     return "stored" if parsed.events else "dead" if parsed.dead_letters else "ignored"
 
 
-def spelled(sample: Sample) -> Iterator[Callback]:
+def spelled(sample: Sample) -> Iterator[Arrival]:
     """The case in its own spelling and in every other."""
     for document in documents(sample.callback):
         own = document.write(document.fields)
@@ -55,7 +55,7 @@ def spelled(sample: Sample) -> Iterator[Callback]:
             yield from spell(document, read(own, sample.source))
 
 
-def broken(provider: str) -> Iterator[tuple[Sample, Callback]]:
+def broken(provider: str) -> Iterator[tuple[Sample, Arrival]]:
     dice = random.Random(7)
     for sample in samples(provider):
         for document in documents(sample.callback):

@@ -50,7 +50,7 @@ def test_store_sql_reads_every_field_of_an_event(name: str, row: dict[str, Any])
 
 
 def test_store_sql_reads_every_field_of_a_callback() -> None:
-    assert recordset("callbacks") == fields(Callback) - {"target"} | {"n", "inbox_id", "events"}
+    assert recordset("callbacks") == fields(Callback) | {"n", "inbox_id", "events"}
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_every_column_is_read_for_those_who_look_at_a_callback(
 ) -> None:
     (selected,) = re.findall(r"SELECT (.*?)\sFROM", sql(f"queries/{query}").decode(), re.DOTALL)
     names = {column.strip().split(" AS ")[-1] for column in selected.split(",")}
-    assert names == fields(kind) - {"target"} == columns_of(rows, table) - not_shown
+    assert names == fields(kind) == columns_of(rows, table) - not_shown
 
 
 def test_every_column_of_a_callback_is_written(rows: Rows) -> None:

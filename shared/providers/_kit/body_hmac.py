@@ -3,7 +3,7 @@
 from typing import Literal, NamedTuple
 
 from shared import signing
-from shared.callback import Callback, Request
+from shared.callback import Arrival, Request
 from shared.source import Source
 
 
@@ -14,10 +14,10 @@ class BodyHmac(NamedTuple):
     algorithm: signing.Hash = "sha256"
     encoding: Literal["hex", "base64"] = "hex"
 
-    def verify(self, callback: Callback, source: Source) -> str:
+    def verify(self, arrival: Arrival, source: Source) -> str:
         """The label of the secret that matched. Raises Rejected."""
-        signature = signing.read_signature(callback.headers.get(self.header), self.algorithm, self.encoding)
-        return signing.verify_hmac(source.secrets, signature, callback.body)
+        signature = signing.read_signature(arrival.headers.get(self.header), self.algorithm, self.encoding)
+        return signing.verify_hmac(source.secrets, signature, arrival.body)
 
     def sign(self, request: Request, source: Source) -> Request:
         """The request, signed with the source's first secret."""
