@@ -47,6 +47,13 @@ class Filter(NamedTuple):
     since: datetime | None = None
     until: datetime | None = None
 
+    def parameters(self) -> dict[str, object]:
+        """What the SQL function `dead_letters_matching` gets of it."""
+        return {**self._asdict(), "ids": None if self.ids is None else list(self.ids)}
+
+
+ALL = Filter()
+
 
 class _Match(NamedTuple):
     id: int
@@ -65,7 +72,7 @@ def callbacks(database: Database, wanted: Filter) -> Iterator[UUID]:
 
 def count_callbacks(database: Database, wanted: Filter) -> int:
     """How many there are at the moment."""
-    parameters = _parameters(wanted)
+    parameters = wanted.parameters()
     ((count,),) = database.run(lambda connection: connection.execute(sql("dead_letters/count"), parameters).fetchall())
     return int(count)
 
@@ -90,7 +97,7 @@ def discard(database: Database, wanted: Filter, dry: bool = False) -> Counter[st
 
 
 def _pages(database: Database, wanted: Filter) -> Iterator[list[_Match]]:
-    parameters = {**_parameters(wanted), "callback_id": UUID(int=0), "item": WHOLE, "page": PAGE}
+    parameters = {**wanted.parameters(), "callback_id": UUID(int=0), "item": WHOLE, "page": PAGE}
 
     def read(connection: Connection) -> list[_Match]:
         return [_Match(*row) for row in connection.execute(sql("dead_letters/matching"), parameters)]
@@ -98,8 +105,3 @@ def _pages(database: Database, wanted: Filter) -> Iterator[list[_Match]]:
     while page := database.run(read):
         yield page
         parameters.update(callback_id=page[-1].callback_id, item=page[-1].item)
-
-
-def _parameters(wanted: Filter) -> dict[str, object]:
-    ids = None if wanted.ids is None else list(wanted.ids)
-    return {**wanted._asdict(), "ids": ids}

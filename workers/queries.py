@@ -15,6 +15,7 @@ from shared.events import dedupe_key
 from shared.inbox import Entry
 from shared.outcomes import Outcome, Stage
 from shared.source import Source
+from workers.dead_letters import ALL, Filter
 from workers.drain import read
 from workers.statements import sql
 
@@ -156,21 +157,29 @@ class Queries:
             callback,
             list(_select(self._connection, MessageRow, "messages", key)),
             list(_select(self._connection, ReportRow, "reports", key)),
-            self.dead_letters(callback_id=id, limit=None)[::-1],
+            self.dead_letters(callback_id=id)[::-1],
         )
 
-    def dead_letters(self, **filters: Any) -> list[DeadLetterRow]:
-        """Dead letters by ids, callback_id, source, reason, since, until and state, the newest first, at most `limit`
-        of them."""
-        nothing = dict.fromkeys(("ids", "callback_id", "source", "reason", "since", "until", "state", "limit"))
-        return list(_select(self._connection, DeadLetterRow, "dead_letters", {**nothing, **filters}))
+    def dead_letters(
+        self,
+        wanted: Filter = ALL,
+        *,
+        callback_id: UUID | None = None,
+        state: str | None = None,
+        limit: int | None = None,
+    ) -> list[DeadLetterRow]:
+        """Dead letters that match, of this callback, in this state: the newest first, at most `limit`."""
+        parameters = {**wanted.parameters(), "callback_id": callback_id, "state": state, "limit": limit}
+        return list(_select(self._connection, DeadLetterRow, "dead_letters", parameters))
 
-    def conflicts(self, sources: Mapping[str, Source], **filters: Any) -> list[ConflictRow]:
-        """Events that came again with another content, by source and since, from at most `limit` callbacks.
+    def conflicts(
+        self, sources: Mapping[str, Source], limit: int, source: str | None = None, since: datetime | None = None
+    ) -> list[ConflictRow]:
+        """Events that came again with another content, of a source, since then, from at most `limit` callbacks.
 
         Only the raw callback holds what came: it is parsed once more, and its events are looked up by their keys.
         """
-        parameters = {"source": None, "since": None, **filters}
+        parameters = {"source": source, "since": since, "limit": limit}
         return [
             row
             for callback in _select(self._connection, CallbackRow, "conflicts", parameters)

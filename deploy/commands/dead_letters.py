@@ -84,7 +84,7 @@ def dead_letters() -> None:
 def list_dead_letters(wanted: Filter, state: str, limit: int, json_wanted: bool, system: System) -> None:
     """List dead letters, the newest first."""
     with system.queries() as queries:
-        found = queries.dead_letters(**wanted._asdict(), state=None if state == "all" else state, limit=limit)
+        found = queries.dead_letters(wanted, state=None if state == "all" else state, limit=limit)
     write_rows(found, COLUMNS, json_wanted, "no dead letters" if state == "all" else f"no {state} dead letters")
 
 
@@ -95,7 +95,7 @@ def list_dead_letters(wanted: Filter, state: str, limit: int, json_wanted: bool,
 def show_dead_letter(dead_letter_id: int, json_wanted: bool, system: System) -> None:
     """Show a dead letter with its raw callback. ID is the number in the list."""
     with system.queries() as queries:
-        rows = queries.dead_letters(ids=[dead_letter_id], limit=1)
+        rows = queries.dead_letters(Filter(ids=[dead_letter_id]))
         found = queries.callback(rows[0].callback_id) if rows else None
     if found is None:
         raise Failed(f"there is no dead letter {dead_letter_id}: {_SEE_LIST}")

@@ -19,13 +19,12 @@ from shared.outcomes import Outcome
 from shared.settings import Settings
 from shared.source import Source
 from workers.database import Database
-from workers.dead_letters import Filter
+from workers.dead_letters import ALL, Filter
 from workers.drain import read
 from workers.drain.drainer import Drainer
 from workers.drain.store import Store
 from workers.replay import Change, Replayer
 
-ALL = Filter()
 TABLES = ("callbacks", "inbound_messages", "delivery_reports", "deliveries", "dead_letters", "replays")
 _times = itertools.count()
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import psycopg
 import pytest
 
-from tests.workers.scene import ALL, Scene
-from workers.dead_letters import Filter, callbacks, count_callbacks, discard, states
+from tests.workers.scene import Scene
+from workers.dead_letters import ALL, Filter, callbacks, count_callbacks, discard, states
 
 
 def test_filters_choose(scene: Scene) -> None:

@@ -14,9 +14,9 @@ from shared.inbox import Consumer, Reclassification, Reclassifier, RedisUnavaila
 from shared.inbox.keys import RECLASSIFIED
 from tests.conftest import wait_until
 from tests.workers.drain.test_drainer import Killed
-from tests.workers.scene import ALL, Scene
+from tests.workers.scene import Scene
 from workers.database import Database
-from workers.dead_letters import Filter
+from workers.dead_letters import ALL, Filter
 from workers.drain import read
 from workers.replay import WAITING, Change
 from workers.rows import write
