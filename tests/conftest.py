@@ -33,7 +33,9 @@ THOROUGH = ("providers",)  # folders whose tests try every case in every spellin
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that need servers or processes, and those that try many examples without any."""
+    """Marks the tests that need servers or processes, and those that try many examples without any. The files that take
+    longest come first, so that several processes end together."""
+    items.sort(key=lambda item: item.path.relative_to(ROOT).parts[0] not in (*PROCESSES, *THOROUGH))
     for item in items:
         assert isinstance(item, pytest.Function)
         folder = item.path.relative_to(ROOT).parts[0]

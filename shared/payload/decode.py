@@ -14,8 +14,8 @@ Values = tuple[dict[str, Any], list[str]]  # the fields of a payload, and the no
 
 
 def read_json(body: bytes, *, exactly: bool = False) -> Values:
-    """The members of a JSON object. Raises Malformed; `exactly`, also for bytes that are not UTF-8 and for a name that
-    is there twice."""
+    """The members of a JSON object. Raises Malformed; `exactly`, also where readers may differ: for bytes that are not
+    UTF-8, a name that is there twice, or a raw control character."""
     notes: list[str] = []
     values = _decode_json(decode_text(body, "utf-8-sig", notes), _exact_decoder if exactly else _decoder)
     if not isinstance(values, dict):
@@ -70,7 +70,7 @@ def _refuse_repetition(members: list[tuple[str, Any]]) -> dict[str, Any]:
 # Not strict: a raw line break or NUL within a string is readable, if wrong.
 _decoder = json.JSONDecoder(parse_float=Decimal, parse_constant=_refuse_constant, strict=False)
 _exact_decoder = json.JSONDecoder(
-    parse_float=Decimal, parse_constant=_refuse_constant, strict=False, object_pairs_hook=_refuse_repetition
+    parse_float=Decimal, parse_constant=_refuse_constant, object_pairs_hook=_refuse_repetition
 )
 
 

@@ -143,7 +143,15 @@ def test_a_form_that_is_read_exactly_says_the_same(body: bytes, query: str) -> N
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"x":1,"x":1}', b'{"y":[{"x":1,"x":2}]}', b'{"x":1,"\\u0078":2}', b'{"x":"caf\xe9"}']
+    "body",
+    [
+        b'{"x":1,"x":1}',
+        b'{"y":[{"x":1,"x":2}]}',
+        b'{"x":1,"\\u0078":2}',
+        b'{"x":"caf\xe9"}',
+        b'{"x":"a\nb"}',
+        b'{"x\x1f":1}',
+    ],
 )
 def test_json_that_readers_read_differently_is_not_read_exactly(body: bytes) -> None:
     assert Fields.from_json(SOURCE, body).values
