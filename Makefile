@@ -5,6 +5,7 @@ PYTHON ?= python3
 PORT ?= 8000
 VENV ?= .venv
 BIN := $(VENV)/bin
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder  # files in the order of tests/conftest.py
 # They time what they test, or break it.
 UNMEASURED := $(addprefix --ignore=tests/,faults hostile load providers/test_cost.py)
 
@@ -19,14 +20,14 @@ run: $(VENV)/ready ## run everything on this machine and show a few callbacks (P
 	@$(BIN)/callbox demo --port $(PORT)
 
 test: $(VENV)/ready ## run the tests, on real embedded servers (ARGS="-n 0 tests/shared": some of them, one by one)
-	@$(BIN)/pytest -n auto --dist loadfile $(ARGS)
+	@$(BIN)/pytest $(PARALLEL) $(ARGS)
 
 test-fast: $(VENV)/ready ## the quick tests that need no servers
 	@$(BIN)/pytest -q -m "not servers and not thorough" $(ARGS)
 
 coverage: $(VENV)/ready ## measure what the unit and pipeline tests cover
 	@rm -f .coverage*
-	@PYTHONPATH=$(CURDIR)/tests/coverage $(BIN)/pytest -n auto --dist loadfile $(UNMEASURED) $(ARGS)
+	@PYTHONPATH=$(CURDIR)/tests/coverage $(BIN)/pytest $(PARALLEL) $(UNMEASURED) $(ARGS)
 	@$(BIN)/coverage combine -q
 	@$(BIN)/coverage report
 

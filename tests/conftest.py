@@ -28,14 +28,16 @@ settings.load_profile("any machine")
 
 STARTING_SECONDS = 30
 ROOT = Path(__file__).parent
-PROCESSES = ("pipeline", "faults", "hostile", "load")  # folders whose tests start Callbox as processes
+PROCESSES = ("pipeline", "faults", "hostile", "load")  # folders whose tests start Callbox as processes, longest first
 THOROUGH = ("providers",)  # folders whose tests try every case in every spelling
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests that need servers or processes, and those that try many examples without any. The files that take
     longest come first, so that several processes end together."""
-    items.sort(key=lambda item: item.path.relative_to(ROOT).parts[0] not in (*PROCESSES, *THOROUGH))
+    first = [*PROCESSES, *THOROUGH]
+    folders = {item: item.path.relative_to(ROOT).parts[0] for item in items}
+    items.sort(key=lambda item: first.index(folders[item]) if folders[item] in first else len(first))
     for item in items:
         assert isinstance(item, pytest.Function)
         folder = item.path.relative_to(ROOT).parts[0]
