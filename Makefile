@@ -5,9 +5,10 @@ PYTHON ?= python3
 PORT ?= 8000
 VENV ?= .venv
 BIN := $(VENV)/bin
-PARALLEL := -n auto --dist loadfile --no-loadscope-reorder  # files in the order of tests/conftest.py
-# They time what they test, or break it.
-UNMEASURED := $(addprefix --ignore=tests/,faults hostile load providers/test_cost.py)
+# Tests run in several processes, their files in the order of tests/conftest.py. This one compares times, so it is alone.
+PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
+ALONE := tests/providers/test_cost.py
+UNMEASURED := $(addprefix --ignore=,$(ALONE) tests/faults tests/hostile tests/load)
 
 .PHONY: help setup run test test-fast coverage faults hostile bench docs lint format audit lock clean
 
@@ -20,7 +21,8 @@ run: $(VENV)/ready ## run everything on this machine and show a few callbacks (P
 	@$(BIN)/callbox demo --port $(PORT)
 
 test: $(VENV)/ready ## run the tests, on real embedded servers (ARGS="-n 0 tests/shared": some of them, one by one)
-	@$(BIN)/pytest $(PARALLEL) $(ARGS)
+	@$(if $(ARGS),,$(BIN)/pytest -q $(ALONE))
+	@$(BIN)/pytest $(PARALLEL) $(or $(ARGS),--ignore=$(ALONE))
 
 test-fast: $(VENV)/ready ## the quick tests that need no servers
 	@$(BIN)/pytest -q -m "not servers and not thorough" $(ARGS)

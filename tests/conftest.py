@@ -28,16 +28,20 @@ settings.load_profile("any machine")
 
 STARTING_SECONDS = 30
 ROOT = Path(__file__).parent
-PROCESSES = ("pipeline", "faults", "hostile", "load")  # folders whose tests start Callbox as processes, longest first
+PROCESSES = ("pipeline", "faults", "hostile", "load")  # folders whose tests start Callbox as processes
+LONGEST = ("test_up.py", "test_faults.py", "test_commands.py", "test_hostile.py", "test_bench.py", "test_one_view.py")
 THOROUGH = ("providers",)  # folders whose tests try every case in every spelling
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are processors: tests of processes wait most of the time."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks the tests that need servers or processes, and those that try many examples without any. The files that take
-    longest come first, so that several processes end together."""
-    first = [*PROCESSES, *THOROUGH]
-    folders = {item: item.path.relative_to(ROOT).parts[0] for item in items}
-    items.sort(key=lambda item: first.index(folders[item]) if folders[item] in first else len(first))
+    longest come first, so that those who share the work end together."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     for item in items:
         assert isinstance(item, pytest.Function)
         folder = item.path.relative_to(ROOT).parts[0]
