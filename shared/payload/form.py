@@ -12,7 +12,7 @@ from urllib.parse import unquote_to_bytes
 from shared.errors import Malformed
 
 FORM_FIELDS = 64  # Twilio, which has the most, sends up to some 60
-FORM_LIMIT_BYTES = 20 * 1024  # of names and values, decoded: a text of 4,096 characters and 4 KiB beside it
+FORM_LIMIT_BYTES = 18 * 1024  # of names and values, decoded: a text of 4,096 characters and 2 KiB beside it
 
 _AND, _EQUALS = b"\xff", b"\xfe"
 # The escapes of a form become those of quoted-printable (RFC 2045, 6.7), for which Python has a decoder in C.
