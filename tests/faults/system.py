@@ -120,8 +120,8 @@ class System:
         self.sources = {name: source for name, source in self.up.sources.items() if not source.unsigned}
 
     async def stop(self) -> None:
-        if hasattr(self, "up") and self.up.process.poll() is None:
-            await asyncio.to_thread(self.up.stop)
+        if hasattr(self, "up"):
+            await asyncio.to_thread(self.up.kill)
         await self.to_redis.stop()
         await self.to_postgres.stop()
         for server in (self.redis, self.postgres):

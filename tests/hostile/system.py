@@ -108,13 +108,7 @@ class System:
 
     def stop(self) -> None:
         """Ends it, and all its processes with it."""
-        if self.up.process.poll() is None:
-            self.up.process.send_signal(signal.SIGTERM)
-            try:
-                self.up.process.wait(SECONDS)
-            except Exception:
-                self.up.process.kill()
-                self.up.process.wait()
+        self.up.kill()
 
     def ingresses(self) -> dict[str, int]:
         """The process ids, by name."""

@@ -124,6 +124,14 @@ class Running:
         with psycopg.connect(self.addresses["CALLBOX_DATABASE_URL"], row_factory=dict_row) as connection:
             return connection.execute(sql.encode()).fetchall()
 
+    def kill(self) -> None:
+        """Ends it and all that it started at once, unless it has ended: for when nobody looks at how it stops."""
+        if self.process.poll() is None:
+            pids = family(self.process.pid)
+            self.process.kill()
+            self.process.wait()
+            wait_until(lambda: not any(map(alive, pids)), "the end of what was killed", SECONDS)
+
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(SECONDS)
@@ -184,8 +192,7 @@ def running(folder: Path, *options: str, **environment: str) -> Iterator[Running
     try:
         yield up.wait_ready()
     finally:
-        if up.process.poll() is None:
-            up.stop()
+        up.kill()
 
 
 @pytest.fixture(scope="session")
@@ -209,5 +216,4 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     yield start
     for up in started:
-        if up.process.poll() is None:
-            up.stop()
+        up.kill()

@@ -91,7 +91,7 @@ def alterations(draw: st.DrawFn, body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("provider", BODIES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(data=st.data())
 def test_no_altered_body_is_accepted(provider: str, data: st.DataObject) -> None:
     callback, source = data.draw(st.sampled_from(signed(provider)))

@@ -117,7 +117,7 @@ def excess(callback: Arrival, source: Source, samples: int) -> float:
         )
         for _ in range(samples)
     ]
-    taken, hashing, beside = (min(column) for column in zip(*times, strict=True))  # noise only adds
+    taken, hashing, beside = (float(min(column)) for column in zip(*times, strict=True))  # noise only adds
     return taken / (HASHES_AT_MOST * hashing + max(SECONDS_BESIDE, beside))
 
 

@@ -145,7 +145,7 @@ def callbacks(draw: st.DrawFn, provider: str) -> Arrival:
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(data=st.data())
 def test_what_is_parsed_was_verified_as_it_is_kept(provider: str, data: st.DataObject) -> None:
     check(data.draw(callbacks(provider)), source_of(provider, **data.draw(st.sampled_from(SOURCES))))

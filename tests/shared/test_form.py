@@ -30,7 +30,7 @@ def reason(data: bytes, *, exactly: bool = False) -> str:
     return caught.value.reason
 
 
-@settings(max_examples=2000)
+@settings(max_examples=1500)
 @given(forms)
 def test_a_form_is_read_as_urllib_reads_it(data: bytes) -> None:
     form = Form(data)
@@ -42,7 +42,7 @@ def test_a_form_is_read_as_urllib_reads_it(data: bytes) -> None:
         assert reason(data, exactly=True) == "unreadable form"
 
 
-@settings(max_examples=2000)
+@settings(max_examples=1500)
 @given(forms)
 def test_the_sorted_text_has_each_pair_once(data: bytes) -> None:
     form = Form(data)
