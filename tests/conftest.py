@@ -125,7 +125,8 @@ def empty_database_url(embedded: Servers) -> str:
 def database_url(embedded: Servers) -> str:
     """A migrated database without rows: that of the test before, unless that test changed more of it than its rows."""
     with psycopg.connect(embedded.postgres.url, autocommit=True) as connection:
-        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'reused'")
+        clients = "pg_stat_activity WHERE datname = 'reused' AND backend_type = 'client backend'"
+        connection.execute(f"SELECT pg_terminate_backend(pid) FROM {clients}".encode())
         if not _empty(embedded):
             connection.execute("DROP DATABASE IF EXISTS reused WITH (FORCE)")
             connection.execute("CREATE DATABASE reused TEMPLATE template")
