@@ -1,5 +1,6 @@
 """What is wrong, and what is risky, about a configuration and the servers that it names."""
 
+import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
@@ -22,6 +23,9 @@ _NEEDED_SETTINGS = (
 )
 
 
+_UNREAD_VARIABLE = re.compile(r"\$[A-Za-z_]\w*")
+
+
 class Finding(NamedTuple):
     """`wrong` breaks a promise, `risky` works but deserves a decision, `good` needs nothing."""
 
@@ -32,10 +36,19 @@ class Finding(NamedTuple):
 
 def check(config: Config) -> Iterator[Finding]:
     """Everything that was found, the sources first."""
+    yield from _check_file(config)
     for source in config.sources.values():
         yield from _check_source(source)
     yield from _check_redis(config.settings.redis_url)
     yield from _check_postgres(config.settings.database_url)
+
+
+def _check_file(config: Config) -> Iterator[Finding]:
+    """A file with secrets in it is its owner's."""
+    if config.literal and config.path.stat().st_mode & 0o077:
+        names = ", ".join(sorted(config.literal))
+        sentence = f"holds secrets (of {names}) and others may read it: chmod 600, or use ${{NAME}} or file:"
+        yield Finding("risky", str(config.path), sentence)
 
 
 def _check_source(source: Source) -> Iterator[Finding]:
@@ -45,6 +58,10 @@ def _check_source(source: Source) -> Iterator[Finding]:
         length = len(secret.encode())
         if length < SHORT_SECRET_BYTES:
             findings.append(f"secret {number} has {length} bytes; {SHORT_SECRET_BYTES} or more are hard to guess")
+        if secret[0] == secret[-1] and secret[0] in "\"'`":
+            findings.append(f"secret {number} has quotation marks around it, which count: are they meant?")
+        if _UNREAD_VARIABLE.fullmatch(secret):
+            findings.append(f"secret {number} looks like a variable; only ${{NAME}}, with braces, is read as one")
     if source.token is not None and len(source.token) < SHORT_SECRET_BYTES:
         findings.append(f"the token has {len(source.token)} characters; {SHORT_SECRET_BYTES} or more are hard to guess")
     if source.unsigned and not source.secrets and not source.token:

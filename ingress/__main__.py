@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import socket
 import sys
 
@@ -53,6 +54,7 @@ def main() -> None:
             timeout_graceful_shutdown=int(settings.stop_seconds + FLUSH_SECONDS),
         )
     )
+    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     log.info("listening", callbacks=_address(listener), admin=_address(admin_listener or listener))
     server.run(sockets=[listener])
 

@@ -51,7 +51,10 @@ class Ingress:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         place = None
         if scope["type"] == "http" and self.receiver is not None:
-            place = place_in(scope["raw_path"].decode("latin-1").removeprefix(scope.get("root_path", "")))
+            path = scope["raw_path"].decode("latin-1").removeprefix(scope.get("root_path", ""))
+            place = place_in(path)
+            if place is None:
+                self.receiver.missed(path, scope["client"][0] if scope.get("client") else None)
         if place is None or self.receiver is None:
             await self.others(scope, receive, send)
         else:

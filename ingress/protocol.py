@@ -225,7 +225,10 @@ class Bounded(asyncio.Protocol):
             peer = self._peer and self._peer[0]
             self._admitted = receiver.admit(self._place, reader.method, target, reader.headers, peer)
             reader.body_limit_bytes = self._admitted.body_limit_bytes
-        elif reader.announced_bytes > reader.body_limit_bytes:
+            return
+        if receiver:
+            receiver.missed(target, self._peer and self._peer[0])
+        if reader.announced_bytes > reader.body_limit_bytes:
             raise answers.too_large(reader.body_limit_bytes)
 
     def _await_more(self) -> None:

@@ -5,7 +5,7 @@ here waits: what is taken is answered once it is on disk.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import datetime
 from functools import cache
 from time import perf_counter
@@ -32,6 +32,7 @@ from shared.source import Source
 _requests, _proofs = cache(REQUESTS.labels), cache(PROOFS.labels)
 _acknowledge_seconds = cache(ACKNOWLEDGE_SECONDS.labels)
 
+PATH_CHARS = 80  # of a path, in a log
 _OWN_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding", "upgrade", "x-forwarded-for"})
 
 log = logs.get(__name__)
@@ -75,6 +76,7 @@ class Receiver:
             }
             for name, (_, provider) in self._sources.items()
         }
+        self._tokens = {source.token for source in sources.values() if source.token}
         self._committer = committer
         self._settings = settings
         self._proxies = Proxies(settings.proxy_networks)
@@ -90,6 +92,7 @@ class Receiver:
         """
         source, provider = self._sources.get(place.source, (None, None))
         if source is None or provider is None or not _has_token(source, place.token, target):
+            self._log_missed(source.name if source else "", target, peer)
             raise answers.not_found()
         if method not in provider.METHODS:
             raise answers.wrong_method(provider.METHODS)
@@ -148,6 +151,16 @@ class Receiver:
         _requests(name, error.outcome).inc()
         return answers.in_words_of(reply, error)
 
+    def missed(self, target: str, peer: str | None) -> None:
+        """Counts and logs a request for no callback address that looks like one: its sender has a wrong URL."""
+        if "callback" in target.partition("?")[0].lower():
+            _requests("", "not_found").inc()
+            self._log_missed("", target, peer)
+
+    def _log_missed(self, source_name: str, target: str, peer: str | None) -> None:
+        path = shown_path(target, self._tokens)
+        self._log.warning("no such callback address", {"source": source_name}, path=path, address=peer)
+
     def gone(self, source_name: str) -> None:
         """Counts a caller that hung up before its body was complete."""
         _requests(source_name if source_name in self._sources else "", "gone").inc()
@@ -189,6 +202,15 @@ def place_in(path: str) -> Place | None:
         case ["", "callbacks", source, token] if source and token:
             return Place(unquote(source), unquote(token))
     return None
+
+
+def shown_path(target: str, tokens: Container[str]) -> str:
+    """What a log may have of a path that is no callback address: its beginning, up to a source's name, no token."""
+    parts = target.partition("?")[0][:PATH_CHARS].split("/")
+    names = [place for place, part in enumerate(parts) if "callback" in part.lower()]
+    kept = parts[: names[0] + 2] if names else parts[:2]
+    shown = "/".join("…" if unquote(part) in tokens else part for part in kept)
+    return shown if len(kept) == len(parts) else f"{shown}/…"
 
 
 def _acknowledgement(provider: Provider, id: UUID) -> Answer:

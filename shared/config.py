@@ -6,14 +6,14 @@ Providers are passed in, because this file must not import them: it knows what m
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
-from shared.settings import Settings, read_settings
+from shared.settings import Settings, read_settings, unknown_variables
 from shared.source import KEYS, Configurable, Option, Source
 from shared.visible import visible
 
@@ -24,6 +24,7 @@ SHORT_SECRET_BYTES = 16  # shorter ones work, as providers hand them out, and `c
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]+")
+_FILE = "file:"
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -43,6 +44,7 @@ class Config:
     settings: Settings
     sources: Mapping[str, Source]
     variables: frozenset[str] = frozenset()  # of the environment, that the file reads with ${NAME}
+    literal: frozenset[str] = frozenset()  # the sources with a secret or token that is in the file itself
 
 
 def load(path: Path | None, environ: Mapping[str, str], providers: Mapping[str, Configurable]) -> Config:
@@ -51,10 +53,12 @@ def load(path: Path | None, environ: Mapping[str, str], providers: Mapping[str, 
     mistakes: list[str] = []
     settings = read_settings(environ, mistakes)
     variables: set[str] = set()
-    sources = _read_sources(path, environ, providers, mistakes, variables)
+    literal: set[str] = set()
+    sources = _read_sources(path, environ, providers, mistakes, variables, literal)
+    mistakes.extend(unknown_variables(environ, variables))
     if mistakes:
         raise ConfigError(mistakes)
-    return Config(path, settings, sources, frozenset(variables))
+    return Config(path, settings, sources, frozenset(variables), frozenset(literal))
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -82,6 +86,7 @@ def _read_sources(
     providers: Mapping[str, Configurable],
     mistakes: list[str],
     variables: set[str],
+    literal: set[str],
 ) -> dict[str, Source]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -109,6 +114,8 @@ def _read_sources(
         source = _read_source(name, reader, providers)
         mistakes.extend(reader.mistakes)
         variables |= reader.variables
+        if reader.has_literal_secret:
+            literal.add(name)
         if source is not None:
             sources[name] = source
     return sources
@@ -124,14 +131,14 @@ def _read_source(name: str, table: "_TableReader", providers: Mapping[str, Confi
             problem = f"{word!r} is not one of" if word is not None else "is missing: one of"
             table.report("provider", f"{problem} {', '.join(providers)}")
         return None
-    secrets = tuple(table.texts("secrets"))
+    secrets = tuple(table.secrets("secrets"))
     token = table.text("token")
     unsigned = table.take("unsigned")
     timezone = table.timezone("timezone", provider.TIMEZONE)
     digits = table.take("a2p_max_digits")
     networks = tuple(table.networks("allow_ips"))
     options = {key: table.option(key, option) for key, option in provider.OPTIONS.items()}
-    table.refuse_the_rest()
+    table.refuse_the_rest([*KEYS, *provider.OPTIONS])
     if token is not None and not _TOKEN.fullmatch(token):
         table.report("token", "may hold letters, digits and . _ ~ - only, since it is a part of the URL")
     if not 0 <= digits <= 20:
@@ -158,6 +165,7 @@ class _TableReader:
         self._environ = environ
         self._left: dict[str, Any] = dict(table) if isinstance(table, dict) else {}
         self._has_secrets = bool(self._left.get("secrets"))
+        self.has_literal_secret = False
         if not isinstance(table, dict):
             self.report("", "must be a table")
 
@@ -190,6 +198,8 @@ class _TableReader:
                 self.report(key, f"{value} must not be below 0")
             return value
         text = self.text(key, option)
+        if text is not None and option.problem is not None and (problem := option.problem(text)):
+            self.report(key, problem)
         return option.default if text is None else text
 
     def texts(self, key: str) -> Iterator[str]:
@@ -201,12 +211,19 @@ class _TableReader:
             if resolved is not None:
                 yield resolved
 
+    def secrets(self, key: str) -> Iterator[str]:
+        """Texts without what was copied along with them, which would make every signature wrong."""
+        for index, text in enumerate(self.texts(key)):
+            if text != text.strip() or "\ufeff" in text:
+                self.report(f"{key}[{index}]", "begins or ends with a blank, a line break or a byte order mark")
+            yield text
+
     def networks(self, key: str) -> Iterator[IPv4Network | IPv6Network]:
         for text in self.texts(key):
             try:
                 yield ip_network(text)
             except ValueError as error:
-                self.report(key, f"{error}; write it as 192.0.2.0/24")
+                self.report(key, f"{error}; for example 192.0.2.0/24")
 
     def timezone(self, key: str, default: str) -> ZoneInfo:
         name = self.take(key)
@@ -215,16 +232,19 @@ class _TableReader:
         try:
             return ZoneInfo(name)
         except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
-            self.report(key, f"{name!r} is not a time zone; write it as Asia/Shanghai")
+            self.report(key, f"{name!r} is no time zone; for example Asia/Shanghai")
             return ZoneInfo(default)
 
-    def refuse_the_rest(self) -> None:
+    def refuse_the_rest(self, known: Iterable[str]) -> None:
         for key in self._left:
-            self.report(key, "unknown key")
+            self.report(key, f"unknown key; known are {', '.join(known)}")
 
     def _resolve(self, key: str, text: str) -> str | None:
-        """The text with each ${NAME} read from the environment; None, and a mistake, without a value."""
+        """The text with each ${NAME} read from the environment, or what is in the file that a `file:` text names; None,
+        and a mistake, without a value."""
         names = _REFERENCE.findall(text)
+        if key.startswith(("secrets", "token")) and not (names or text.startswith(_FILE)):
+            self.has_literal_secret = True
         self.variables.update(names)
         unset = [name for name in names if not self._environ.get(name)]
         for name in unset:
@@ -234,10 +254,29 @@ class _TableReader:
             self.report(
                 key, "has a ${ that does not begin a reference; write it as ${NAME}, with letters, digits and _"
             )
-        resolved = _REFERENCE.sub(lambda found: self._environ.get(found[1], ""), text)
-        if not resolved and not unset:
+        resolved: str | None = _REFERENCE.sub(lambda found: self._environ.get(found[1], ""), text)
+        if unset or broken:
+            return None
+        if resolved and resolved.startswith(_FILE):
+            return self._read_file(key, Path(resolved.removeprefix(_FILE)))
+        if not resolved:
             self.report(key, "is empty")
-        return None if unset or broken or not resolved else resolved
+        return resolved or None
+
+    def _read_file(self, key: str, path: Path) -> str | None:
+        """What a file holds, without the line break at its end; None, and a mistake, where it holds nothing."""
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            self.report(key, f"{path} cannot be read: {error.strerror}")
+            return None
+        except UnicodeDecodeError:
+            self.report(key, f"{path} is not UTF-8")
+            return None
+        text = text.removesuffix("\n").removesuffix("\r")
+        if not text:
+            self.report(key, f"{path} is empty")
+        return text or None
 
 
 _KINDS = {

@@ -98,12 +98,20 @@ class Status(StrEnum):
 _POSITIONS = {status: position for position, status in enumerate(Status)}
 
 
+class Attachment(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What came along with a message: where it is, and its type and size in bytes where the provider says them."""
+
+    url: str
+    content_type: str | None = None
+    size_bytes: int | None = None
+
+
 class InboundMessage(msgspec.Struct, frozen=True, kw_only=True):
     """An MO message, or one part of a long one.
 
     `key` is what makes it unique within its source, its kind (`mo`) first, as its provider's file says.
-    `traffic`, `intent` and `segments` (how many SMS its text takes) are the classifier's, and `encoding` too where
-    the provider does not name it.
+    `traffic` and `segments` (how many SMS its text takes) are the classifier's; so are `intent` and `encoding` where
+    the provider does not name them, and `encoding` where the text contradicts it.
     """
 
     key: tuple[str | None, ...]
@@ -116,6 +124,7 @@ class InboundMessage(msgspec.Struct, frozen=True, kw_only=True):
     part_reference: str | None = None
     part_number: int | None = None
     part_count: int | None = None
+    attachments: tuple[Attachment, ...] = ()
     sent_at: datetime | None = None
     traffic: Traffic | None = None
     intent: Intent = Intent.NONE
@@ -166,7 +175,9 @@ def _content(event: Event) -> list[Any]:
     re-push may differ there) and without our own words about it, which another release may choose differently."""
     both = [event.message_id, event.channel, event.sender, event.recipient]
     if isinstance(event, InboundMessage):
-        return [*both, event.text, None, None, None, event.part_reference, event.part_number, event.part_count]
+        parts = [event.part_reference, event.part_number, event.part_count]
+        attached = [event.attachments] if event.attachments else []
+        return [*both, event.text, None, None, None, *parts, *attached]
     return [*both, None, event.provider_status, event.error_code, event.parts, None, None, None]
 
 

@@ -4,7 +4,9 @@ A setting carries its unit, its meaning and how its text is read; the rules betw
 `docs/configuration.md` is made of both (`deploy/reference.py`).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import difflib
+import re
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, NamedTuple
@@ -53,9 +55,14 @@ def read_url(*schemes: str) -> Callable[[str], str]:
         if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
         try:
-            _ = urlsplit(text).port
+            parts = urlsplit(text)
+            cut_short = "#" in text or "@" in parts.path + parts.query or "@" in parts.netloc.rpartition("@")[0]
+            if cut_short or _NO_URL.search(text) or parts.port == 0:
+                raise ValueError
         except ValueError:
-            raise ValueError("is not a URL; write /, ?, #, @ and : of a password as %2F, %3F, %23, %40, %3A") from None
+            raise ValueError(
+                "is not a URL; write /, ?, #, @, :, % and blanks of a password as %2F, %3F, %23, %40, %3A, %25, %20"
+            ) from None
         return text
 
     return read
@@ -72,12 +79,15 @@ def read_choice(*words: str) -> Callable[[str], str]:
     return read
 
 
+_NO_URL = re.compile(r"[\x00-\x20\x7f]|%00|%(?![0-9A-Fa-f]{2})")
+
+
 def read_networks(text: str) -> Networks:
     """Networks (CIDR), separated by commas or spaces. Raises ValueError."""
     try:
         return tuple(ip_network(word) for word in text.replace(",", " ").split())
     except ValueError as error:
-        raise ValueError(f"{error}; write it as 192.0.2.0/24") from None
+        raise ValueError(f"{error}; for example 192.0.2.0/24") from None
 
 
 def read_address(text: str) -> tuple[str, int]:
@@ -243,3 +253,21 @@ def _broken_rules(settings: Settings, wrong: set[str]) -> Iterator[str]:
     for rule in RULES:
         if not {rule.larger, rule.smaller} & wrong and (mistake := rule.mistake(settings)):
             yield mistake
+
+
+# What `callbox up` writes for who uses it.
+_OTHERS = {"CALLBOX_CONFIG", "CALLBOX_URL", "CALLBOX_ADMIN_URL"}
+_OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT(_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)?$")
+
+
+def unknown_variables(environ: Mapping[str, str], known: Container[str]) -> Iterator[str]:
+    """A mistake for each `CALLBOX_` variable that is neither a setting nor `known`: a misspelled one would be ignored.
+
+    Kubernetes adds some of a service named callbox (`CALLBOX_PORT`, `CALLBOX_SERVICE_HOST`): they are left alone.
+    """
+    ours = {variable(setting.name) for setting in fields(Settings)} | _OTHERS
+    for name in sorted(name for name in environ if name.startswith("CALLBOX_")):
+        if name not in ours and name not in known and not _OF_KUBERNETES.search(name):
+            near = difflib.get_close_matches(name, ours, 1, 0.8)
+            means = f"did you mean {near[0]}?" if near else "docs/configuration.md lists those that are known"
+            yield f"{name}: unknown variable; {means}"

@@ -27,6 +27,7 @@ Reason = Literal[
     "signature_malformed",
     "signature_wrong",
     "algorithm_refused",  # a JWT of another algorithm than HMAC-SHA2, or of none
+    "claims_malformed",  # a JWT whose claims are no object, or whose times are no numbers
     "token_expired",
     "token_not_yet_valid",
     "timestamp_outside_window",
@@ -138,8 +139,9 @@ def bearer(authorization: str | None) -> str | None:
 def verify_jwt(secrets: Sequence[str], token: str | None, now: datetime) -> str:
     """Checks a JWT (RFC 7519) of HS256, HS384 or HS512. Returns the secret's label; raises Rejected.
 
-    No claim is required; `exp`, `nbf` and `iat` are checked against `now` where they are present, with a leeway of
-    LEEWAY_SECONDS. PyJWT decodes the whole token before it looks at the signature, which bounds what a token may have.
+    No claim is required; `exp` and `nbf` are checked against `now` where they are present, with a leeway of
+    LEEWAY_SECONDS. `iat` is no condition (RFC 7519, 4.1.6): the sender's clock may be ahead of ours. PyJWT decodes the
+    whole token before it looks at the signature, which bounds what a token may have.
     """
     if not token:
         raise rejected("signature_missing")
@@ -191,14 +193,14 @@ _jws = _make_jws()
 def _check_claims(payload: bytes, now: float) -> None:
     try:
         claims = json.loads(payload)
-        times = {name: int(claims[name]) for name in ("exp", "nbf", "iat") if name in claims}
+        times = {name: int(claims[name]) for name in ("exp", "nbf") if name in claims}
     except (ValueError, TypeError, OverflowError, RecursionError):
-        raise rejected("signature_malformed") from None
+        raise rejected("claims_malformed") from None
     if not isinstance(claims, dict):
-        raise rejected("signature_malformed")
+        raise rejected("claims_malformed")
     if times.get("exp", now) <= now - LEEWAY_SECONDS:
         raise rejected("token_expired")
-    if max(times.get("nbf", now), times.get("iat", now)) > now + LEEWAY_SECONDS:
+    if times.get("nbf", now) > now + LEEWAY_SECONDS:
         raise rejected("token_not_yet_valid")
 
 

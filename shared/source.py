@@ -1,6 +1,6 @@
 """A source: a configured account of a provider."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, NamedTuple, Protocol
@@ -22,6 +22,7 @@ class Option(NamedTuple):
     required: bool = False
     unit: str = ""
     since: str = "0.1.0"
+    problem: Callable[[str], str | None] | None = None  # what is wrong with a text, None when nothing is
 
 
 KEYS: Mapping[str, Option] = {  # of every source, whatever its provider

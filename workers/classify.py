@@ -5,8 +5,9 @@ and does it ask for something that the law or the carriers want answered. Labels
 import msgspec
 
 from shared.events import SMS, Event, InboundMessage, Intent, Traffic
+from shared.payload.notes import ENCODING_CONTRADICTED
 from shared.source import Source
-from workers.segments import encoding_of, segments_of
+from workers.segments import encoding_of, may_be_gsm7, segments_of
 
 # A whole text that is one of these words is a keyword, whatever its case and the punctuation around it.
 # The opt-out words are those of the FCC (47 CFR 64.1200(a)(10): stop, quit, end, revoke, opt out, cancel, unsubscribe)
@@ -30,17 +31,28 @@ def classify(event: Event, source: Source) -> Event:
 
 
 def _classify_message(message: InboundMessage, source: Source) -> InboundMessage:
-    is_part = message.part_count is not None and message.part_count > 1
     encoding = message.encoding or (encoding_of(message.text) if message.channel == SMS else None)
+    extra = message.extra
+    if encoding == "gsm7" and not may_be_gsm7(message.text):
+        encoding, notes = "ucs2", extra.get("notes", [])
+        extra = {**extra, "notes": [*notes, ENCODING_CONTRADICTED]}
     return msgspec.structs.replace(
         message,
         traffic=traffic_of(message.recipient, source.a2p_max_digits),
-        intent=Intent.NONE
-        if is_part
-        else intent_of(message.text),  # a part that says "stop" is in the middle of something
+        intent=_intent(message),
         encoding=encoding,
         segments=segments_of(message.text, encoding) if encoding else None,
+        extra=extra,
     )
+
+
+def _intent(message: InboundMessage) -> Intent:
+    """The provider's own verdict, if it has one, else that of the text."""
+    if message.intent is not Intent.NONE:
+        return message.intent
+    if message.part_count is not None and message.part_count > 1:  # "stop" in a part is in the middle of something
+        return Intent.NONE
+    return intent_of(message.text)
 
 
 def traffic_of(address: str | None, a2p_max_digits: int) -> Traffic | None:

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from shared.callback import Callback, pack, time_of
-from shared.events import dedupe_key
+from shared.events import Attachment, dedupe_key
 from shared.inbox import Entry
 from shared.outcomes import Outcome, Stage
 from shared.source import Source
@@ -45,6 +45,7 @@ class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
     part_count: int | None
     traffic: str | None
     intent: str
+    attachments: list[Attachment]
     sent_at: datetime | None
     received_at: datetime
     extra: dict[str, Any]

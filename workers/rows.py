@@ -39,8 +39,10 @@ def write(connection: Connection, batch: Sequence[Parsed]) -> list[Stored]:
 def send(connection: Connection, batch: Sequence[Parsed]) -> Cursor:
     """The first half of `write`. In psycopg's pipeline mode it only sends the statement, and does not wait for it."""
     cursor = connection.execute(sql("store"), _parameters(batch))
+    writable = select.poll()  # select() takes no descriptor above 1,023
+    writable.register(connection.fileno(), select.POLLOUT)
     while connection.pgconn.flush():
-        select.select([], [connection.fileno()], [])
+        writable.poll()
     return cursor
 
 

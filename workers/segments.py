@@ -1,5 +1,6 @@
 """How many SMS a text takes, and in which alphabet (3GPP TS 23.038, 6.2.1; TS 23.040, 9.2.3.24.1)."""
 
+import re
 from collections.abc import Iterable
 
 _BASIC = (
@@ -7,6 +8,9 @@ _BASIC = (
     "¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿abcdefghijklmnopqrstuvwxyzäöñüà"
 )
 _EXTENSION = "\f^{}\\[~]|€"  # each behind an escape: two septets
+# What a national language table may have besides (TS 23.038, A.2 and A.3): Turkish, Spanish and Portuguese letters, and
+# the scripts of Urdu and of the languages of India.
+_NATIONAL = re.compile("[ŞşĞğİıçÁÍÓÚáíóúêãõâôÂÊÔÃÕÀªº∞´`\u0600-\u06ff\u0900-\u0d7f\u200c\u200d]")
 _SEPTETS = dict.fromkeys(_BASIC, 1) | dict.fromkeys(_EXTENSION, 2)
 
 # Units in one SMS, and in each part of a long one, whose header takes the space of 6 bytes and a bit of padding.
@@ -17,6 +21,11 @@ _UCS2_UNITS = (70, 67)
 def encoding_of(text: str) -> str:
     """`gsm7` if the default alphabet and its extension table have every character, else `ucs2`."""
     return "gsm7" if _SEPTETS.keys() >= set(text) else "ucs2"
+
+
+def may_be_gsm7(text: str) -> bool:
+    """Whether the default alphabet, or that of a national language, has every character."""
+    return all(char in _SEPTETS or _NATIONAL.match(char) for char in text)
 
 
 def segments_of(text: str, encoding: str) -> int | None:

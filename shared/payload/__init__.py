@@ -1,8 +1,8 @@
 """Lenient readers of what providers send: JSON and forms, and in them texts, numbers, times and phone numbers.
 
 Two rules hold for all: what is read is safe for PostgreSQL and within its bounds, and what cannot be read stays in
-`extra` with a note, unless the event makes no sense without it; then it is a Malformed. Nothing else is raised,
-whatever the bytes.
+`extra` with a note, unless the event cannot exist without it (`identity`, `distinction`); then it is a Malformed.
+Nothing else is raised, whatever the bytes.
 """
 
 from shared.payload.fields import Fields

@@ -7,9 +7,17 @@ from decimal import Decimal
 from typing import Any
 
 from shared.errors import Malformed
-from shared.payload.decode import read_form, read_json, read_parameters
+from shared.payload.decode import charset_in, read_form, read_json, read_parameters
 from shared.payload.extra import Budget
-from shared.payload.notes import NUMBER_UNREADABLE, TEXT_REPLACED, TEXT_UNREADABLE, TIME_UNREADABLE, UNDOCUMENTED
+from shared.payload.notes import (
+    NUMBER_OUT_OF_RANGE,
+    NUMBER_UNREADABLE,
+    TEXT_REPLACED,
+    TEXT_TOO_LONG,
+    TEXT_UNREADABLE,
+    TIME_UNREADABLE,
+    UNDOCUMENTED,
+)
 from shared.payload.numbers import INTEGER_MAX, to_decimal
 from shared.payload.phones import msisdn
 from shared.payload.texts import SHORT_TEXT_CHARS, scalar, storable
@@ -37,14 +45,18 @@ class Fields:
         return cls(source, *read_json(body, exactly=exactly))
 
     @classmethod
-    def from_form(cls, source: Source, body: bytes, query: str = "", *, exactly: bool = False) -> "Fields":
+    def from_form(
+        cls, source: Source, body: bytes, query: str = "", content_type: str = "", *, exactly: bool = False
+    ) -> "Fields":
         """As `decode.read_form`."""
-        return cls(source, *read_form(body, query, exactly=exactly))
+        return cls(source, *read_form(body, query, content_type, exactly=exactly))
 
     @classmethod
-    def from_parameters(cls, source: Source, parameters: Iterable[tuple[bytes, bytes]]) -> "Fields":
-        """As `decode.read_parameters`."""
-        return cls(source, *read_parameters(parameters))
+    def from_parameters(
+        cls, source: Source, parameters: Iterable[tuple[bytes, bytes]], content_type: str = ""
+    ) -> "Fields":
+        """As `decode.read_parameters`, in the charset that the content type names."""
+        return cls(source, *read_parameters(parameters, charset_in(content_type)))
 
     def __contains__(self, name: str) -> bool:
         return self.values.get(name) is not None
@@ -94,37 +106,42 @@ class Fields:
         return None
 
     def word(self, *names: str) -> str | None:
-        """The first of these that is there, trimmed; None if it is blank. Raises Malformed if it is too long."""
-        return self._short(names[0], (self.text(*names) or "").strip())
+        """The first of these that is there, trimmed; None if it is blank or too long."""
+        return self._short((self.text(*names) or "").strip(), names)
 
     def identity(self, *names: str) -> str:
         """A word without which there is no event. Raises Malformed."""
-        word = self.word(*names)
+        word = self.distinction(*names)
         if word is None:
             raise Malformed(f"no {names[0]}")
-        if "\ufffd" in word:  # another one may look the same
-            raise Malformed(f"{names[0]} unreadable", "it holds characters that cannot be stored")
         return word
 
+    def distinction(self, *names: str) -> str | None:
+        """A word that distinguishes events where it is there: a part of their keys. Raises Malformed if it is too long
+        or holds what cannot be stored, for then another one may look the same."""
+        word = (self.text(*names) or "").strip()
+        if len(word) > SHORT_TEXT_CHARS:
+            raise Malformed(f"{names[0]} too long", f"{len(word)} characters")
+        if "\ufffd" in word:
+            raise Malformed(f"{names[0]} unreadable", "it holds characters that cannot be stored")
+        return word or None
+
     def phone(self, *names: str) -> str | None:
-        """A phone number, short code or sender name, as `msisdn` gives it. Raises Malformed if it is too long."""
-        return self._short(names[0], msisdn(self.text(*names) or "", self._source.a2p_max_digits))
+        """A phone number, short code or sender name, as `msisdn` gives it; None if it is too long."""
+        return self._short(msisdn(self.text(*names) or "", self._source.a2p_max_digits), names)
 
     def integer(self, name: str, highest: int = INTEGER_MAX) -> int | None:
-        """A whole number from 0 to `highest`. Raises Malformed for another one."""
+        """A whole number from 0 to `highest`; None for another one."""
         number = self._number(name)
         if number is None:
             return None
-        if number != number.to_integral_value():
-            self._used.discard(name)
-            self.note(NUMBER_UNREADABLE)
-            return None
-        if not 0 <= number <= highest:
-            raise Malformed("number out of range", name)
-        return int(number)
+        if number == number.to_integral_value() and 0 <= number <= highest:
+            return int(number)
+        self._leave(NUMBER_OUT_OF_RANGE if number == number.to_integral_value() else NUMBER_UNREADABLE, name)
+        return None
 
     def decimal(self, name: str) -> Decimal | None:
-        """A number as it was written. Raises Malformed if it is not finite or has too many digits."""
+        """A number as it was written; None if it is not finite or has too many digits."""
         return self._number(name)
 
     def time(self, name: str) -> datetime | None:
@@ -164,18 +181,28 @@ class Fields:
             self.note(TEXT_REPLACED)
         return stored
 
-    def _short(self, name: str, text: str) -> str | None:
-        if len(text) > SHORT_TEXT_CHARS:
-            raise Malformed(f"{name} too long", f"{len(text)} characters")
-        return text or None
+    def _short(self, text: str, names: Iterable[str]) -> str | None:
+        if len(text) <= SHORT_TEXT_CHARS:
+            return text or None
+        self._leave(TEXT_TOO_LONG, *names)
+        return None
+
+    def _leave(self, phrase: str, *names: str) -> None:
+        """Leaves in `extra` what its column cannot take, with a note."""
+        self.note(phrase)
+        self._used.difference_update(names)
 
     def _number(self, name: str) -> Decimal | None:
         value = self.values.get(name)
         if value is None or value == "":
             return None
-        number = to_decimal(value, name)
+        try:
+            number = to_decimal(value)
+        except OverflowError:
+            self._leave(NUMBER_OUT_OF_RANGE, name)
+            return None
         if number is None:
-            self.note(NUMBER_UNREADABLE)
+            self._leave(NUMBER_UNREADABLE, name)
             return None
         self._used.add(name)
         return number

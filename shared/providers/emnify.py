@@ -95,14 +95,14 @@ REPLY = Reply()
 
 
 def _message(fields: Fields) -> InboundMessage:
-    organisation, message_id = fields.group("organisation").word("id"), fields.identity("id")
+    organisation, message_id = fields.group("organisation").distinction("id"), fields.identity("id")
     parts = fields.group("multi_part_info")
-    reference = parts.word("identifier")
+    reference = parts.distinction("identifier")
     number = parts.integer("partno", payload.SMALLINT_MAX)
     count = parts.integer("total", payload.SMALLINT_MAX)
     key: tuple[str | None, ...] = ("mo", organisation, message_id)
     if count is not None and count > 1:
-        key += (reference, None if number is None else str(number))
+        key += (reference, parts.distinction("partno") if number is None else str(number))
     text, encoding = fields.text("payload") or "", encoding_of(fields.integer("dcs"))
     guess, content = guess_octets(text) if encoding == "binary" else (None, None)
     if guess:
@@ -123,7 +123,7 @@ def _message(fields: Fields) -> InboundMessage:
 
 
 def _receipt(fields: Fields) -> DeliveryReport:
-    organisation, message_id = fields.group("organisation").word("id"), fields.identity("id")
+    organisation, message_id = fields.group("organisation").distinction("id"), fields.identity("id")
     endpoint = fields.group("endpoint")
     status, decided = _status(fields)
     return DeliveryReport(
@@ -144,7 +144,7 @@ def _status(fields: Fields) -> tuple[Status, str]:
     The callback says `status.status`, the read API `status.description`; some drop the object around it.
     """
     status = fields.group("status") if fields.group("status").names() else fields.only("status", renamed="id")
-    id_, word = status.word("id"), status.word("status", "description")
+    id_, word = status.distinction("id"), status.distinction("status", "description")
     if id_ is not None:
         id_, word = (str(int(id_)), word) if id_.isdecimal() else (None, word or id_)
     if id_ is None and word is None:

@@ -84,7 +84,7 @@ def verify(arrival: Arrival, source: Source) -> str:
 def parse(callback: Callback, source: Source) -> Iterator[Event | Malformed]:
     """A POST is read from its body alone and a GET from its query alone: a signature covers nothing else."""
     if callback.method == "GET":
-        fields = Fields.from_form(source, b"", callback.query)
+        fields = Fields.from_form(source, b"", callback.query, callback.headers.get("content-type", ""))
         # Its URL may have had parameters of the user's own, which are not the provider's.
         yield _receipt(fields, fields.identity("sms_unique_id"), _older_word(fields), fields.names())
         return
@@ -107,7 +107,7 @@ REPLY = Reply()
 
 
 def _message(fields: Fields) -> InboundMessage:
-    message_id, part_id = fields.identity("msg_id"), fields.word("sub_msg_id")
+    message_id, part_id = fields.identity("msg_id"), fields.distinction("sub_msg_id")
     return InboundMessage(
         key=("mo", message_id, part_id),
         message_id=message_id,
@@ -123,7 +123,7 @@ def _message(fields: Fields) -> InboundMessage:
 def _state(fields: Fields) -> DeliveryReport:
     """A receipt, or one element of a status query's answer. A null status means that the message still waits."""
     message_id = fields.identity("message_id")
-    word = fields.word("status")
+    word = fields.distinction("status")
     if word is None and fields.values.get("status", "") is not None:
         raise Malformed("no status")
     return _receipt(fields, message_id, word)
@@ -157,8 +157,7 @@ def _receipt(fields: Fields, message_id: str, word: str | None, documented: Set[
 
 def _older_word(fields: Fields) -> str:
     """`stat`, SMPP's word, else `status`, which says less. Raises Malformed without either."""
-    older = fields.word("status") if "stat" not in fields else None
-    return fields.word("stat") or older or fields.identity("status")
+    return fields.distinction("stat", "status") or fields.identity("status")
 
 
 def _channel(fields: Fields) -> str:

@@ -29,7 +29,7 @@ from shared.source import Option, Source
 
 METHODS = ("POST", "GET")
 HEADERS = frozenset({"action"})
-PROOF_HEADERS = frozenset({"sign", "accesskey", "action", "biztype", "ts"})
+PROOF_HEADERS = frozenset({"sign", "accesskey", "action", "biztype", "ts", "content-type"})
 BODY_LIMIT_BYTES = 64 * 1024
 UNSIGNED_LIMIT_BYTES = 4 * 1024  # of a receipt that comes without a signature to a source with secrets: it has 0.3
 UNSIGNED_MARKS = 32  # in it that begin a field, an element or an object: it has a dozen
@@ -90,7 +90,7 @@ _BULK_ID = re.compile(r"(.+)-[0-9]{10}")
 
 def verify(arrival: Arrival, source: Source) -> str:
     """What comes from a DID number must be signed; for the SMS product a token or `unsigned` must do."""
-    if "sign" in arrival.headers or any(name in arrival.headers for name in PROOF_HEADERS):
+    if "sign" in arrival.headers or any(name.lower() in arrival.headers for name in _SIGNED_HEADERS):
         return _verify_signature(arrival, source)
     proof = signing.proof_without_signature(source)
     if _is_unsigned_receipt(arrival, source):
@@ -148,7 +148,7 @@ def _read(callback: Callback, source: Source, *, exactly: bool = False) -> Field
     if callback.body.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
         return Fields.from_json(source, callback.body, exactly=exactly)
     query = "" if "action" in callback.headers else callback.query
-    return Fields.from_form(source, callback.body, query, exactly=exactly)
+    return Fields.from_form(source, callback.body, query, callback.headers.get("content-type", ""), exactly=exactly)
 
 
 def _is_did(callback: Callback, fields: Fields) -> bool:
@@ -210,7 +210,7 @@ def _receipt(fields: Fields, key: tuple[Any, ...], phone: str | None) -> Deliver
 
 def _status(fields: Fields) -> tuple[Meaning, str]:
     """The meaning and what decided it: the code, else the operator's text. Raises Malformed without either."""
-    code, word = fields.word("status") or "", (fields.word("result", "smsStatus") or "").upper()
+    code, word = fields.distinction("status") or "", (fields.distinction("result", "smsStatus") or "").upper()
     if not code.isdecimal():
         word = word or code.upper() or fields.identity("status")
         return WORDS.read(word, fields), word

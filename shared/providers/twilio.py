@@ -27,7 +27,7 @@ from typing import Any
 from shared import signing
 from shared.callback import Arrival, Callback, Request
 from shared.errors import Malformed
-from shared.events import SMS, DeliveryReport, Event, InboundMessage, Reason, Status
+from shared.events import SMS, Attachment, DeliveryReport, Event, InboundMessage, Intent, Reason, Status
 from shared.payload import Fields
 from shared.payload.form import FORM_FIELDS, Form
 from shared.providers import Reply
@@ -38,6 +38,7 @@ METHODS = ("POST", "GET")
 HEADERS: frozenset[str] = frozenset()
 PROOF_HEADERS = frozenset({"x-twilio-signature"})
 BODY_LIMIT_BYTES = 64 * 1024
+MEDIA = 10  # of one message, at most
 FIELDS = frozenset(
     "MessageSid SmsSid SmsMessageSid AccountSid MessagingServiceSid From To Body NumMedia NumSegments "
     "ButtonPayload ButtonText ButtonType InteractiveData FlowData ChannelMetadata Latitude Longitude Address Label "
@@ -48,9 +49,10 @@ FIELDS = frozenset(
     "MessageStatus SmsStatus ErrorCode RawDlrDoneDate ChannelInstallSid ChannelStatusMessage ChannelPrefix EventType "
     # in no table of the documentation, but in what it sends
     "ApiVersion ErrorMessage MessageType ExternalUserId ChannelToAddress StructuredMessage".split()
-) | {f"Media{part}{number}" for part in ("Url", "ContentType") for number in range(10)}
+) | {f"Media{part}{number}" for part in ("Url", "ContentType") for number in range(MEDIA)}
 SIGNS = True
 TIMEZONE = "UTC"
+_PUBLIC_URL = re.compile(r"https?://[^/?#\s]+(?:/(?!callbacks(?:/|$))[^/?#\s]+)*/?")
 OPTIONS: Mapping[str, Option] = {
     "public_url": Option(
         str,
@@ -58,6 +60,11 @@ OPTIONS: Mapping[str, Option] = {
         "how the URL begins that Twilio calls, up to the path: https://callbacks.example.com",
         required=True,
         unit="URL",
+        problem=lambda text: (
+            None
+            if _PUBLIC_URL.fullmatch(text)
+            else "must be how the URL begins, up to /callbacks: https://callbacks.example.com"
+        ),
     ),
 }
 EXAMPLE = """
@@ -113,6 +120,7 @@ ERRORS: Mapping[str, Status | Reason] = {
     "63018": Reason.RATE_LIMIT,
     "63038": Reason.ACCOUNT_LIMIT,
 }
+_OPT_OUTS = {"STOP": Intent.OPT_OUT, "START": Intent.OPT_IN, "HELP": Intent.HELP}
 _PHONES = frozenset({"sms", "whatsapp", "rcs"})  # elsewhere many digits are an id
 _BODY_DIGEST = re.compile(
     f"{''.join(f'(?:{char}|%{ord(char):x}|%{ord(char):X})' for char in 'bodySHA256')}=(.*)", re.DOTALL
@@ -174,14 +182,12 @@ def parse(callback: Callback, source: Source) -> Iterator[Event]:
         fields = Fields.from_json(source, callback.body)
     else:
         parameters = sorted(set(Form(callback.body).parameters()))
-        fields = Fields.from_parameters(source, parameters + own)
-        if len({name for name, _ in parameters}) < len(parameters):
-            fields.note("repeated parameter")
+        fields = Fields.from_parameters(source, parameters + own, callback.headers.get("content-type", ""))
     documented = FIELDS | Fields.from_parameters(source, own).names()
     if not callback.body and not fields.names():
         return
     message_id = fields.identity("MessageSid", "SmsSid")
-    word = (fields.word("MessageStatus") or fields.word("SmsStatus") or "").lower()
+    word = (fields.distinction("MessageStatus") or fields.distinction("SmsStatus") or "").lower()
     if word and word not in _OF_INBOUND:
         yield _receipt(fields, message_id, word, documented)
     elif "Body" in fields or "NumMedia" in fields:
@@ -202,8 +208,16 @@ def _message(fields: Fields, message_id: str, documented: Set[str]) -> InboundMe
         sender=_address(fields, channel, "From"),
         recipient=_address(fields, channel, "To"),
         text=fields.text("Body") or "",
-        extra=fields.rest(documented),
+        attachments=tuple(_attachments(fields)),
+        intent=_OPT_OUTS.get((fields.word("OptOutType") or "").upper(), Intent.NONE),
+        extra=fields.rest(documented, "OptOutType"),
     )
+
+
+def _attachments(fields: Fields) -> Iterator[Attachment]:
+    for number in range(MEDIA):
+        if url := fields.text(f"MediaUrl{number}"):
+            yield Attachment(url, fields.word(f"MediaContentType{number}"))
 
 
 def _receipt(fields: Fields, message_id: str, word: str, documented: Set[str]) -> DeliveryReport:
@@ -245,7 +259,9 @@ def render(event: Event) -> Request:
     kept = {name: value for name, value in event.extra.items() if name in FIELDS}
     form: dict[str, Any] = {"ApiVersion": "2010-04-01", "AccountSid": f"AC{0:032}"}
     if isinstance(event, InboundMessage):
-        form |= {"NumMedia": "0", "NumSegments": "1"} | kept
+        form |= {"NumMedia": len(event.attachments), "NumSegments": "1"} | kept
+        for number, attachment in enumerate(event.attachments):
+            form |= {f"MediaUrl{number}": attachment.url, f"MediaContentType{number}": attachment.content_type}
         form |= {"SmsMessageSid": event.message_id, "SmsStatus": "received", "Body": event.text}
     else:
         form |= kept | {"MessageStatus": _word(event), "SmsStatus": _word(event), "ErrorCode": _error_code(event)}

@@ -48,6 +48,35 @@ def test_what_is_easy_to_guess_or_proves_nothing_is_risky() -> None:
     ]
 
 
+@pytest.mark.usefixtures("servers")
+@pytest.mark.parametrize(
+    ("secret", "says"),
+    [
+        ('"a secret of more than 16 bytes"', "secret 1 has quotation marks around it"),
+        ("$EMNIFY_API_SECRET", "secret 1 looks like a variable"),
+    ],
+)
+def test_a_secret_that_is_not_what_was_meant_is_risky_and_not_shown(secret: str, says: str) -> None:
+    (sentence,) = found(Source("fleet", "emnify", secrets=(secret,)), "risky")
+    assert sentence.startswith(says)
+    assert secret.strip('"$') not in sentence
+
+
+@pytest.mark.usefixtures("servers")
+@pytest.mark.parametrize(
+    ("mode", "literal", "is_risky"), [(0o644, "fleet", True), (0o600, "fleet", False), (0o644, "", False)]
+)
+def test_a_file_with_secrets_that_others_may_read_is_risky(
+    tmp_path: Path, mode: int, literal: str, is_risky: bool
+) -> None:
+    path = tmp_path / "callbox.toml"
+    path.touch(mode)
+    path.chmod(mode)
+    configuration = Config(path, Settings(), {}, literal=frozenset(literal.split()))
+    risky = [finding.sentence for finding in checks.check(configuration) if finding.level == "risky"]
+    assert bool(risky) is is_risky
+
+
 def redis_findings(monkeypatch: pytest.MonkeyPatch, server: Server | RedisUnavailable) -> list[Finding]:
     @contextmanager
     def connected(url: str) -> Iterator[Any]:

@@ -106,11 +106,10 @@ def _base64url(text: str) -> bytes:
 
 def _in_time(claims: Mapping[str, Any], now: float) -> bool:
     try:
-        times = {name: int(claims[name]) for name in ("exp", "nbf", "iat") if name in claims}
+        times = {name: int(claims[name]) for name in ("exp", "nbf") if name in claims}
     except (ValueError, TypeError, OverflowError):
         return False
-    latest = max(times.get("nbf", now), times.get("iat", now))
-    return times.get("exp", now) > now - LEEWAY_SECONDS and latest <= now + LEEWAY_SECONDS
+    return times.get("exp", now) > now - LEEWAY_SECONDS and times.get("nbf", now) <= now + LEEWAY_SECONDS
 
 
 # ---- Messente: HMAC-SHA256 of the body in hex; the older API's GET is never signed

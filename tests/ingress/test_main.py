@@ -110,6 +110,14 @@ def test_a_listening_socket_may_be_inherited(folder: Path) -> None:
             ingress.wait(20)
 
 
+@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "SIGHUP"])
+def test_a_signal_lets_it_finish(folder: Path, sign: signal.Signals) -> None:
+    with running(folder) as ingress:
+        ingress.process.send_signal(sign)
+        ingress.process.wait(20)
+        assert "ingress stopped" in ingress.log()
+
+
 @pytest.mark.parametrize(
     ("variables", "code", "said"),
     [

@@ -12,7 +12,7 @@ from prometheus_client import Counter, Histogram
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from ingress.receive import Receiver
+from ingress.receive import Receiver, shown_path
 from shared.callback import Arrival, Callback, time_of
 from shared.errors import Rejected
 from shared.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
@@ -410,6 +410,29 @@ def test_the_log_of_a_failure_has_no_word_of_the_request(log_entries: list[dict[
     (event,) = log_entries
     assert event.keys() == {"event", "log_level", "source", "error", "exc_info"}
     assert event["source"] == "otp"
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        ("/callbacks/unknown", "/callbacks/unknown"),
+        (f"/callbacks/otp/{TOKEN}x", "/callbacks/otp/…"),
+        (f"//callbacks/otp/{TOKEN}", "//callbacks/otp/…"),
+        (f"/Callbacks/{TOKEN}?token={TOKEN}", "/Callbacks/…"),
+        ("/callback/fleet", "/callback/fleet"),
+        ("/callbacks/" + "x" * 200, "/callbacks/" + "x" * 69),
+    ],
+)
+def test_a_call_to_a_wrong_address_is_logged_without_tokens(target: str, shown: str) -> None:
+    assert shown_path(target, {TOKEN}) == shown
+
+
+def test_who_calls_a_wrong_address_is_seen(log_entries: list[dict[str, Any]], outcome: Outcome) -> None:
+    ingress = Ingress()
+    assert ingress.ask("/callbacks/unknown", query="token=secret").status == 404
+    (event,) = log_entries
+    assert (event["event"], event["path"]) == ("no such callback address", "/callbacks/unknown")
+    assert outcome() == {("", "not_found"): 1}
 
 
 # The real providers

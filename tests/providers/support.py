@@ -17,7 +17,8 @@ import msgspec
 from shared import providers
 from shared.callback import Arrival, Callback, Request, pack, unpack
 from shared.errors import Malformed
-from shared.events import DeliveryReport, Event, InboundMessage, Status
+from shared.events import Attachment, DeliveryReport, Event, InboundMessage, Status
+from shared.payload.notes import REPEATED
 from shared.providers import PROVIDERS
 from shared.source import Source
 
@@ -105,11 +106,16 @@ def read(callback: Arrival, source: Source) -> list[Event | Malformed]:
 def comparable(found: list[Event | Malformed], leave_out: str = "") -> list[object]:
     """What was found as values that can be compared, if need be without one field."""
     return [
-        entry.reason
-        if isinstance(entry, Malformed)
-        else (type(entry), {name: value for name, value in msgspec.structs.asdict(entry).items() if name != leave_out})
-        for entry in found
+        entry.reason if isinstance(entry, Malformed) else (type(entry), _values(entry, leave_out)) for entry in found
     ]
+
+
+def _values(event: Event, leave_out: str) -> dict[str, object]:
+    """The event's fields; that a name came twice is about the spelling, and no value."""
+    extra = dict(event.extra)
+    extra["notes"] = [note for note in extra.get("notes", []) if note != REPEATED]
+    values = {**msgspec.structs.asdict(event), "extra": extra}
+    return {name: value for name, value in values.items() if name != leave_out}
 
 
 def is_respelled(altered: Arrival, callback: Arrival, source: Source) -> bool:
@@ -167,6 +173,8 @@ def event_in(table: dict[str, Any]) -> Event:
     said["key"] = tuple(part or None for part in said["key"])
     if "price" in said:
         said["price"] = Decimal(said["price"])
+    if "attachments" in said:
+        said["attachments"] = tuple(Attachment(**attached) for attached in said["attachments"])
     if said["key"][0] == "mo":
         return InboundMessage(**said)
     return DeliveryReport(**{**said, "status": Status(said["status"])})

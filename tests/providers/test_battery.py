@@ -237,7 +237,7 @@ def test_jwt_upper_case_is_another_token(provider: str) -> None:
         ({"exp": -59}, None),
         ({"nbf": 61}, "token_not_yet_valid"),
         ({"nbf": 60}, None),
-        ({"iat": 61}, "token_not_yet_valid"),
+        ({"iat": 10**6}, None),  # no condition of RFC 7519
         ({"iat": 60, "nbf": -999, "exp": 999, "aud": "someone", "sub": 7, "jti": [], "iss": None}, None),
     ],
 )
@@ -263,13 +263,13 @@ def test_jwt_times(provider: str, claims: dict[str, Any], reason: str | None) ->
         {"exp": "soon"},
         {"exp": None},
         {"nbf": {}},
-        {"iat": float("inf")},
+        {"nbf": float("inf")},
         {"exp": float("nan")},
     ],
 )
 def test_jwt_claims_that_are_none(provider: str, claims: object) -> None:
     callback = with_signature(signed(provider), token(claims, {"alg": "HS256"}))
-    assert refusal(callback, NEW) == "signature_malformed"
+    assert refusal(callback, NEW) == "claims_malformed"
 
 
 @pytest.mark.parametrize("provider", JWT)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from shared.callback import Request
 from shared.errors import Malformed
-from shared.events import DeliveryReport, Event, InboundMessage, Status
+from shared.events import Attachment, DeliveryReport, Event, InboundMessage, Status
 from shared.providers import PROVIDERS
 from tests.providers.support import callback_of, cases, check_storable, event_in, kept, source_of, tables
 
@@ -131,6 +131,11 @@ def test_depth_and_length(provider: str, body: bytes) -> None:
 NUMBERS = (
     st.from_regex(r"\A\+[1-9][0-9]{8,14}\Z") | st.from_regex(r"\A[0-9]{1,8}\Z") | st.from_regex(r"\A[A-Za-z]{1,11}\Z")
 )
+ATTACHMENTS = st.builds(
+    Attachment,
+    st.integers(0, 99).map(lambda number: f"https://media.example.com/{number}"),
+    st.sampled_from([None, "image/gif"]),
+)
 IDS = st.integers(0, 10**18).map(str) | st.uuids().map(str)
 
 
@@ -150,6 +155,7 @@ def events(provider: str) -> st.SearchStrategy[Event]:
         "recipient": st.none() | NUMBERS,
         "text": st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")),
         "encoding": st.sampled_from(["gsm7", "ucs2", "binary"]),
+        "attachments": st.lists(ATTACHMENTS, max_size=10).map(tuple),
         "sent_at": times,
         "occurred_at": times,
         "status": st.sampled_from([Status(word) for word in wire["statuses"]]),
@@ -223,3 +229,17 @@ def test_the_event_of_a_case_survives_a_round_trip(provider: str, table: dict[st
     assert {name: value for name, value in msgspec.structs.asdict(again).items() if name not in unlike} == {
         name: value for name, value in msgspec.structs.asdict(event).items() if name not in unlike
     }
+
+
+@pytest.mark.parametrize(
+    ("provider", "body"),
+    [
+        ("twilio", "MessageSid=SM1&From=%2B8613800138000&Body=%C4%E3%BA%C3"),
+        ("nxcloud", "messageId=1&type=0&fromPhone=8613800138000&content=%C4%E3%BA%C3"),
+    ],
+)
+def test_a_form_is_read_in_the_charset_that_it_names(provider: str, body: str) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded; charset=GBK"}
+    (event,) = parse(provider, Request(method="POST", headers=headers, body=body.encode()))
+    assert isinstance(event, InboundMessage)
+    assert (event.text, event.extra.get("notes")) == ("你好", None)

@@ -7,9 +7,12 @@ from ipaddress import ip_network
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared import config
 from shared.config import Config, ConfigError
@@ -159,8 +162,14 @@ def test_the_file_is_the_one_given_then_that_of_the_environment_then_that_of_the
         (GOOD + "[source]\n", "source: unknown key; a source is a table [sources.NAME]"),
         (source("", "nobody"), "sources.fleet.provider: 'nobody' is not one of signing, silent"),
         ("[sources.fleet]\n", "sources.fleet.provider: is missing: one of signing, silent"),
-        (source('secrets = ["s"]\nsecret = "s"'), "sources.fleet.secret: unknown key"),
-        (source('token = "t"\nstrict = true', "silent"), "sources.fleet.strict: unknown key"),
+        (
+            source('secrets = ["s"]\nsecret = "s"'),
+            f"sources.fleet.secret: unknown key; known are {', '.join([*KEYS, *SIGNING.OPTIONS])}",
+        ),
+        (
+            source('token = "t"\nstrict = true', "silent"),
+            f"sources.fleet.strict: unknown key; known are {', '.join(KEYS)}",
+        ),
         (source('secrets = "s"'), "sources.fleet.secrets: must be a list"),
         (source('secrets = ["s", 5]'), "sources.fleet.secrets[1]: must be a text"),
         (source('secrets = ["s", ""]'), "sources.fleet.secrets[1]: is empty"),
@@ -179,11 +188,11 @@ def test_the_file_is_the_one_given_then_that_of_the_environment_then_that_of_the
         (source('secrets = ["s"]\nstrict = 1'), "sources.fleet.strict: must be true or false"),
         (
             source('secrets = ["s"]\nallow_ips = ["here"]'),
-            "sources.fleet.allow_ips: 'here' does not appear to be an IPv4 or IPv6 network; write it as 192.0.2.0/24",
+            "sources.fleet.allow_ips: 'here' does not appear to be an IPv4 or IPv6 network; for example 192.0.2.0/24",
         ),
         (
             source('secrets = ["s"]\nallow_ips = ["192.0.2.1/24"]'),
-            "sources.fleet.allow_ips: 192.0.2.1/24 has host bits set; write it as 192.0.2.0/24",
+            "sources.fleet.allow_ips: 192.0.2.1/24 has host bits set; for example 192.0.2.0/24",
         ),
         (source('secrets = ["s"]\ntimezone = 8'), "sources.fleet.timezone: must be a text in quotes"),
         (source('token = "t"\nsecrets = ["s"]', "silent"), "sources.fleet.secrets: silent signs nothing; use a token"),
@@ -201,7 +210,7 @@ def test_a_mistake_names_its_place(mistakes: Callable[..., list[str]], text: str
 def test_a_time_zone_that_there_is_not_is_a_mistake(mistakes: Callable[..., list[str]], name: str) -> None:
     (mistake,) = mistakes(source(f'secrets = ["s"]\ntimezone = "{name}"'))
     assert mistake.startswith("sources.fleet.timezone: ")
-    assert mistake.endswith(" is not a time zone; write it as Asia/Shanghai")
+    assert mistake.endswith(" is no time zone; for example Asia/Shanghai")
 
 
 @pytest.mark.parametrize("keys", ["", "unsigned = false", "secrets = []", "secrets = []\nunsigned = false"])
@@ -441,3 +450,69 @@ def test_a_providers_own_keys_are_read_and_required_where_signatures_are(
     else:
         assert mistakes == []
         assert loaded.sources["a"].options == {"url": "https://x" if "url" in keys else None, "seconds": 5}
+
+
+# What was copied along, files, and names that nobody reads
+
+
+@pytest.mark.parametrize("secret", ["s3cret\\n", " s3cret", "s3cret\\r\\n", "\\ufeffs3cret", "s3cret\\t"])
+def test_a_secret_with_white_space_around_it_is_a_mistake_that_does_not_show_it(
+    mistakes: Callable[..., list[str]], secret: str
+) -> None:
+    (mistake,) = mistakes(source(f'secrets = ["{secret}"]'))
+    assert mistake.startswith("sources.fleet.secrets[0]: begins or ends with")
+    assert "s3cret" not in mistake
+    (mistake,) = mistakes(source('secrets = ["${SECRET}"]'), SECRET=secret.encode().decode("unicode_escape"))
+    assert "s3cret" not in mistake
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_secret_may_be_in_a_file(load: Load, folder: Path, end: str) -> None:
+    (folder / "secret").write_bytes(f"s3cret{end}".encode())
+    loaded = load(source(f'secrets = ["file:{folder}/secret"]\ntoken = "file:${{PLACE}}/secret"'), PLACE=str(folder))
+    assert (loaded.sources["fleet"].secrets, loaded.sources["fleet"].token) == (("s3cret",), "s3cret")
+    assert loaded.literal == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"), [(None, "cannot be read: No such file"), (b"\n", "is empty"), (b"\xff", "is not UTF-8")]
+)
+def test_a_file_without_a_secret_is_a_mistake_that_names_it(
+    mistakes: Callable[..., list[str]], folder: Path, content: bytes | None, says: str
+) -> None:
+    if content is not None:
+        (folder / "secret").write_bytes(content)
+    (mistake,) = mistakes(source(f'secrets = ["file:{folder}/secret"]'))
+    assert mistake.startswith(f"sources.fleet.secrets[0]: {folder}/secret {says}")
+
+
+def test_a_secret_that_is_written_in_the_file_is_known(load: Load) -> None:
+    assert load(GOOD + source('secrets = ["${SECRET}"]', name="other"), SECRET="x" * 20).literal == {"fleet"}
+
+
+def test_a_misspelled_variable_is_a_mistake_that_names_the_nearest(mistakes: Callable[..., list[str]]) -> None:
+    (mistake,) = mistakes(GOOD, CALLBOX_SPOL_DIR="x")
+    assert mistake == "CALLBOX_SPOL_DIR: unknown variable; did you mean CALLBOX_SPOOL_DIR?"
+    (mistake,) = mistakes(GOOD, CALLBOX_NOTHING_OF_OURS="x")
+    assert mistake == "CALLBOX_NOTHING_OF_OURS: unknown variable; docs/configuration.md lists those that are known"
+
+
+def test_variables_of_the_file_of_up_and_of_kubernetes_are_no_mistakes(load: Load) -> None:
+    kubernetes = dict.fromkeys(
+        ("CALLBOX_SERVICE_HOST", "CALLBOX_SERVICE_PORT_HTTP", "CALLBOX_PORT", "CALLBOX_PORT_8000_TCP_ADDR"), "x"
+    )
+    environ = {"CALLBOX_URL": "x", "CALLBOX_ADMIN_URL": "x", "CALLBOX_SECRET": "s3cret", **kubernetes}
+    assert load(source('secrets = ["${CALLBOX_SECRET}"]'), **environ).sources["fleet"].secrets == ("s3cret",)
+
+
+@pytest.mark.parametrize("name", ["CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL"])
+@given(password=st.text(st.characters(exclude_categories=["Cs"]), min_size=8), at=st.sampled_from(["@host/1", "@host"]))
+def test_a_password_in_a_url_is_read_whole_or_refused_and_not_shown(name: str, password: str, at: str) -> None:
+    scheme = "redis" if "REDIS" in name else "postgresql"
+    try:
+        settings = config.load_settings({name: f"{scheme}://user:{password}{at}"})
+    except ConfigError as error:
+        assert not [start for start in range(len(password) - 5) if password[start : start + 6] in str(error)]
+        return
+    found = urlsplit(settings.redis_url if "REDIS" in name else settings.database_url)
+    assert (found.hostname, found.password) == ("host", password)

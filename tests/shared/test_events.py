@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.events import DeliveryReport, Event, InboundMessage, Status, dedupe_key, fingerprint
+from shared.events import Attachment, DeliveryReport, Event, InboundMessage, Status, dedupe_key, fingerprint
 
 MESSAGE = InboundMessage(key=("mo", "1"), message_id="1")
 REPORT = DeliveryReport(key=("dr", "1", "4"), message_id="1", status=Status.DELIVERED)
@@ -122,6 +122,7 @@ OTHER: dict[str, Any] = {
     "sender": "+1",
     "recipient": "+2",
     "text": "other",
+    "attachments": (Attachment("https://media.example.com/1"),),
     "part_reference": "9",
     "part_number": 1,
     "part_count": 2,

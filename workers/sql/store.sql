@@ -30,7 +30,7 @@ messages AS MATERIALIZED (
     FROM jsonb_to_recordset(%(messages)s::jsonb) AS e (
         n integer, i integer, key_hex text, fingerprint_hex text, message_id text, channel text, sender text,
         recipient text, text text, encoding text, part_reference text, part_number integer, part_count integer,
-        traffic text, intent text, segments integer, sent_at timestamptz, extra jsonb)
+        traffic text, intent text, segments integer, attachments jsonb, sent_at timestamptz, extra jsonb)
     JOIN fresh f USING (n)
 ),
 reports AS MATERIALIZED (
@@ -52,9 +52,11 @@ first_reports AS MATERIALIZED (
 new_messages AS (
     INSERT INTO inbound_messages (
         callback_id, source, provider, message_id, channel, sender, recipient, text, encoding, part_reference,
-        part_number, part_count, traffic, intent, segments, sent_at, received_at, extra, dedupe_key, fingerprint)
+        part_number, part_count, traffic, intent, segments, attachments, sent_at, received_at, extra, dedupe_key,
+        fingerprint)
     SELECT callback_id, source, provider, message_id, channel, sender, recipient, text, encoding, part_reference,
-        part_number, part_count, traffic, intent, segments, sent_at, received_at, extra, dedupe_key, fingerprint
+        part_number, part_count, traffic, intent, segments, attachments, sent_at, received_at, extra, dedupe_key,
+        fingerprint
     FROM first_messages
     ORDER BY source, dedupe_key
     ON CONFLICT (source, dedupe_key) DO NOTHING
