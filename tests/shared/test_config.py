@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from shared import config
 from shared.config import Config, ConfigError
+from shared.providers import PROVIDERS as REAL_PROVIDERS
 from shared.settings import RULES, Rule, Settings, variable
 from shared.source import KEYS, Option, Source
 
@@ -516,3 +517,23 @@ def test_a_password_in_a_url_is_read_whole_or_refused_and_not_shown(name: str, p
         return
     found = urlsplit(settings.redis_url if "REDIS" in name else settings.database_url)
     assert (found.hostname, found.password) == ("host", password)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_good"),
+    [
+        ("https://callbacks.example.com", True),
+        ("https://callbacks.example.com:8443/behind/a/proxy/", True),
+        ("callbacks.example.com", False),
+        ("https://callbacks.example.com/callbacks/fleet", False),
+        ("https://callbacks.example.com/?a=1", False),
+    ],
+)
+def test_a_public_url_is_how_a_url_begins(tmp_path: Path, url: str, is_good: bool) -> None:
+    path = tmp_path / "callbox.toml"
+    path.write_text(f'[sources.a]\nprovider = "twilio"\nsecrets = ["s"]\npublic_url = "{url}"\n')
+    if is_good:
+        assert config.load(path, {}, REAL_PROVIDERS).sources["a"].options["public_url"] == url
+        return
+    with pytest.raises(ConfigError, match=r"sources\.a\.public_url: must be how the URL begins"):
+        config.load(path, {}, REAL_PROVIDERS)

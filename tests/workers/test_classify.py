@@ -1,6 +1,6 @@
 import pytest
 
-from shared.events import DeliveryReport, InboundMessage, Status
+from shared.events import DeliveryReport, InboundMessage, Intent, Status
 from shared.source import Source
 from workers.classify import classify, intent_of, traffic_of
 
@@ -99,3 +99,28 @@ def test_an_inbound_text_is_counted_in_segments(named: str | None, channel: str,
     classified = classify(event, SOURCE)
     assert isinstance(classified, InboundMessage)
     assert (classified.encoding, classified.segments) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "notes"),
+    [
+        ("hello 👋", "ucs2", ["encoding contradicts text"]),
+        ("你好", "ucs2", ["encoding contradicts text"]),
+        ("hello", "gsm7", None),
+        ("teşekkürler", "gsm7", None),  # in the Turkish table
+        ("नमस्ते", "gsm7", None),  # in the Hindi table
+    ],
+)
+def test_the_text_decides_where_gsm7_cannot_be(text: str, encoding: str, notes: list[str] | None) -> None:
+    event = InboundMessage(key=("mo", "1"), message_id="1", text=text, encoding="gsm7")
+    classified = classify(event, SOURCE)
+    assert isinstance(classified, InboundMessage)
+    assert (classified.encoding, classified.extra.get("notes")) == (encoding, notes)
+    assert classified.segments == 1
+
+
+def test_the_providers_verdict_comes_before_the_words() -> None:
+    event = InboundMessage(key=("mo", "1"), message_id="1", text="help", intent=Intent.OPT_OUT)
+    classified = classify(event, SOURCE)
+    assert isinstance(classified, InboundMessage)
+    assert classified.intent is Intent.OPT_OUT
