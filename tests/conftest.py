@@ -24,7 +24,7 @@ from deploy.local.supervisor import die_with_parent
 from workers import schema
 
 # How long Hypothesis takes to make an example depends on the machine, and on who else uses it.
-settings.register_profile("any machine", max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("any machine", max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
 STARTING_SECONDS = 30
