@@ -20,15 +20,16 @@ if _worker or _ingress:
     _broken = Path(os.environ["CALLBOX_CONFIG"]).with_name("broken").read_text()
 
 if _worker:
-    from workers.drain import drainer
-    from workers.drain.read import read_unless_deadly as _read
+    from workers.drain import read as reader
+
+    _read = reader.read
 
     def _read_or_die(entry: Any, sources: Any) -> Any:
         if b"callbox-poison" in entry.packed:
             os.kill(os.getpid(), signal.SIGKILL)
         return _read(entry, sources)
 
-    drainer.read_unless_deadly = _read_or_die  # type: ignore[attr-defined]
+    reader.read = _read_or_die  # what read_unless_deadly calls, until too many workers have died of it
 
 if _worker and _broken == "entries acknowledged before COMMIT":
     from shared.inbox import Done
