@@ -45,7 +45,7 @@ def check(config: Config) -> Iterator[Finding]:
 
 def _check_file(config: Config) -> Iterator[Finding]:
     """A file with secrets in it is its owner's."""
-    if config.literal and config.path.stat().st_mode & 0o077:
+    if config.literal and config.path.stat().st_mode & 0o044:
         names = ", ".join(sorted(config.literal))
         sentence = f"holds secrets (of {names}) and others may read it: chmod 600, or use ${{NAME}} or file:"
         yield Finding("risky", str(config.path), sentence)

@@ -52,13 +52,16 @@ def load(path: Path | None, environ: Mapping[str, str], providers: Mapping[str, 
     path = path or Path(environ.get("CALLBOX_CONFIG") or DEFAULT_PATH)
     mistakes: list[str] = []
     settings = read_settings(environ, mistakes)
-    variables: set[str] = set()
-    literal: set[str] = set()
-    sources = _read_sources(path, environ, providers, mistakes, variables, literal)
+    tables = _read_tables(path, mistakes)
+    readers = {name: _TableReader(f"{path}: sources.{name}", table, environ) for name, table in tables.items()}
+    sources = {name: _read_source(name, reader, providers) for name, reader in readers.items()}
+    variables = frozenset().union(*(reader.variables for reader in readers.values()))
+    mistakes.extend(mistake for reader in readers.values() for mistake in reader.mistakes)
     mistakes.extend(unknown_variables(environ, variables))
     if mistakes:
         raise ConfigError(mistakes)
-    return Config(path, settings, sources, frozenset(variables), frozenset(literal))
+    literal = frozenset(name for name, reader in readers.items() if reader.has_literal_secret)
+    return Config(path, settings, {name: source for name, source in sources.items() if source}, variables, literal)
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -80,14 +83,8 @@ def or_exit(load_it: Callable[[], T]) -> T:
         raise SystemExit(2) from None
 
 
-def _read_sources(
-    path: Path,
-    environ: Mapping[str, str],
-    providers: Mapping[str, Configurable],
-    mistakes: list[str],
-    variables: set[str],
-    literal: set[str],
-) -> dict[str, Source]:
+def _read_tables(path: Path, mistakes: list[str]) -> Mapping[str, object]:
+    """The tables of the file's sources; none, and a mistake, where it has none."""
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -108,17 +105,7 @@ def _read_sources(
     if not isinstance(tables, dict) or not tables:
         mistakes.append(f"{path}: has no source; add a table [sources.NAME] with a provider")
         return {}
-    sources: dict[str, Source] = {}
-    for name, table in tables.items():
-        reader = _TableReader(f"{path}: sources.{name}", table, environ)
-        source = _read_source(name, reader, providers)
-        mistakes.extend(reader.mistakes)
-        variables |= reader.variables
-        if reader.has_literal_secret:
-            literal.add(name)
-        if source is not None:
-            sources[name] = source
-    return sources
+    return tables
 
 
 def _read_source(name: str, table: "_TableReader", providers: Mapping[str, Configurable]) -> Source | None:

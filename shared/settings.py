@@ -16,6 +16,11 @@ Networks = tuple[IPv4Network | IPv6Network, ...]
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
+_NOT_IN_URL = re.compile(r"[\x00-\x20\x7f]|%00|%(?![0-9A-Fa-f]{2})")
+# What `callbox up` writes for who uses it.
+_OTHERS = {"CALLBOX_CONFIG", "CALLBOX_URL", "CALLBOX_ADMIN_URL"}
+_OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT(_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)?$")
+
 
 def _setting(default: Any, unit: str, meaning: str, read: Callable[[str], Any], since: str = "0.1.0") -> Any:
     """`unit` is the unit of a number or the form of a text. `read` raises ValueError with what to write instead."""
@@ -56,8 +61,9 @@ def read_url(*schemes: str) -> Callable[[str], str]:
             raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
         try:
             parts = urlsplit(text)
+            _ = parts.port  # raises ValueError for what is no number
             cut_short = "#" in text or "@" in parts.path + parts.query or "@" in parts.netloc.rpartition("@")[0]
-            if cut_short or _NO_URL.search(text) or parts.port == 0:
+            if cut_short or _NOT_IN_URL.search(text):
                 raise ValueError
         except ValueError:
             raise ValueError(
@@ -77,9 +83,6 @@ def read_choice(*words: str) -> Callable[[str], str]:
         return text
 
     return read
-
-
-_NO_URL = re.compile(r"[\x00-\x20\x7f]|%00|%(?![0-9A-Fa-f]{2})")
 
 
 def read_networks(text: str) -> Networks:
@@ -253,11 +256,6 @@ def _broken_rules(settings: Settings, wrong: set[str]) -> Iterator[str]:
     for rule in RULES:
         if not {rule.larger, rule.smaller} & wrong and (mistake := rule.mistake(settings)):
             yield mistake
-
-
-# What `callbox up` writes for who uses it.
-_OTHERS = {"CALLBOX_CONFIG", "CALLBOX_URL", "CALLBOX_ADMIN_URL"}
-_OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT(_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)?$")
 
 
 def unknown_variables(environ: Mapping[str, str], known: Container[str]) -> Iterator[str]:

@@ -6,8 +6,8 @@ Nothing else is raised, whatever the bytes.
 """
 
 from shared.payload.fields import Fields
-from shared.payload.notes import STATUS_CONTRADICTED, STATUS_UNKNOWN
+from shared.payload.notes import STATUS_CONTRADICTED
 from shared.payload.numbers import SMALLINT_MAX
 from shared.payload.phones import msisdn, without_plus
 
-__all__ = ["SMALLINT_MAX", "STATUS_CONTRADICTED", "STATUS_UNKNOWN", "Fields", "msisdn", "without_plus"]
+__all__ = ["SMALLINT_MAX", "STATUS_CONTRADICTED", "Fields", "msisdn", "without_plus"]

@@ -178,12 +178,13 @@ def _body_digest(query: str) -> str | None:
 def parse(callback: Callback, source: Source) -> Iterator[Event]:
     """Reads what the signature covers and as it covers it: a form in its sorted order, not in that of the body."""
     own = Form(callback.query.encode("utf-8", "surrogatepass")).parameters()
+    content_type = callback.headers.get("content-type", "")
     if _body_digest(callback.query) is not None:
         fields = Fields.from_json(source, callback.body)
     else:
         parameters = sorted(set(Form(callback.body).parameters()))
-        fields = Fields.from_parameters(source, parameters + own, callback.headers.get("content-type", ""))
-    documented = FIELDS | Fields.from_parameters(source, own).names()
+        fields = Fields.from_parameters(source, parameters + own, content_type)
+    documented = FIELDS | Fields.from_parameters(source, own, content_type).names()
     if not callback.body and not fields.names():
         return
     message_id = fields.identity("MessageSid", "SmsSid")
