@@ -35,5 +35,6 @@ def test_a_batch_is_sent_over_a_connection_with_a_high_descriptor(high_descripto
         fileno=lambda: high_descriptor,
         pgconn=SimpleNamespace(flush=lambda: left.pop(0)),
     )
-    assert rows.send(connection, []) == "a cursor"
+    cursor: object = rows.send(connection, [])
+    assert cursor == "a cursor"
     assert left == []
