@@ -10,7 +10,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -97,11 +97,11 @@ def read_signature(
     return Signature(algorithm, digest)
 
 
-def verify_hmac(secrets: Sequence[str], signature: Signature, *messages: bytes) -> str:
+def verify_hmac(secrets: Sequence[str], signature: Signature, messages: Iterable[bytes]) -> str:
     """Checks an HMAC over any one of the messages. Returns the secret's label; raises Rejected."""
-    for number, secret in enumerate(secrets, 1):
-        key = _bytes(secret)
-        for message in messages:
+    keys = [_bytes(secret) for secret in secrets]
+    for message in messages:
+        for number, key in enumerate(keys, 1):
             if hmac.compare_digest(hmac.digest(key, message, signature.algorithm), signature.digest):
                 return _label(number)
     raise rejected("signature_wrong")

@@ -7,7 +7,9 @@ Signs all: `X-Twilio-Signature` is the HMAC-SHA1, in Base64, of the URL as Twili
 and values of the form, sorted, each pair once, with nothing between them. The key is the primary auth token of the
 account, or of the subaccount. Proxies change the URL, so the source says how it begins. User and password are not
 signed; the port is, or is not (Twilio's validators try both). Twilio may sort the URL's own parameters after it has
-signed them: write them sorted.
+signed them: write them sorted. It may also spell them otherwise than it has signed them (`'` and `%27`), as users
+report of GET. With `bodySHA256` in the URL a body is compared with it, and so is none: with the hash of nothing or of
+`{}`, which twilio-node takes in its place.
 Retries once, and only if it cannot connect; a URL that ends in `#rc=5&rp=all` (not sent, not signed) makes it retry
 after any error, all within 15 seconds. Then an inbound message goes to the fallback URL, if there is one, and a status
 is lost. `I-Twilio-Idempotency-Token` names one series of attempts; unsigned, it must not decide, and is not kept.
@@ -15,13 +17,14 @@ Unique: an inbound message by MessageSid, a receipt by MessageSid, status and er
 There are no times. `RawDlrDoneDate` is the carrier's, in a zone that differs between carriers and within one.
 From: Twilio docs, "Twilio's request to your incoming message Webhook URL", "Track the Message Status of Outbound
 Messages", "Security", "Webhook connection overrides", "Messages resource", the error dictionary; the changelog of
-2023-02-14 (RawDlrDoneDate); request_validator.py of twilio-python, webhooks.ts of twilio-node.
+2023-02-14 (RawDlrDoneDate); request_validator.py of twilio-python, webhooks.ts of twilio-node; twilio-node issue 1059, twilio-ruby issue 528.
 """
 
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Set
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from shared import signing
@@ -31,7 +34,7 @@ from shared.events import SMS, Attachment, DeliveryReport, Event, InboundMessage
 from shared.payload import Fields
 from shared.payload.form import FORM_FIELDS, Form
 from shared.providers import Reply
-from shared.providers._kit import Meaning, Statuses, form_request, without_none
+from shared.providers._kit import Meaning, Respelled, Statuses, form_request, without_none
 from shared.source import Option, Source
 
 METHODS = ("POST", "GET")
@@ -39,6 +42,7 @@ HEADERS: frozenset[str] = frozenset()
 PROOF_HEADERS = frozenset({"x-twilio-signature"})
 BODY_LIMIT_BYTES = 64 * 1024
 MEDIA = 10  # of one message, at most
+_NO_BODY = (b"", b"{}")
 FIELDS = frozenset(
     "MessageSid SmsSid SmsMessageSid AccountSid MessagingServiceSid From To Body NumMedia NumSegments "
     "ButtonPayload ButtonText ButtonType InteractiveData FlowData ChannelMetadata Latitude Longitude Address Label "
@@ -121,6 +125,7 @@ ERRORS: Mapping[str, Status | Reason] = {
     "63038": Reason.ACCOUNT_LIMIT,
 }
 _OPT_OUTS = {"STOP": Intent.OPT_OUT, "START": Intent.OPT_IN, "HELP": Intent.HELP}
+respelled = Respelled()
 _PHONES = frozenset({"sms", "whatsapp", "rcs"})  # elsewhere many digits are an id
 _BODY_DIGEST = re.compile(
     f"{''.join(f'(?:{char}|%{ord(char):x}|%{ord(char):X})' for char in 'bodySHA256')}=(.*)", re.DOTALL
@@ -134,16 +139,17 @@ def verify(arrival: Arrival, source: Source) -> str:
     try:
         digest = _body_digest(arrival.query)
         form = Form(arrival.body if digest is None else b"")
-        messages = _signed(arrival.target, form, source)
+        messages = chain(_signed(arrival.target, form, source), _respelled(arrival, source))
+        proof = signing.verify_hmac(source.secrets, signature, messages)
     except (Malformed, UnicodeEncodeError):
         raise signing.rejected("unreadable") from None
-    proof = signing.verify_hmac(source.secrets, signature, *messages)
     if not form.is_exact():
         raise signing.rejected("unreadable")
     if digest is None:  # what is signed has nothing between name and value, so the form must
         covered = not arrival.body or form.is_signable()
     else:
-        covered = signing.same_token(hashlib.sha256(arrival.body).hexdigest(), digest.lower())
+        bodies = [arrival.body] if arrival.body else _NO_BODY
+        covered = any(signing.same_token(hashlib.sha256(body).hexdigest(), digest.lower()) for body in bodies)
     if covered:
         return proof
     raise signing.rejected("signature_wrong")
@@ -153,6 +159,14 @@ def _signed(target: str, form: Form, source: Source) -> list[bytes]:
     """What a signature may cover: the URL, without its port and with it, and the parameters of a form."""
     rest = target.encode("ascii") + form.sorted_text()
     return [start + rest for start in _starts(source.options["public_url"])]
+
+
+def _respelled(arrival: Arrival, source: Source) -> Iterator[bytes]:
+    """What a signature may cover if it was made of another spelling of the URL; users report that of GET only."""
+    if not arrival.body:
+        path, _, query = arrival.target.encode("ascii").partition(b"?")
+        start = _starts(source.options["public_url"])[0] + path + b"?"
+        yield from (start + spelling for spelling in respelled.spellings(query))
 
 
 @cache
@@ -179,7 +193,7 @@ def parse(callback: Callback, source: Source) -> Iterator[Event]:
     """Reads what the signature covers and as it covers it: a form in its sorted order, not in that of the body."""
     own = Form(callback.query.encode("utf-8", "surrogatepass")).parameters()
     content_type = callback.headers.get("content-type", "")
-    if _body_digest(callback.query) is not None:
+    if callback.body and _body_digest(callback.query) is not None:
         fields = Fields.from_json(source, callback.body)
     else:
         parameters = sorted(set(Form(callback.body).parameters()))

@@ -42,12 +42,12 @@ def reason(check: Callable[[], object]) -> str:
 
 
 def verify_hex(secrets: list[str], message: bytes, signature: str, algorithm: signing.Hash = "sha256") -> str:
-    return signing.verify_hmac(secrets, signing.read_signature(signature, algorithm), message)
+    return signing.verify_hmac(secrets, signing.read_signature(signature, algorithm), [message])
 
 
 def verify_base64(signature: str | None, algorithm: signing.Hash = "sha256") -> str:
     read = signing.read_signature(signature, algorithm, "base64")
-    return signing.verify_hmac(["new", "Jefe"], read, RFC_4231_MESSAGE)
+    return signing.verify_hmac(["new", "Jefe"], read, [RFC_4231_MESSAGE])
 
 
 def verify_md5(secrets: list[str], message: bytes) -> str:
@@ -63,9 +63,9 @@ def test_hmac_vectors() -> None:
 
 def test_an_hmac_over_any_one_of_several_messages() -> None:
     signature = signing.read_signature(RFC_4231)
-    assert signing.verify_hmac(["new", "Jefe"], signature, b"another", RFC_4231_MESSAGE) == "secret-2"
-    assert reason(lambda: signing.verify_hmac(["Jefe"], signature, b"another", b"and another")) == "signature_wrong"
-    assert reason(lambda: signing.verify_hmac(["Jefe"], signature)) == "signature_wrong"
+    assert signing.verify_hmac(["new", "Jefe"], signature, [b"another", RFC_4231_MESSAGE]) == "secret-2"
+    assert reason(lambda: signing.verify_hmac(["Jefe"], signature, [b"another", b"and another"])) == "signature_wrong"
+    assert reason(lambda: signing.verify_hmac(["Jefe"], signature, [])) == "signature_wrong"
 
 
 def test_hmac_vectors_in_base64() -> None:

@@ -17,7 +17,7 @@ class BodyHmac(NamedTuple):
     def verify(self, arrival: Arrival, source: Source) -> str:
         """The label of the secret that matched. Raises Rejected."""
         signature = signing.read_signature(arrival.headers.get(self.header), self.algorithm, self.encoding)
-        return signing.verify_hmac(source.secrets, signature, arrival.body)
+        return signing.verify_hmac(source.secrets, signature, [arrival.body])
 
     def sign(self, request: Request, source: Source) -> Request:
         """The request, signed with the source's first secret."""
