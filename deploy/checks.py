@@ -2,26 +2,21 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import psycopg
 
 from deploy.system import ANSWER_SECONDS, open_inbox
+from ingress import spool
+from ingress.spool import SpoolError
+from shared import inbox
 from shared.config import SHORT_SECRET_BYTES, Config
-from shared.inbox import RedisUnavailable, Server, read_server
+from shared.demands import Examined
+from shared.inbox import RedisUnavailable
 from shared.source import Source
-from workers import schema
-
-OLDEST_POSTGRES = 150_000  # 15.0, as PostgreSQL counts
-OLDEST_REDIS = (7, 0)
-
-# What Redis must be set to, and what happens otherwise.
-_NEEDED_SETTINGS = (
-    ("appendonly", "yes", "a restart loses acknowledged callbacks"),
-    ("appendfsync", "always", "a power failure loses acknowledged callbacks"),
-    ("maxmemory-policy", "noeviction", "a full Redis evicts callbacks"),
-)
-
+from workers import demands
 
 _UNREAD_VARIABLE = re.compile(r"\$[A-Za-z_]\w*")
 
@@ -41,6 +36,7 @@ def check(config: Config) -> Iterator[Finding]:
         yield from _check_source(source)
     yield from _check_redis(config.settings.redis_url)
     yield from _check_postgres(config.settings.database_url)
+    yield from _check_spool(Path(config.settings.spool_dir))
 
 
 def _check_file(config: Config) -> Iterator[Finding]:
@@ -75,53 +71,48 @@ def _check_source(source: Source) -> Iterator[Finding]:
 def _check_redis(url: str) -> Iterator[Finding]:
     try:
         with open_inbox(url) as client:
-            server = read_server(client)
+            examined = inbox.examine(client)
     except RedisUnavailable as error:
         yield Finding("wrong", "Redis", f"{error}: is CALLBOX_REDIS_URL right?")
         return
-    problems = list(_problems_of_redis(server))
-    yield from (Finding("wrong", "Redis", problem) for problem in problems)
-    if server.settings is None:
-        yield Finding("risky", "Redis", "does not show its settings (CONFIG is closed): see deploy/docker/redis.conf")
-    elif not server.maxmemory_bytes:
-        yield Finding("risky", "Redis", "has no maxmemory: a long backlog may take all the memory of its host")
-    if not problems and server.settings is not None:
-        yield Finding("good", "Redis", f"{server.version}, on disk before it answers")
-
-
-def _problems_of_redis(server: Server) -> Iterator[str]:
-    if tuple(map(int, server.version.split(".")[:2])) < OLDEST_REDIS:
-        yield f"{server.version} is too old; Callbox needs Redis 7.0 or Valkey 8"
-    settings = server.settings
-    if settings is not None:
-        for name, wanted, why in _NEEDED_SETTINGS:
-            if settings.get(name) != wanted:
-                yield f"{name} is {settings.get(name)}: {why}; set it to {wanted}"
+    yield from _findings("Redis", examined, "on disk before it answers")
 
 
 def _check_postgres(url: str) -> Iterator[Finding]:
     try:
-        with psycopg.connect(url, connect_timeout=ANSWER_SECONDS) as connection:
-            problems = list(_problems_of_postgres(connection))
-            version = connection.info.parameter_status("server_version")
-            is_complete = schema.is_complete(connection)
+        with psycopg.connect(url, connect_timeout=ANSWER_SECONDS, autocommit=True) as connection:
+            examined = demands.examine(connection)
     except psycopg.OperationalError as error:
         yield Finding("wrong", "PostgreSQL", f"does not answer ({first_line(error)}): is CALLBOX_DATABASE_URL right?")
         return
-    yield from (Finding("wrong", "PostgreSQL", problem) for problem in problems)
-    if not problems and not is_complete:
-        yield Finding("risky", "PostgreSQL", "once all processes are of this release, run `callbox migrate --after`")
-    elif not problems:
-        yield Finding("good", "PostgreSQL", f"{version}, migrated")
+    yield from _findings("PostgreSQL", examined, "migrated")
 
 
-def _problems_of_postgres(connection: "psycopg.Connection[tuple[object, ...]]") -> Iterator[str]:
-    if connection.info.server_version < OLDEST_POSTGRES:
-        yield f"{connection.info.parameter_status('server_version')} is too old; Callbox needs 15 or newer"
-    if connection.execute("SELECT current_setting('fsync')").fetchone() != ("on",):
-        yield "fsync is off: a power failure loses stored callbacks"
-    if not schema.is_current(connection):
-        yield "is not migrated: run `callbox migrate`"
+def _check_spool(folder: Path) -> Iterator[Finding]:
+    """Tries a row in it; a folder that is not there yet is made for that, and removed."""
+    above = next(each for each in folder.absolute().parents if each.exists())
+    is_new = not folder.exists()
+    try:
+        made = spool.create(folder, spool.SMALLEST_BYTES)
+        try:
+            made.probe()
+        finally:
+            made.close()
+    except SpoolError as error:
+        yield Finding("wrong", "spool", f"{error}: let the ingress write there, or set CALLBOX_SPOOL_DIR")
+    else:
+        yield Finding("good", "spool", f"{folder} takes callbacks while Redis is away")
+    while is_new and folder.absolute() != above:
+        with suppress(OSError):
+            folder.rmdir()
+        folder = folder.absolute().parent
+
+
+def _findings(what: str, examined: Examined, what_is_good: str) -> Iterator[Finding]:
+    yield from (Finding("wrong", what, sentence) for sentence in examined.unmet)
+    yield from (Finding("risky", what, sentence) for sentence in examined.risks)
+    if not examined.unmet and not examined.risks:
+        yield Finding("good", what, f"{examined.version}, {what_is_good}")
 
 
 def first_line(error: psycopg.Error) -> str:

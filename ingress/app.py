@@ -5,7 +5,7 @@ import gc
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ingress import admin
 from ingress.address import Proxies
 from ingress.commit import Committer
+from ingress.examiner import Examiner
 from ingress.gate import Gate, Limits
 from ingress.keeper import Keeper
 from ingress.probes import Probes
@@ -84,7 +85,8 @@ def create_app(
     committer = Committer(keeper, settings)
     proxies = Proxies(settings.proxy_networks)
     receiver = Receiver(configuration.sources, PROVIDERS, committer, settings, now)
-    probes = Probes(inbox, keeper, settings)
+    examiner = Examiner(spools, settings)
+    probes = Probes(inbox, keeper, examiner.watch, settings)
     admin_paths = [
         Route("/healthz", probes.healthz),
         Route("/readyz", probes.readyz),
@@ -96,15 +98,15 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         log.info("ingress started", sources=sorted(configuration.sources))
-        moving = asyncio.create_task(mover.run())
+        tasks = [asyncio.create_task(work.run()) for work in (mover, examiner)]
         if has_admin:
             async with admin.serving(admin_app, admin_listener or admin.listen(settings)):
                 yield
         else:
             yield
-        moving.cancel()
-        with suppress(asyncio.CancelledError):
-            await moving
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         await spools.close()
         await inbox.close()
         log.info("ingress stopped")

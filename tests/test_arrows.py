@@ -56,7 +56,7 @@ CONFINED = {
     "jwt": ["shared/signing.py"],
     "redis": ["shared/inbox/"],
     "psycopg": [
-        *("workers/database.py", "workers/queries.py", "workers/rows.py", "workers/schema.py"),
+        *("workers/database.py", "workers/demands.py", "workers/queries.py", "workers/rows.py", "workers/schema.py"),
         # They report why PostgreSQL does not answer.
         *("deploy/checks.py", "deploy/commands/errors.py", "deploy/local/up.py", "deploy/system.py"),
     ],

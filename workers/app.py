@@ -22,6 +22,7 @@ from workers import health
 from workers.database import Database
 from workers.drain.drainer import Drainer
 from workers.drain.store import Store
+from workers.examiner import Examiner
 
 RECONNECT_SECONDS = 2.0  # longest pause between two tries to reach Redis
 REDIS_SECONDS = 5.0  # longest wait of a worker for an answer of Redis
@@ -94,14 +95,17 @@ def _get_drainer() -> Drainer:
     global _drainer
     if _drainer is None:
         configuration = _configuration or _load()
+        client = inbox.connect(settings.redis_url, REDIS_SECONDS)
+        database = Database(settings.database_url, settings.statement_seconds)
         _drainer = Drainer(
-            inbox.connect(settings.redis_url, REDIS_SECONDS),
+            client,
             f"{health.consumer_prefix(_worker_pid)}{os.getpid()}",
-            Store(Database(settings.database_url, settings.statement_seconds)),
+            Store(database),
             configuration.sources,
             settings,
             now=lambda: datetime.now(UTC),
             stopping=lambda: _stopping[0] != 0,
+            examiner=Examiner(client, database),
         )
     return _drainer
 

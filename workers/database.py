@@ -83,11 +83,17 @@ class Database:
             with self._in_time(connection), connection.transaction(force_rollback=rollback):
                 yield connection
 
+    def ask(self, question: Callable[[Connection], T]) -> T:
+        """What `question` returns, asked outside of a transaction. Raises as `run` does."""
+        with self._translated():
+            connection = self._connected()
+            with self._in_time(connection):
+                return question(connection)
+
     def check(self) -> None:
         """Raises Unavailable unless PostgreSQL answers and has this release's tables."""
-        with self._translated():
-            if not schema.is_current(self._connected()):
-                raise Unavailable("the database is not migrated: run `callbox migrate`")
+        if not self.ask(schema.is_current):
+            raise Unavailable("the database is not migrated: run `callbox migrate`")
 
     def close(self) -> None:
         if self._connection is not None:

@@ -17,11 +17,17 @@ import psycopg
 OUTSIDE = "-- outside a transaction"  # for CREATE INDEX CONCURRENTLY IF NOT EXISTS and the like
 REPEATED = "-- repeat until no row is left"  # for a change in batches: one transaction for each
 
+ENCODING = "UTF8"
+
 _LOCK = 0x63616C6C626F78  # "callbox": one migration at a time, from however many places
 _WAIT_SECONDS = 0.1  # between two tries to take the lock
 _INDEX = re.compile(r"INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
 
 Connection = psycopg.Connection[tuple[object, ...]]
+
+
+class Unfit(Exception):
+    """This database, or its role, cannot have the schema. The message says what to do."""
 
 
 class Migration(NamedTuple):
@@ -51,10 +57,10 @@ def migrate(url: str, after: bool = False) -> list[str]:
     """Applies what is missing, in order; the names of what was applied. With `after` also the parts that must wait
     until no process of the version before is left; a database without any migration gets them at once.
 
-    A failure or an interruption leaves the migrations before it, and the next run goes on from there. Raises
+    A failure or an interruption leaves the migrations before it, and the next run goes on from there. Raises Unfit, and
     psycopg.Error.
     """
-    with _alone(url) as guard, psycopg.connect(url, autocommit=True) as connection:
+    with _alone(url) as guard, psycopg.connect(url, autocommit=True) as connection, _allowed(connection):
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations ("
             " number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
@@ -67,6 +73,28 @@ def migrate(url: str, after: bool = False) -> list[str]:
             guard.execute("SELECT 1")  # raises when the lock was lost with its connection
             _apply(connection, migration)
     return [migration.name for migration in missing]
+
+
+def unfit(connection: Connection) -> str | None:
+    """Why this database cannot hold the schema; None if it can."""
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding == ENCODING:
+        return None
+    return (
+        f"the database {connection.info.dbname} is in {encoding}, which has no emoji: make one with "
+        f"ENCODING '{ENCODING}' TEMPLATE template0, and name it in CALLBOX_DATABASE_URL"
+    )
+
+
+def grants(connection: Connection) -> str:
+    """What an administrator has to say so that this role may do its work."""
+    found = connection.execute("SELECT quote_ident(coalesce(current_schema(), 'public')), quote_ident(current_user)")
+    schema, role = found.fetchone() or ("public", "callbox")
+    return (
+        f"GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}; "
+        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}; "
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {role}"
+    )
 
 
 def is_current(connection: Connection) -> bool:
@@ -84,6 +112,17 @@ def _present(connection: Connection) -> set[object]:
     if found is None or found[0] is None:
         return set()
     return {row[0] for row in connection.execute("SELECT number FROM schema_migrations")}
+
+
+@contextmanager
+def _allowed(connection: Connection) -> Iterator[None]:
+    """Raises Unfit where the database or the role is not up to what is done inside."""
+    if why := unfit(connection):
+        raise Unfit(why)
+    try:
+        yield
+    except psycopg.errors.InsufficientPrivilege:
+        raise Unfit(f"the role of CALLBOX_DATABASE_URL may not do this: {grants(connection)}") from None
 
 
 @contextmanager

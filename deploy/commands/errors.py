@@ -17,6 +17,7 @@ from deploy.output import write_error
 from shared.config import ConfigError
 from shared.errors import Unavailable
 from shared.inbox import RedisUnavailable
+from workers.schema import Unfit
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -58,7 +59,7 @@ def explain(error: Exception) -> Report:
             return Report(error.mistakes, WRONG_USAGE)
         case RedisUnavailable():
             return _failed(f"{error}: {_NOT_RUNNING} CALLBOX_REDIS_URL")
-        case Failed() | CannotStart() | Unavailable():
+        case Failed() | CannotStart() | Unavailable() | Unfit():
             return _failed(str(error))
         case psycopg.errors.UndefinedTable():
             return _failed("the database is not migrated: run `callbox migrate`")

@@ -6,26 +6,26 @@ they change the stream. Both raise RedisUnavailable when Redis is away.
 """
 
 from shared.inbox.accounts import Account, accounts, differences
+from shared.inbox.activity import Activity, activity
 from shared.inbox.append import Appender, Group
 from shared.inbox.audit import audit_group
 from shared.inbox.client import Client, RedisUnavailable, connect, connect_async, is_full, ping
 from shared.inbox.consumer import Consumer, Done, Entry
+from shared.inbox.demands import examine
 from shared.inbox.doorbell import ring
 from shared.inbox.group import Abandoned
 from shared.inbox.holds import Hold, HoldRecords, Holds
 from shared.inbox.keys import APPENDED, COUNTERS, REPEAT
 from shared.inbox.reclassify import Reclassification, Reclassifier
-from shared.inbox.server import Server, read_server
 from shared.inbox.snapshot import (
-    Activity,
     Counts,
     Depth,
     Snapshot,
-    activity,
     pending_in,
     take_snapshot,
     waiting_by_source,
 )
+from shared.inbox.unmet import report_unmet
 
 __all__ = [
     "APPENDED",
@@ -48,7 +48,6 @@ __all__ = [
     "Reclassification",
     "Reclassifier",
     "RedisUnavailable",
-    "Server",
     "Snapshot",
     "accounts",
     "activity",
@@ -56,10 +55,11 @@ __all__ = [
     "connect",
     "connect_async",
     "differences",
+    "examine",
     "is_full",
     "pending_in",
     "ping",
-    "read_server",
+    "report_unmet",
     "ring",
     "take_snapshot",
     "waiting_by_source",

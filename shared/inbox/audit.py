@@ -5,9 +5,10 @@ from typing import Any
 
 from redis.exceptions import OutOfMemoryError
 
+from shared.inbox.activity import idle_by_mark
 from shared.inbox.client import Client, or_unavailable
 from shared.inbox.group import consumers
-from shared.inbox.keys import AUDIT, AUDITED, GROUP, INBOX, script
+from shared.inbox.keys import AUDIT, AUDITED, GROUP, INBOX, MARKS, script
 
 FORGET_SECONDS = 600  # a worker that asked for nothing for so long is gone, or comes back under the same name
 
@@ -44,7 +45,11 @@ def _repair(client: Client) -> int:
 
 def _forget(client: Client) -> None:
     leave = client.register_script(script("leave"))
+    marks = idle_by_mark(client)
     for consumer in consumers(client):
+        idle_seconds = min(consumer.idle_seconds, marks.get(consumer.name, consumer.idle_seconds))
         is_holder = consumer.held_source is not None
-        if not consumer.pending and (is_holder or consumer.idle_seconds > FORGET_SECONDS):
-            leave(keys=[INBOX], args=[GROUP, consumer.name])
+        if not consumer.pending and (is_holder or idle_seconds > FORGET_SECONDS):
+            leave(keys=[INBOX, MARKS], args=[GROUP, consumer.name])
+    if gone := [name for name, seconds in marks.items() if seconds > FORGET_SECONDS]:
+        client.hdel(MARKS, *gone)

@@ -1,5 +1,6 @@
 """A worker's end of the inbox: what it claims, keeps, hands back and acknowledges."""
 
+import time
 from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 from operator import attrgetter
@@ -7,11 +8,12 @@ from typing import Any, NamedTuple
 
 from shared.inbox.client import Client, or_unavailable, text_of
 from shared.inbox.group import FREE_MS, Abandoned, consumers, in_group, pending
-from shared.inbox.keys import GROUP, INBOX, KINDS, LEDGER, ODDITIES, script
+from shared.inbox.keys import GROUP, INBOX, KINDS, LEDGER, MARKS, ODDITIES, script
 
 ODDITY_KINDS = 100  # of one source, each counted by its phrase; all other kinds are counted together, as OTHER_ODDITIES
 ODDITIES_NAMED = 20  # of one callback, at most; a list may bring 5,000 kinds at once
 OTHER_ODDITIES = "other"
+MARK_SECONDS = 1.0  # between two marks of a worker that is active
 
 
 class Entry(NamedTuple):
@@ -41,10 +43,13 @@ class Consumer:
         self._client = client
         self._acknowledge = client.register_script(script("acknowledge"))
         self._leave = client.register_script(script("leave"))
+        self._mark = client.register_script(script("mark"))
+        self._marked_at = float("-inf")
 
     @or_unavailable
     def claim(self, count: int, linger_seconds: float) -> list[Entry]:
         """Up to `count` unclaimed entries, waiting up to `linger_seconds` for the first."""
+        self._mark_active()
         milliseconds = max(1, round(linger_seconds * 1000))
         answer: Any = in_group(
             self._client,
@@ -75,6 +80,7 @@ class Consumer:
     @or_unavailable
     def renew(self, entries: Collection[Entry]) -> None:
         """Keeps the claim while PostgreSQL is waited for, without counting as another delivery."""
+        self._mark_active()
         ids: list[Any] = [entry.id for entry in entries]
         if ids:
             self._client.xclaim(INBOX, GROUP, self.name, 0, ids, idle=0, justid=True)
@@ -101,7 +107,12 @@ class Consumer:
     @or_unavailable
     def leave(self) -> None:
         """Takes this consumer's name off the group, unless something is pending under it."""
-        in_group(self._client, lambda: self._leave(keys=[INBOX], args=[GROUP, self.name]))
+        in_group(self._client, lambda: self._leave(keys=[INBOX, MARKS], args=[GROUP, self.name]))
+
+    def _mark_active(self) -> None:
+        if time.monotonic() - self._marked_at >= MARK_SECONDS:
+            self._mark(keys=[MARKS], args=[self.name])
+            self._marked_at = time.monotonic()
 
 
 def _entry(item: Any, deliveries: int) -> Entry:

@@ -1,11 +1,11 @@
-"""What is known of the Redis behind the inbox, and whether its settings keep what it acknowledges."""
+"""What is known of the Redis behind the inbox."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from shared.inbox.client import Client, or_unavailable, text_of
+from shared.inbox.client import Client, text_of
 
 
 class Server(NamedTuple):
@@ -14,15 +14,24 @@ class Server(NamedTuple):
     version: str
     maxmemory_bytes: int
     settings: Mapping[str, str] | None
+    is_cluster: bool = False
+    is_replica: bool = False
+    has_append_only_file: bool = True
+    has_failed_to_write: bool = False
 
 
-@or_unavailable
 def read_server(client: Client) -> Server:
-    """The server that this client is connected to. Raises RedisUnavailable."""
-    server: Any = client.info("server")
-    memory: Any = client.info("memory")
-    version = str(server.get("valkey_version") or server["redis_version"])
-    return Server(version, int(memory.get("maxmemory") or 0), _settings(client))
+    """The server that this client is connected to. Raises redis-py's errors."""
+    info: Any = client.info()
+    return Server(
+        str(info.get("valkey_version") or info["redis_version"]),
+        int(info.get("maxmemory") or 0),
+        _settings(client),
+        is_cluster=bool(info.get("cluster_enabled")),
+        is_replica=info.get("role") == "slave",
+        has_append_only_file=bool(info.get("aof_enabled")),
+        has_failed_to_write=info.get("aof_last_write_status") == "err",
+    )
 
 
 def _settings(client: Client) -> dict[str, str] | None:

@@ -1,28 +1,28 @@
-"""The inbox seen from outside: depth, ledger and holds at one moment, and whether its workers are active."""
+"""The inbox seen from outside: depth, ledger and holds at one moment."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from redis.exceptions import ResponseError
 
-from shared.inbox.client import Client, or_unavailable, text_of
-from shared.inbox.group import consumers, is_missing
+from shared.inbox.client import Client, or_unavailable
+from shared.inbox.clock import appended_seconds, seconds_of
 from shared.inbox.holds import Hold, records_in
 from shared.inbox.keys import (
     APPENDED,
     AUDIT,
     COUNTERS,
-    GROUP,
     HOLDS,
     INBOX,
     LEDGER,
     ODDITIES,
     REPEAT,
     SPOOLS,
+    UNMET,
     script,
 )
+from shared.inbox.unmet import Unmet, reports_in
 from shared.outcomes import Outcome
 
 Counts = Mapping[str, Mapping[str, int]]  # source → what → how many
@@ -44,19 +44,12 @@ class Snapshot(NamedTuple):
     spooled: Mapping[str, int]  # source → callbacks in the spools of all ingresses, as last reported
     holds: Mapping[str, Hold] = {}
     repaired: int = 0  # entries that were neither pending nor unread, in all
+    unmet: Mapping[str, Unmet] = {}  # host of workers → what its servers do not meet of Callbox's demands
 
     @property
     def difference(self) -> int:
         """How many entries more wait in the inbox than the ledger says; 0 unless something broke."""
         return self.depth.entries - sum(map(pending_in, self.ledger.values()))
-
-
-class Activity(NamedTuple):
-    """The age of the oldest entry that no worker is busy with (0 without one), and how long ago a worker last used the
-    inbox (None: never)."""
-
-    unclaimed_seconds: float
-    idle_seconds: float | None
 
 
 def pending_in(counts: Mapping[str, int]) -> int:
@@ -85,22 +78,6 @@ def waiting_by_source(client: Client) -> Mapping[str, int]:
     return counted
 
 
-@or_unavailable
-def activity(client: Client, consumer_prefix: str) -> Activity:
-    """Whether the workers of this prefix are active, and whether there is something to do. Raises RedisUnavailable.
-
-    Redis itself notes when a consumer last asked for, claimed or renewed anything (waiting for PostgreSQL renews), so
-    this costs the workers nothing.
-    """
-    unclaimed, idle = _oldest_unread_seconds(client), None
-    for consumer in consumers(client):
-        if consumer.name.startswith(consumer_prefix):
-            idle = consumer.idle_seconds if idle is None else min(consumer.idle_seconds, idle)
-        if consumer.pending and consumer.held_source is None:
-            unclaimed = max(unclaimed, consumer.idle_seconds)
-    return Activity(unclaimed, idle)
-
-
 def queue_reads(pipe: Any) -> None:
     """Queues in a pipeline what `snapshot_in` needs to know."""
     pipe.time()
@@ -111,41 +88,27 @@ def queue_reads(pipe: Any) -> None:
     pipe.hvals(SPOOLS)
     pipe.hgetall(HOLDS)
     pipe.hget(AUDIT, "repaired")
+    pipe.hgetall(UNMET)
 
 
 def snapshot_in(answers: Sequence[Any]) -> Snapshot:
     """The snapshot in the answers to `queue_reads`, which are in its order."""
-    time, entries, first, counts, odd, spools, holds, repaired = answers
-    oldest = max(0.0, _seconds(time) - _appended_seconds(first[0][0])) if first else 0.0
+    time, entries, first, counts, odd, spools, holds, repaired, unmet = answers
+    oldest = max(0.0, seconds_of(time) - appended_seconds(first[0][0])) if first else 0.0
     ledger = {source: {**dict.fromkeys(COUNTERS, 0), **counts} for source, counts in _by_source(counts).items()}
     spooled: Counter[str] = Counter()
     for spool in spools:
         spooled.update(msgspec.json.decode(spool, type=dict[str, int]))
     held = records_in(holds).held
-    return Snapshot(Depth(entries, oldest), ledger, _by_source(odd), spooled, held, int(repaired or 0))
-
-
-def _oldest_unread_seconds(client: Client) -> float:
-    try:
-        groups: Any = client.xinfo_groups(INBOX)
-    except ResponseError as error:
-        if not is_missing(error):
-            raise
-        return 0.0
-    for group in groups:
-        if text_of(group["name"]) == GROUP:
-            unread: Any = client.xrange(INBOX, min=b"(" + group["last-delivered-id"], count=1)
-            return _seconds(client.time()) - _appended_seconds(unread[0][0]) if unread else 0.0
-    return 0.0
-
-
-def _seconds(time: Any) -> float:
-    seconds, microseconds = time
-    return float(seconds + microseconds / 1e6)
-
-
-def _appended_seconds(id: bytes) -> float:
-    return int(id.split(b"-")[0]) / 1000
+    return Snapshot(
+        Depth(entries, oldest),
+        ledger,
+        _by_source(odd),
+        spooled,
+        held,
+        int(repaired or 0),
+        reports_in(unmet, seconds_of(time)),
+    )
 
 
 def _by_source(counts: Mapping[bytes, bytes]) -> dict[str, dict[str, int]]:

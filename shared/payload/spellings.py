@@ -21,7 +21,7 @@ _ENCODERS = (  # what each leaves as it is
     "~",  # RFC 3986, 2.3
     "*",  # application/x-www-form-urlencoded, URL Standard
 )
-LIKELY = 2 * len(_ENCODERS)  # so many spellings come first
+LIKELY = 2 * len(_ENCODERS)  # that many spellings come first
 _CHANGING = frozenset(_VARIED + _SELDOM)
 _ESCAPES = {char: b"=%02X" % ord(char) for char in _CHANGING | _ALWAYS}
 _NOT_ESCAPED = ((b"=\r\n", b""), (b"=\n", b""), (b"=20", b" "), (b"=2E", b"."), (b"=FF", AND), (b"=FE", EQUALS))

@@ -17,7 +17,8 @@ Unique: an inbound message by MessageSid, a receipt by MessageSid, status and er
 There are no times. `RawDlrDoneDate` is the carrier's, in a zone that differs between carriers and within one.
 From: Twilio docs, "Twilio's request to your incoming message Webhook URL", "Track the Message Status of Outbound
 Messages", "Security", "Webhook connection overrides", "Messages resource", the error dictionary; the changelog of
-2023-02-14 (RawDlrDoneDate); request_validator.py of twilio-python, webhooks.ts of twilio-node; twilio-node issue 1059, twilio-ruby issue 528.
+2023-02-14 (RawDlrDoneDate); request_validator.py of twilio-python, webhooks.ts of twilio-node; issues 1059 of
+twilio-node and 528 of twilio-ruby.
 """
 
 import hashlib

@@ -1,9 +1,6 @@
 """What `callbox check` finds."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -11,12 +8,11 @@ import pytest
 from deploy import checks
 from deploy.checks import Finding, check, first_line
 from shared.config import Config
-from shared.inbox import RedisUnavailable, Server
+from shared.demands import Examined
 from shared.settings import Settings
 from shared.source import Source
 
 SECRET = "a-secret-of-a-source-that-is-long"
-PROMISED = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "maxmemory": "1"}
 
 
 def found(source: Source, level: str) -> list[str]:
@@ -26,9 +22,9 @@ def found(source: Source, level: str) -> list[str]:
 
 @pytest.fixture
 def servers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither server is asked."""
-    for name in ("_check_redis", "_check_postgres"):
-        monkeypatch.setattr(checks, name, lambda url: iter(()))
+    """No server is asked, and no spool."""
+    for name in ("_check_redis", "_check_postgres", "_check_spool"):
+        monkeypatch.setattr(checks, name, lambda where: iter(()))
 
 
 @pytest.mark.usefixtures("servers")
@@ -77,47 +73,35 @@ def test_a_file_with_secrets_that_others_may_read_is_risky(
     assert bool(risky) is is_risky
 
 
-def redis_findings(monkeypatch: pytest.MonkeyPatch, server: Server | RedisUnavailable) -> list[Finding]:
-    @contextmanager
-    def connected(url: str) -> Iterator[Any]:
-        yield url
-
-    def read(client: Any) -> Server:
-        if isinstance(server, RedisUnavailable):
-            raise server
-        return server
-
-    monkeypatch.setattr(checks, "open_inbox", connected)
-    monkeypatch.setattr(checks, "read_server", read)
-    monkeypatch.setattr(checks, "_check_postgres", lambda url: iter(()))
-    return list(check(Config(Path("callbox.toml"), Settings(), {})))
+def test_a_server_is_wrong_risky_or_good_and_says_all_that_was_found() -> None:
+    unmet = checks._findings("Redis", Examined("8.1.0", ["forgets"], ["is large"]), "on disk")
+    assert list(unmet) == [Finding("wrong", "Redis", "forgets"), Finding("risky", "Redis", "is large")]
+    (good,) = checks._findings("Redis", Examined("8.1.0"), "on disk")
+    assert good == Finding("good", "Redis", "8.1.0, on disk")
 
 
-def test_a_redis_that_keeps_the_promises_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    (finding,) = redis_findings(monkeypatch, Server("8.1.0", 1, PROMISED))
-    assert finding.level == "good"
+def test_a_redis_is_tried(redis_url: str) -> None:
+    (finding,) = checks._check_redis(redis_url)
+    assert (finding.level, "no maxmemory" in finding.sentence) == ("risky", True)
+    (finding,) = checks._check_redis("redis://127.0.0.1:1/0")
+    assert (finding.level, "CALLBOX_REDIS_URL" in finding.sentence) == ("wrong", True)
 
 
-@pytest.mark.parametrize(
-    ("setting", "value"), [("appendonly", "no"), ("appendfsync", "everysec"), ("maxmemory-policy", "allkeys-lru")]
-)
-def test_a_redis_with_a_setting_that_loses_callbacks_is_wrong(
-    monkeypatch: pytest.MonkeyPatch, setting: str, value: str
-) -> None:
-    (finding,) = redis_findings(monkeypatch, Server("8.1.0", 1, {**PROMISED, setting: value}))
-    assert (finding.level, finding.what) == ("wrong", "Redis")
-    assert f"{setting} is {value}" in finding.sentence
-    assert f"set it to {PROMISED[setting]}" in finding.sentence
+def test_a_spool_is_tried_and_nothing_is_left_of_it(tmp_path: Path) -> None:
+    (finding,) = checks._check_spool(tmp_path / "new" / "spool")
+    assert (finding.level, finding.what) == ("good", "spool")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "kept").mkdir()
+    (finding,) = checks._check_spool(tmp_path / "kept")
+    assert (finding.level, list((tmp_path / "kept").iterdir())) == ("good", [])
 
 
-def test_an_old_a_closed_and_a_silent_redis_and_one_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    def levels(server: Server | RedisUnavailable) -> list[str]:
-        return [finding.level for finding in redis_findings(monkeypatch, server)]
-
-    assert levels(Server("6.2.1", 1, PROMISED)) == ["wrong"]
-    assert levels(Server("8.1.0", 1, None)) == ["risky"]
-    assert levels(Server("8.1.0", 0, PROMISED)) == ["risky", "good"]
-    assert levels(RedisUnavailable("Redis does not answer")) == ["wrong"]
+def test_a_spool_where_nothing_can_be_written_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (finding,) = checks._check_spool(tmp_path / "file")
+    assert (finding.level, "CALLBOX_SPOOL_DIR" in finding.sentence) == ("wrong", True)
+    (finding,) = checks._check_spool(Path("/proc/spool"))
+    assert finding.level == "wrong"
 
 
 def test_a_postgresql_that_does_not_answer_is_wrong_and_says_where_to_look() -> None:

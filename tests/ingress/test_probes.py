@@ -16,16 +16,23 @@ from ingress.keeper import Keeper
 from ingress.probes import Probes
 from ingress.spools import Spools
 from shared.callback import pack
+from shared.demands import Watch
 from shared.inbox import Appender
-from shared.inbox.keys import INBOX, PROBE
+from shared.inbox.keys import INBOX, PROBE, UNMET
 from shared.settings import Settings
 from tests.ingress.conftest import NOW, NOWHERE, a_callback, ask
 
 NO_SPOOL = f"the spool cannot be made in {NOWHERE} (Not a directory)"
 
+GOOD = {"ready": True, "redis": "ok", "spool": "ok", "durability": "ok", "workers": "ok"}
+
 
 def probe(
-    check: Callable[[Any, FakeAsyncRedis], Awaitable[None]], limit: int = 1, spool: Path = Path(NOWHERE), **options: Any
+    check: Callable[[Any, FakeAsyncRedis], Awaitable[None]],
+    limit: int = 1,
+    spool: Path = Path(NOWHERE),
+    watch: Watch | None = None,
+    **options: Any,
 ) -> None:
     """Runs a check on an ingress that is nothing but its probes, over a Redis in memory."""
 
@@ -34,7 +41,7 @@ def probe(
             inbox = Appender(client, limit, 5.0)
             settings = Settings(spool_dir=str(spool), spool_bytes=1 << 20, retry_after_seconds=7)
             spools = Spools(settings)
-            probes = Probes(inbox, Keeper(inbox, spools, lambda: NOW), settings)
+            probes = Probes(inbox, Keeper(inbox, spools, lambda: NOW), watch or Watch(), settings)
             routes = [Route(f"/{name}", getattr(probes, name)) for name in ("healthz", "readyz", "metrics")]
             await check(Starlette(routes=routes), client)
             await spools.close()
@@ -60,10 +67,32 @@ def test_it_is_alive_whether_redis_is_or_not(options: dict[str, Any]) -> None:
 def test_it_is_ready_while_redis_takes_callbacks_and_leaves_no_trace_in_the_inbox() -> None:
     async def check(app: Any, client: FakeAsyncRedis) -> None:
         answer = await ask(app, "/readyz", "GET")
-        assert (answer.status, json.loads(answer.body)) == (200, {"ready": True, "redis": "ok", "spool": NO_SPOOL})
+        assert (answer.status, json.loads(answer.body)) == (200, {**GOOD, "spool": NO_SPOOL})
         assert await client.keys() == [PROBE.encode()]
 
     probe(check)
+
+
+def test_it_says_which_promises_cannot_be_kept_and_is_ready_all_the_while(tmp_path: Path) -> None:
+    watch = Watch()
+    watch.note("redis", ["appendfsync is everysec", "is a replica"])
+
+    async def check(app: Any, client: FakeAsyncRedis) -> None:
+        now = (await client.time())[0]
+        report = {"at": now, "unmet": {"postgresql": ["fsync is off"]}}
+        old = {"at": now - 200, "unmet": {"postgresql": ["is not migrated"]}}
+        await client.hset(UNMET, mapping={"worker-host": json.dumps(report), "gone": json.dumps(old)})
+        answer = await ask(app, "/readyz", "GET")
+        assert (answer.status, json.loads(answer.body)) == (
+            200,
+            {
+                **GOOD,
+                "durability": "redis appendfsync is everysec; redis is a replica",
+                "workers": "worker-host: postgresql fsync is off",
+            },
+        )
+
+    probe(check, spool=tmp_path, watch=watch)
 
 
 def test_it_is_not_ready_while_redis_is_away_and_says_so() -> None:
@@ -72,6 +101,7 @@ def test_it_is_not_ready_while_redis_is_away_and_says_so() -> None:
         assert (answer.status, answer.header("retry-after")) == (503, "7")
         said = json.loads(answer.body)
         assert said == {
+            **GOOD,
             "ready": False,
             "redis": "Redis does not answer (ConnectionError)",
             "spool": NO_SPOOL,
@@ -83,7 +113,7 @@ def test_it_is_not_ready_while_redis_is_away_and_says_so() -> None:
 def test_it_is_ready_while_redis_is_away_and_the_spool_takes_callbacks(tmp_path: Path) -> None:
     async def check(app: Any, client: FakeAsyncRedis) -> None:
         answer = await ask(app, "/readyz", "GET")
-        said = {"ready": True, "redis": "Redis does not answer (ConnectionError)", "spool": "ok"}
+        said = {**GOOD, "redis": "Redis does not answer (ConnectionError)"}
         assert (answer.status, json.loads(answer.body)) == (200, said)
 
     probe(check, spool=tmp_path, server=away())

@@ -1,5 +1,6 @@
 """A URL that is signed in one spelling and requested in another, and what only looks like that."""
 
+import hmac
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -118,7 +119,7 @@ def test_each_spelling_comes_once_and_means_the_same(pairs: Pairs) -> None:
 def test_a_flood_has_little_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(twilio.respelled, "likely", Allowance(a_second=0, at_once=1_000_000))
     monkeypatch.setattr(twilio.respelled, "unlikely", Allowance(a_second=0, at_once=100_000))
-    monkeypatch.setattr(signing.hmac, "digest", counted := Counted(signing.hmac.digest))
+    monkeypatch.setattr(hmac, "digest", counted := Counted(hmac.digest))
     text = [("Body", f"I'm here (now)! {VARIED}")]
     for _ in range(10):
         assert not accepts(requested(written(text, "", plus=False), ""))

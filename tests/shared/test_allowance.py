@@ -1,12 +1,13 @@
+import time
+
 import pytest
 
-from shared import allowance
 from shared.allowance import Allowance
 
 
 def test_so_much_a_second_and_what_was_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr(allowance.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     some = Allowance(a_second=2, at_once=10)
     assert [some.allows(4), some.allows(4), some.allows(4), some.allows(2), some.allows(1)] == [
         True, True, False, True, False,

@@ -12,7 +12,7 @@ import redis.asyncio
 from shared import inbox
 from shared.errors import Unavailable
 from shared.inbox import doorbell
-from shared.inbox.keys import GROUP, INBOX
+from shared.inbox.keys import GROUP, INBOX, MARKS
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LINGER_SECONDS = 0.01
@@ -280,6 +280,26 @@ def test_a_redis_that_lost_everything_is_taken_up_again(client: redis.Redis, app
     client.script_flush()
     append(("a", b"2"))
     assert [entry.packed for entry in worker.claim(1, LINGER_SECONDS)] == [b"2"]
+
+
+def test_a_worker_that_asks_in_vain_leaves_a_mark(client: redis.Redis) -> None:
+    """Redis before 7.2 notes nothing about it."""
+    worker = consumer(client, "host-1-2")
+    assert worker.claim(1, 0.01) == []
+    client.xgroup_delconsumer(INBOX, GROUP, worker.name)
+    idle_seconds = inbox.activity(client, "host-1-").idle_seconds
+    assert idle_seconds is not None
+    assert 0 <= idle_seconds < 50
+    worker.leave()
+    assert inbox.activity(client, "host-1-").idle_seconds is None
+
+
+def test_marks_of_workers_that_are_gone_are_forgotten(client: redis.Redis, append: Any) -> None:
+    append(("fleet", b"1"))
+    seconds: Any = client.time()[0]
+    client.hset(MARKS, mapping={"gone": (seconds - 601) * 1000, "quiet": (seconds - 500) * 1000})
+    inbox.audit_group(client, 1)
+    assert client.hkeys(MARKS) == [b"quiet"]
 
 
 def test_a_worker_leaves_only_when_nothing_is_pending_under_its_name(client: redis.Redis, append: Any) -> None:

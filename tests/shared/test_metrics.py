@@ -23,8 +23,9 @@ SEEN = Snapshot(
     {"otp": 5},
     {"otp": Hold("why", 1.0)},
     7,
+    {"worker-host": {"postgresql": ["fsync is off"]}},
 )
-UNITS = ("_total", "_seconds", "_callbacks", "_up", "_held", "_connections")
+UNITS = ("_total", "_seconds", "_callbacks", "_up", "_held", "_connections", "_demands")
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -50,7 +51,7 @@ def value(rendered: bytes, sample: str, **labels: str) -> float | None:
 
 def test_every_metric_says_what_it_means() -> None:
     found = families(metrics.render(SEEN))
-    assert len(found) == 19
+    assert len(found) == 21
     for name, family in found.items():
         assert name.startswith("callbox_")
         assert len(family.documentation) > 10, name

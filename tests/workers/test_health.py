@@ -46,7 +46,7 @@ def test_no_worker_is_stalled_while_nothing_waits(client: Client) -> None:
 
 def test_the_liveness_check_has_an_exit_code(client: Client, redis_url: str, waiting: None) -> None:
     assert ask("-m", "workers.health", CALLBOX_REDIS_URL=redis_url).returncode == 0
-    client.xgroup_delconsumer(INBOX, GROUP, f"{health.consumer_prefix(1)}2")
+    Consumer(client, f"{health.consumer_prefix(1)}2").leave()
     if health._up_seconds() > SETTINGS.stall_seconds:
         done = ask("-m", "workers.health", CALLBOX_REDIS_URL=redis_url)
         assert (done.returncode, "while callbacks wait" in done.stderr) == (1, True)

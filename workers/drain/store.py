@@ -6,17 +6,13 @@ are refused it halves the batch until the callback at fault is found (promise P5
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import NamedTuple
 
 from shared import logs
-from shared.callback import Callback, new_id
 from shared.errors import Unavailable
-from shared.events import InboundMessage
-from shared.inbox import Entry
 from shared.outcomes import Stage
-from workers import rows
+from workers import demands, rows
 from workers.database import RACES, REFUSALS, ROW_ERRORS, Database, TooMuch, describe
 from workers.dead_letters import WHOLE, Blame, DeadLetter
 from workers.drain.read import Parsed
@@ -114,12 +110,8 @@ class Store:
 
     def is_working(self) -> bool:
         """Whether PostgreSQL takes an ordinary callback now: stores one and takes it back."""
-        now = datetime.now(UTC)
-        callback = Callback(id=new_id(now), source="", provider="", received_at=now, method="", body=b"")
-        event = InboundMessage(key=("probe", str(callback.id)), message_id=str(callback.id), text="")
-        probe = Parsed(Entry("0-0", "", b""), callback, [event], [])
         try:
-            self.database.run(lambda connection: rows.write(connection, [probe]), rollback=True)
+            self.database.run(lambda connection: rows.write(connection, [demands.a_message()]), rollback=True)
         except (Unavailable, *REFUSALS):
             return False
         return True

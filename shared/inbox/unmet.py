@@ -1,0 +1,37 @@
+"""What workers find unmet of the demands on their servers: each host's latest report, for who looks from outside."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from shared.demands import CHECK_SECONDS
+from shared.inbox.client import Client, or_unavailable, text_of
+from shared.inbox.clock import seconds_of
+from shared.inbox.keys import UNMET, script
+
+Unmet = Mapping[str, Sequence[str]]  # server → sentences
+
+_COUNTS_SECONDS = 3 * CHECK_SECONDS  # a report that was not repeated for so long is of a worker that is gone
+
+
+class _Report(msgspec.Struct, frozen=True):
+    at: float
+    unmet: dict[str, list[str]]
+
+
+@or_unavailable
+def report_unmet(client: Client, host: str, unmet: Unmet) -> None:
+    """Takes the place of this host's report before. Raises RedisUnavailable."""
+    if any(unmet.values()):
+        at = seconds_of(client.time())
+        report = msgspec.json.encode(_Report(at, {what: list(each) for what, each in unmet.items() if each}))
+        client.register_script(script("note"))(keys=[UNMET], args=["HSET", host, report])
+    else:
+        client.hdel(UNMET, host)
+
+
+def reports_in(fields: Mapping[bytes, bytes], now: float) -> dict[str, Unmet]:
+    """The reports that still count, by host."""
+    reports = {host: msgspec.json.decode(report, type=_Report) for host, report in fields.items()}
+    current = {host: report.unmet for host, report in reports.items() if now - report.at <= _COUNTS_SECONDS}
+    return {text_of(host): unmet for host, unmet in current.items()}
