@@ -21,10 +21,18 @@ _RELEASED = "released"  # the consumer under whose name released entries wait fo
 
 
 class Hold(msgspec.Struct, frozen=True):
-    """Why a source is held, and since when (seconds of the Unix epoch)."""
+    """Why a source is held, and since when (seconds of the Unix epoch); `unconfigured`: workers do not know it."""
 
     why: str
     since: float
+    unconfigured: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+        if self.unconfigured:
+            return "add it to the workers' callbox.toml, or have dead letters by `callbox resume`"
+        return "deploy a fix, or process it anyway by `callbox resume`"
 
 
 class HoldRecords(NamedTuple):

@@ -8,10 +8,12 @@ import pytest
 from shared.callback import Callback
 from shared.errors import Malformed
 from shared.events import Event, InboundMessage
+from shared.inbox import Holds
 from shared.inbox.keys import LEDGER
 from shared.source import Source
 from tests.workers.scene import Scene, packed_by_a_later_release
 from workers.dead_letters import WHOLE
+from workers.drain.holds import this_release
 from workers.replay import GONE, Change
 
 # What a replay does.
@@ -173,6 +175,7 @@ def test_a_configuration_without_the_source_forgets_no_reason(scene: Scene) -> N
 
 def test_a_source_that_was_not_configured_is_replayed_once_it_is(scene: Scene) -> None:
     source = scene.sources.pop("s")
+    Holds(scene.client).waive("s", this_release())
     scene.arrive(b"fine")
     scene.sources["s"] = source
     assert scene.replay() == {Change("source not configured", "stored"): 1}

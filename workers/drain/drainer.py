@@ -61,7 +61,7 @@ class Drainer:
         self._stopping = stopping
         self._sleep = sleep
         self._intake = Intake(self._consumer, settings)
-        self._holds = HoldPolicy(client, settings.inbox_limit, release or this_release())
+        self._holds = HoldPolicy(client, settings.inbox_limit, release or this_release(), sources.keys())
         self._store = store
         self._examiner = examiner
         self._audited_at = float("-inf")

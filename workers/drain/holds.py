@@ -1,8 +1,9 @@
 """Holds a source when most of what it sends fails by a fault of ours, so that it does not become dead letters.
 
-Our fault: a parser that fails, a format of another release, rows that PostgreSQL refuses, a configuration without the
-sources that most callbacks come from, or a release that stops understanding a source. A malformed payload is the
-source's own fault, and becomes a dead letter, however many there are.
+Our fault: a parser that fails, a format of another release, rows that PostgreSQL refuses, or a release that stops
+understanding a source. A malformed payload is the source's own fault, and becomes a dead letter, however many there
+are. A source that the workers do not know is held from its first callback on: they may get their configuration later
+than the ingress.
 
 The entries of a held source stay in the inbox, apart from the others. A trial of a few of them every half minute ends
 the hold once they can be stored; `callbox resume` ends it by hand.
@@ -11,14 +12,14 @@ the hold once they can be stored; `callbox resume` ends it by hand.
 import hashlib
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 from shared import logs
-from shared.inbox import APPENDED, Abandoned, Client, Hold, HoldRecords, Holds, take_snapshot
+from shared.inbox import Abandoned, Client, Hold, HoldRecords, Holds
 from workers.dead_letters import WHOLE, Blame
 from workers.drain.read import Parsed
 from workers.drain.run import Run
@@ -28,7 +29,8 @@ LEAST = 20  # callbacks, before which nothing is concluded
 REFRESH_SECONDS = 1.0  # between two readings of what other workers found
 TRIAL_SECONDS = 30  # between two trials of a held source
 TRIAL_COUNT = 20
-HELD_SHARE = 0.1  # of the inbox's limit: more of one source is drained in any case, so that the others keep their room
+# Of the inbox's limit: more of one source is drained in any case, so that the others keep their room.
+HELD_SHARE, UNCONFIGURED_SHARE = 0.1, 0.5
 
 log = logs.get(__name__)
 
@@ -62,12 +64,12 @@ class HoldPolicy:
     """Decides which sources are held. One for each worker process; its decisions count for all. Every method raises
     RedisUnavailable."""
 
-    def __init__(self, client: Client, inbox_limit: int, release: str) -> None:
-        self._client = client
+    def __init__(self, client: Client, inbox_limit: int, release: str, configured: Collection[str]) -> None:
         self._holds = Holds(client)
-        self._most_held = round(inbox_limit * HELD_SHARE)
+        self._inbox_limit = inbox_limit
         self._release = release
-        self._unconfigured: set[str] = set()  # sources whose latest callbacks belong to no configured source
+        self._configured = configured
+        self._tried: set[str] = set()  # sources that were unknown to another worker, and that this one tried
         self._windows: dict[str, deque[Verdict]] = defaultdict(lambda: deque(maxlen=WINDOW))
         self._read_at = float("-inf")
         self._records = HoldRecords({}, {}, {})
@@ -88,8 +90,8 @@ class HoldPolicy:
     def due_trials(self) -> Iterator[tuple[str, list[Abandoned]]]:
         """Held sources that are due to be tried, each with a few of its entries."""
         self._refresh()
-        for source in list(self._records.held):
-            if self._holds.start_trial(source, TRIAL_SECONDS) and (entries := self._holds.oldest(source, TRIAL_COUNT)):
+        for source, hold in list(self._records.held.items()):
+            if self._is_trial_due(source, hold) and (entries := self._holds.oldest(source, TRIAL_COUNT)):
                 yield source, entries
 
     def release(self, source: str) -> None:
@@ -111,14 +113,14 @@ class HoldPolicy:
         by_source: dict[str, list[tuple[Verdict, Parsed]]] = defaultdict(list)
         for verdict, parsed in judged:
             by_source[parsed.entry.source].append((verdict, parsed))
-            self._note_configuration(parsed.entry.source, verdict)
         held = {source for source, group in by_source.items() if self._is_set_aside(source, group, run)}
         return [parsed for _, parsed in judged if parsed.entry.source not in held]
 
     def _is_set_aside(self, source: str, group: Sequence[tuple[Verdict, Parsed]], run: Run) -> bool:
         if source not in self._records.held:
             self._judge(source, [verdict for verdict, _ in group])
-        if source not in self._records.held or self._counts.get(source, 0) >= self._most_held:
+        hold = self._records.held.get(source)
+        if hold is None or self._counts.get(source, 0) >= self._most_held(hold):
             return False
         entries = [parsed.entry for _, parsed in group]
         if not self._holds.set_aside(source, entries):
@@ -127,14 +129,13 @@ class HoldPolicy:
         run.forget(entries)
         return True
 
-    def _note_configuration(self, source: str, verdict: Verdict) -> None:
-        if verdict.blame is Blame.CONFIGURATION:
-            self._unconfigured.add(source)
-        else:
-            self._unconfigured.discard(source)
-
     def _judge(self, source: str, verdicts: Sequence[Verdict]) -> None:
         """Looks at the latest callbacks of a source: holds it, notes that this release understands it, or neither."""
+        if self._records.waived.get(source) != self._release and any(
+            each.blame is Blame.CONFIGURATION for each in verdicts
+        ):
+            self._hold(source, "it is not in the workers' configuration", unconfigured=True)
+            return
         window = self._windows[source]
         window.extend(verdicts)
         is_proven = self._records.proven.get(source) == self._release
@@ -153,25 +154,29 @@ class HoldPolicy:
 
     def _is_our_fault(self, source: str, blame: Blame) -> bool:
         """Whether callbacks of a source, most of which fail in this way, should wait for a fix."""
-        if blame is Blame.CONFIGURATION:
-            return self._most_are_unconfigured()
         proven = self._records.proven.get(source)
         return blame is Blame.OURS or proven not in (None, self._release)
 
-    def _hold(self, source: str, why: str) -> None:
-        hold = Hold(why, time.time())
+    def _hold(self, source: str, why: str, unconfigured: bool = False) -> None:
+        hold = Hold(why, time.time(), unconfigured)
         self._windows.pop(source, None)
         if self._holds.hold(source, hold):
-            log.error("held", source=source, why=why, do="deploy a fix, or `callbox resume` to process it anyway")
+            log.error("held", source=source, why=why, do=hold.remedy)
         self._holds.start_trial(source, TRIAL_SECONDS)  # the first real one comes later
         self._records = self._records._replace(held={**self._records.held, source: hold})
 
-    def _most_are_unconfigured(self) -> bool:
-        """Whether most of all callbacks so far came from sources that are not configured: then the configuration is
-        wrong. A single source that was removed from it was removed on purpose."""
-        ledger = take_snapshot(self._client).ledger
-        appended = {source: counts[APPENDED] for source, counts in ledger.items()}
-        return 2 * sum(appended.get(source, 0) for source in self._unconfigured) > sum(appended.values())
+    def _is_trial_due(self, source: str, hold: Hold) -> bool:
+        """A worker that has just got a source into its configuration tries it at once; one that has not, never."""
+        if hold.unconfigured:
+            if source not in self._configured:
+                return False
+            if source not in self._tried:
+                self._tried.add(source)
+                return True
+        return self._holds.start_trial(source, TRIAL_SECONDS)
+
+    def _most_held(self, hold: Hold) -> int:
+        return round(self._inbox_limit * (UNCONFIGURED_SHARE if hold.unconfigured else HELD_SHARE))
 
     def _refresh(self) -> None:
         if time.monotonic() - self._read_at < REFRESH_SECONDS:

@@ -129,22 +129,49 @@ def test_rows_that_postgresql_refuses_hold_their_source(
     assert client.xlen(INBOX) == 0
 
 
-def test_a_source_taken_out_of_the_configuration_becomes_dead_letters(client: Client, store: Store, put: Any) -> None:
-    client.hset(LEDGER, "other:appended", 1000)
-    put(MANY)
-    drainer = drain(client, store, sources={"other": Source("other", "emnify", unsigned=True)})
-    assert drainer.run() == {"claimed": MANY, "dead": MANY}
+OTHER = {"other": Source("other", "emnify", unsigned=True)}
 
 
-def test_a_configuration_that_lacks_most_of_all_callbacks_holds_them(
-    client: Client,
-    store: Store,
-    put: Any,
+def test_a_source_that_workers_do_not_know_waits_until_one_does(
+    client: Client, store: Store, rows: Rows, put: Any
 ) -> None:
-    client.hset(LEDGER, "other:appended", 10)
+    put(1)
+    assert drain(client, store, sources=OTHER).run() == {"claimed": 1, "held": 1}
     put(MANY)
-    drainer = drain(client, store, sources={"other": Source("other", "emnify", unsigned=True)})
-    assert drainer.run()["held"] >= MANY - holds.LEAST
+    assert drain(client, store, sources=OTHER).run() == {"claimed": MANY, "held": MANY}
+    assert held(client) == {"fleet": "it is not in the workers' configuration"}
+    assert "callbox.toml" in inbox.take_snapshot(client).holds["fleet"].remedy
+    drain(client, store, sources=OTHER).run()
+    assert rows("SELECT FROM callbacks") == []
+    knowing = drain(client, store, settings={"reclaim_seconds": 0.001})
+    knowing.run()
+    assert held(client) == {}
+    drain(client, store, settings={"reclaim_seconds": 0.001}).run()
+    assert (len(rows("SELECT FROM callbacks")), rows("SELECT FROM dead_letters")) == (MANY + 1, [])
+    assert client.xlen(INBOX) == 0
+
+
+def test_a_worker_that_does_not_know_it_takes_no_trial_from_one_that_does(
+    client: Client, store: Store, put: Any
+) -> None:
+    put(1)
+    drain(client, store, sources=OTHER).run()
+    try_again(client)
+    drain(client, store, sources=OTHER).run()
+    assert client.exists("callbox:trial:fleet") == 0
+    assert list(held(client)) == ["fleet"]
+
+
+def test_a_source_that_workers_do_not_know_becomes_dead_letters_when_somebody_says_so(
+    client: Client, store: Store, put: Any
+) -> None:
+    put(MANY)
+    drain(client, store, sources=OTHER).run()
+    records = Holds(client)
+    records.waive("fleet", holds.this_release())
+    records.release("fleet")
+    assert drain(client, store, sources=OTHER, settings={"reclaim_seconds": 0.001}).run()["dead"] == MANY
+    assert held(client) == {}
 
 
 def test_more_than_its_share_of_the_inbox_is_not_held(
@@ -160,7 +187,6 @@ def test_more_than_its_share_of_the_inbox_is_not_held(
 
 
 def test_a_configuration_without_any_of_several_sources_holds_every_one(client: Client, store: Store, put: Any) -> None:
-    """None of them alone brought most of all callbacks."""
     put(MANY)
     waiting = entries(client)
     for other in ("other", "third"):
