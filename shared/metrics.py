@@ -81,62 +81,95 @@ class InboxCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("callbox_redis_up", "1 when Redis answered", value=float(self._snapshot is not None))
-        if self._snapshot is None:
-            return
-        depth, ledger, oddities, spooled, holds, repaired, unmet = self._snapshot
-        yield GaugeMetricFamily("callbox_inbox_callbacks", "Callbacks that wait for a worker", value=depth.entries)
-        yield GaugeMetricFamily(
-            "callbox_inbox_oldest_seconds", "Age of the oldest callback that waits", value=depth.oldest_seconds
-        )
-        appended = CounterMetricFamily("callbox_appended", "Callbacks appended to the inbox", labels=["source"])
-        repeats = CounterMetricFamily(
-            "callbox_repeats", "Callbacks appended again, since the first answer was lost", labels=["source"]
-        )
-        outcomes = CounterMetricFamily(
-            "callbox_callbacks", "Callbacks that are in PostgreSQL, by outcome", labels=["source", "outcome"]
-        )
-        for source, counts in ledger.items():
-            appended.add_metric([source], counts[APPENDED])
-            repeats.add_metric([source], counts[REPEAT])
-            for outcome in Outcome:
-                outcomes.add_metric([source, outcome], counts[outcome])
-        odd = CounterMetricFamily(
-            "callbox_oddities",
-            "Callbacks in which something was repaired, contradicted itself, was not documented or conflicted with an "
-            "event stored before: rising counts mean that a provider changed its format; other is the sum of the kinds "
-            "beyond the first 100 of a source and the first 20 of a callback",
-            labels=["source", "what"],
-        )
-        for source, counts in oddities.items():
-            for what, count in counts.items():
-                odd.add_metric([source, what], count)
-        waiting = GaugeMetricFamily(
-            "callbox_spooled_callbacks", "Callbacks in the spools of the ingresses, on disk there", labels=["source"]
-        )
-        for source, count in spooled.items():
-            waiting.add_metric([source], count)
-        held = GaugeMetricFamily(
-            "callbox_source_held", "1 for a source that no worker drains, see `callbox status`", labels=["source"]
-        )
-        for source in holds:
-            held.add_metric([source], 1)
-        demands = GaugeMetricFamily(
-            "callbox_worker_unmet_demands",
-            "What the workers of a host found about redis and postgresql that breaks a promise, see /readyz",
-            labels=["host", "what"],
-        )
-        for host, found in unmet.items():
-            for what, sentences in found.items():
-                demands.add_metric([host, what], len(sentences))
-        yield from (appended, repeats, outcomes, odd, waiting, held, demands)
-        yield GaugeMetricFamily(
-            "callbox_ledger_difference_callbacks",
-            "Callbacks in the inbox, less those that must be there by the ledger: not 0 when something broke",
-            value=self._snapshot.difference,
-        )
-        yield CounterMetricFamily(
-            "callbox_repaired", "Inbox entries found neither pending nor unread, and made pending again", value=repaired
-        )
+        if self._snapshot is not None:
+            yield from _of_inbox(self._snapshot)
+            yield from _of_ledger(self._snapshot)
+            yield from _of_sources(self._snapshot)
+
+
+def _of_inbox(snapshot: Snapshot) -> Iterator[Metric]:
+    depth = snapshot.depth
+    yield GaugeMetricFamily("callbox_inbox_callbacks", "Callbacks that wait for a worker", value=depth.entries)
+    yield GaugeMetricFamily(
+        "callbox_inbox_oldest_seconds", "Age of the oldest callback that waits", value=depth.oldest_seconds
+    )
+    yield GaugeMetricFamily(
+        "callbox_ledger_difference_callbacks",
+        "Callbacks in the inbox, less those that must be there by the ledger: not 0 when something broke",
+        value=snapshot.difference,
+    )
+    yield CounterMetricFamily(
+        "callbox_repaired",
+        "Inbox entries found neither pending nor unread, and made pending again",
+        value=snapshot.notes.repaired,
+    )
+    demands = GaugeMetricFamily(
+        "callbox_worker_unmet_demands",
+        "What the workers of a host found about redis and postgresql that breaks a promise, see /readyz",
+        labels=["host", "what"],
+    )
+    for host, unmet in snapshot.unmet.items():
+        for what, sentences in unmet.items():
+            demands.add_metric([host, what], len(sentences))
+    yield demands
+
+
+def _of_ledger(snapshot: Snapshot) -> Iterator[Metric]:
+    """What the ledger counts. It has the present outcomes, and a counter may not fall: a replay is another counter."""
+    appended = CounterMetricFamily("callbox_appended", "Callbacks appended to the inbox", labels=["source"])
+    repeats = CounterMetricFamily(
+        "callbox_repeats", "Callbacks appended again, since the first answer was lost", labels=["source"]
+    )
+    outcomes = CounterMetricFamily(
+        "callbox_callbacks",
+        "Callbacks that are in PostgreSQL, by the outcome that each had at first",
+        labels=["source", "outcome"],
+    )
+    replayed = CounterMetricFamily(
+        "callbox_replayed", "Callbacks to which a replay gave another outcome", labels=["source", "outcome"]
+    )
+    for source, counts in snapshot.ledger.items():
+        appended.add_metric([source], counts[APPENDED])
+        repeats.add_metric([source], counts[REPEAT])
+        changes = snapshot.replayed.get(source, {})
+        for outcome in Outcome:
+            came, left = changes.get(f"to:{outcome}", 0), changes.get(f"from:{outcome}", 0)
+            outcomes.add_metric([source, outcome], counts[outcome] - came + left)
+            replayed.add_metric([source, outcome], came)
+    yield from (appended, repeats, outcomes, replayed)
+
+
+def _of_sources(snapshot: Snapshot) -> Iterator[Metric]:
+    odd = CounterMetricFamily(
+        "callbox_oddities",
+        "Callbacks in which something was repaired, contradicted itself, was not documented or conflicted with an "
+        "event stored before: rising counts mean that a provider changed its format; other is the sum of the kinds "
+        "beyond the first 100 of a source and the first 20 of a callback",
+        labels=["source", "what"],
+    )
+    for source, counts in snapshot.oddities.items():
+        for what, count in counts.items():
+            odd.add_metric([source, what], count)
+    spooled = GaugeMetricFamily(
+        "callbox_spooled_callbacks", "Callbacks in the spools of the ingresses, on disk there", labels=["source"]
+    )
+    for source, count in snapshot.spooled.items():
+        spooled.add_metric([source], count)
+    held = GaugeMetricFamily(
+        "callbox_source_held", "1 for a source that no worker drains, see `callbox status`", labels=["source"]
+    )
+    for source in snapshot.holds:
+        held.add_metric([source], 1)
+    dead = GaugeMetricFamily(
+        "callbox_dead_letters_open",
+        "Dead letters that wait to be replayed or discarded, as PostgreSQL had them a minute ago at most",
+        labels=["source"],
+    )
+    unsettled = snapshot.notes.open_dead_letters
+    if unsettled is not None:
+        for source in snapshot.ledger.keys() | unsettled.keys():
+            dead.add_metric([source], unsettled.get(source, 0))
+    yield from (odd, spooled, held, dead)
 
 
 def forget_dead_processes() -> None:

@@ -22,7 +22,7 @@ from workers import health
 from workers.database import Database
 from workers.drain.drainer import Drainer
 from workers.drain.store import Store
-from workers.examiner import Examiner
+from workers.reporter import Reporter
 
 RECONNECT_SECONDS = 2.0  # longest pause between two tries to reach Redis
 REDIS_SECONDS = 5.0  # longest wait of a worker for an answer of Redis
@@ -105,7 +105,7 @@ def _get_drainer() -> Drainer:
             settings,
             now=lambda: datetime.now(UTC),
             stopping=lambda: _stopping[0] != 0,
-            examiner=Examiner(client, database),
+            reporter=Reporter(client, database),
         )
     return _drainer
 

@@ -136,6 +136,11 @@ def find_callback(connection: "psycopg.Connection[Any]", id: UUID) -> CallbackRo
     return next(_select(connection, CallbackRow, "callback", parameters), None)
 
 
+def count_open_dead_letters(connection: "psycopg.Connection[Any]") -> dict[str, int]:
+    """How many dead letters of each source are open."""
+    return dict(connection.execute(sql("queries/open_dead_letters")).fetchall())
+
+
 class Queries:
     """Reads the tables over a connection of its own. Raises psycopg.Error."""
 
@@ -172,6 +177,10 @@ class Queries:
         """Dead letters that match, of this callback, in this state: the newest first, at most `limit`."""
         parameters = {**wanted.parameters(), "callback_id": callback_id, "state": state, "limit": limit}
         return list(_select(self._connection, DeadLetterRow, "dead_letters", parameters))
+
+    def open_dead_letters(self) -> dict[str, int]:
+        """How many there are of each source."""
+        return count_open_dead_letters(self._connection)
 
     def conflicts(
         self, sources: Mapping[str, Source], limit: int, source: str | None = None, since: datetime | None = None

@@ -22,7 +22,7 @@ from workers.schema import Unfit
 FAILED = 1
 WRONG_USAGE = 2
 
-_NOT_RUNNING = "start `callbox up`, name its folder with --data, or set"
+NOT_RUNNING = "start `callbox up`, name its folder with --data, or set"
 
 
 class Failed(Exception):
@@ -58,13 +58,13 @@ def explain(error: Exception) -> Report:
         case ConfigError():
             return Report(error.mistakes, WRONG_USAGE)
         case RedisUnavailable():
-            return _failed(f"{error}: {_NOT_RUNNING} CALLBOX_REDIS_URL")
+            return _failed(f"{error}: {NOT_RUNNING} CALLBOX_REDIS_URL")
         case Failed() | CannotStart() | Unavailable() | Unfit():
             return _failed(str(error))
         case psycopg.errors.UndefinedTable():
             return _failed("the database is not migrated: run `callbox migrate`")
         case psycopg.OperationalError():
-            return _failed(f"PostgreSQL does not answer ({first_line(error)}): {_NOT_RUNNING} CALLBOX_DATABASE_URL")
+            return _failed(f"PostgreSQL does not answer ({first_line(error)}): {NOT_RUNNING} CALLBOX_DATABASE_URL")
         case psycopg.ProgrammingError():
             return Report([f"CALLBOX_DATABASE_URL: {first_line(error)}"], WRONG_USAGE)
     return Report("".join(traceback.format_exception(error)).rstrip().split("\n"), FAILED)

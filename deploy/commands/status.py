@@ -1,27 +1,42 @@
-"""`callbox status`: the ledger, and what is odd about it."""
+"""`callbox status`: the ledger, the open dead letters, what is odd, and what is away."""
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import click
+import psycopg
 from rich.table import Table
 
+from deploy.checks import first_line
+from deploy.commands.errors import NOT_RUNNING, Failed
 from deploy.commands.options import json_option, system_options
 from deploy.output import write, write_table
 from deploy.system import System
 from deploy.table import table
 from deploy.text import as_json
 from shared import inbox
-from shared.inbox import Snapshot
+from shared.inbox import RedisUnavailable, Snapshot
 
 HEADINGS = ("source", *(field.replace("_", " ") for field in inbox.Account._fields))
+DECISION = timedelta(days=1)  # for so long callbacks of a source that workers do not know wait without a question
 
 
-class Status(NamedTuple):
-    """The inbox at one moment, and by source how many callbacks more it holds than the ledger says."""
+class Ledger(NamedTuple):
+    """The inbox at one moment; by source how many callbacks more it holds than the ledger says, and the age of the
+    oldest that waits."""
 
     snapshot: Snapshot
     differences: Mapping[str, int]
+    oldest: Mapping[str, float]
+
+
+class Status(NamedTuple):
+    """What Redis and PostgreSQL say: a sentence in the place of either that is away. Dead letters are those that are
+    open, by source."""
+
+    ledger: Ledger | str
+    dead_letters: Mapping[str, int] | str
 
 
 @click.command()
@@ -31,46 +46,103 @@ def status(json_wanted: bool, system: System) -> None:
     """Show the ledger: what was accepted, and what became of it.
 
     accepted = stored + duplicates + dead_letters + ignored + pending + spooled; a difference to what the inbox really
-    holds is named, and so is every source that no worker drains.
+    holds is named, and so is every source that no worker drains, and every server that does not answer.
     """
-    with system.inbox() as client:
-        found = read_status(client)
+    found = read_status(system)
     if json_wanted:
-        write(*as_json(document(found.snapshot)))
-        return
-    write_table(ledger(found.snapshot))
-    if found.snapshot.oddities:
-        write("")
-        write_table(oddities(found.snapshot))
-    write(*warnings(found))
+        write(*as_json(document(found)))
+    else:
+        show(found, datetime.now(UTC))
+    if away := [why for why in found if isinstance(why, str)]:
+        raise Failed("; ".join(away))
 
 
-def read_status(client: inbox.Client) -> Status:
-    """Raises RedisUnavailable."""
-    snapshot = inbox.take_snapshot(client)
-    # Counting every entry takes time, and is needed only when something broke.
-    different = inbox.differences(snapshot, inbox.waiting_by_source(client)) if snapshot.difference else {}
-    return Status(snapshot, different)
+def read_status(system: System) -> Status:
+    """What can be had of it. Raises ConfigError."""
+    return Status(_read_ledger(system), _read_dead_letters(system))
 
 
-def document(snapshot: Snapshot) -> dict[str, Any]:
-    """All of it for programs."""
-    total, sources = inbox.accounts(snapshot)
+def _read_ledger(system: System) -> Ledger | str:
+    try:
+        with system.inbox() as client:
+            snapshot = inbox.take_snapshot(client)
+            waiting = [source for source, counts in snapshot.ledger.items() if inbox.pending_in(counts) > 0]
+            # Counting every entry takes time, and is needed only when something broke.
+            counted = inbox.waiting_by_source(client) if snapshot.difference else None
+            different = inbox.differences(snapshot, counted) if counted is not None else {}
+            return Ledger(snapshot, different, inbox.oldest_by_source(client, waiting))
+    except RedisUnavailable as error:
+        return f"{error}: {NOT_RUNNING} CALLBOX_REDIS_URL"
+
+
+def _read_dead_letters(system: System) -> Mapping[str, int] | str:
+    try:
+        with system.queries() as queries:
+            return queries.open_dead_letters()
+    except psycopg.errors.UndefinedTable:
+        return "PostgreSQL is not migrated: run `callbox migrate`"
+    except psycopg.Error as error:
+        return f"PostgreSQL does not answer ({first_line(error)}): {NOT_RUNNING} CALLBOX_DATABASE_URL"
+
+
+def document(found: Status) -> dict[str, Any]:
+    """All of it for programs; null is what a server that is away would know."""
+    ledger, dead_letters = found
+    away = {
+        "redis": ledger if isinstance(ledger, str) else "ok",
+        "postgresql": dead_letters if isinstance(dead_letters, str) else "ok",
+        "open_dead_letters": None if isinstance(dead_letters, str) else sum(dead_letters.values()),
+    }
+    if isinstance(ledger, str):
+        return {**dict.fromkeys(inbox.Account._fields), "difference": None, "held": None, "sources": None, **away}
+    snapshot = ledger.snapshot
+    total, sources = inbox.accounts(snapshot, ledger.oldest)
     return {
         **total._asdict(),
         "difference": snapshot.difference,
         "held": {source: hold.why for source, hold in snapshot.holds.items()},
+        "ledger_since": _since(snapshot),
+        **away,
         "sources": {
-            name: {**account._asdict(), "oddities": snapshot.oddities.get(name, {})}
+            name: {
+                **account._asdict(),
+                "oddities": snapshot.oddities.get(name, {}),
+                "open_dead_letters": None if isinstance(dead_letters, str) else dead_letters.get(name, 0),
+            }
             for name, account in sources.items()
         },
     }
 
 
-def ledger(snapshot: Snapshot) -> Table:
+def show(found: Status, now: datetime) -> None:
+    """All of it for people."""
+    if isinstance(found.ledger, str):
+        write("ledger: not known, Redis is away")
+    else:
+        snapshot = found.ledger.snapshot
+        since = _since(snapshot)
+        write(f"ledger, in Redis since {since:%Y-%m-%d %H:%M} UTC" if since else "ledger, in Redis")
+        write_table(ledger_table(found.ledger))
+    write("", dead_letters_line(found.dead_letters))
+    if not isinstance(found.ledger, str):
+        if found.ledger.snapshot.oddities:
+            write("")
+            write_table(oddities(found.ledger.snapshot))
+        write(*warnings(found.ledger, now))
+
+
+def ledger_table(ledger: Ledger) -> Table:
     """The account of each source, and of all."""
-    total, sources = inbox.accounts(snapshot)
+    total, sources = inbox.accounts(ledger.snapshot, ledger.oldest)
     return table(HEADINGS, [*((name, *account) for name, account in sources.items()), ("all", *total)])
+
+
+def dead_letters_line(counts: Mapping[str, int] | str) -> str:
+    """How many dead letters wait for somebody."""
+    if isinstance(counts, str):
+        return "open dead letters: not known, PostgreSQL is away"
+    by_source = ", ".join(f"{source} {count}" for source, count in sorted(counts.items()))
+    return f"open dead letters, in PostgreSQL: {by_source or 'none'}"
 
 
 def oddities(snapshot: Snapshot) -> Table:
@@ -79,10 +151,21 @@ def oddities(snapshot: Snapshot) -> Table:
     return table(("source", "what was odd", "callbacks"), rows)
 
 
-def warnings(found: Status) -> Iterator[str]:
-    """What needs somebody: a ledger that does not add up, and sources that no worker drains."""
-    for source, difference in found.differences.items():
+def warnings(ledger: Ledger, now: datetime) -> Iterator[str]:
+    """What needs somebody: a ledger that does not add up, sources that no worker drains, promises that cannot be
+    kept."""
+    for source, difference in ledger.differences.items():
         comparison = "more" if difference > 0 else "less"
         yield f"the inbox holds {abs(difference)} {comparison} of {source} than the ledger says"
-    for source, hold in found.snapshot.holds.items():
-        yield f"{source} is held: {hold.why}. Deploy a fix, or `callbox resume {source}` to process it anyway"
+    for source, hold in ledger.snapshot.holds.items():
+        since = datetime.fromtimestamp(hold.since, UTC)
+        decide = "decide now: " if hold.unconfigured and now - since > DECISION else ""
+        yield f"{source} is held since {since:%Y-%m-%d %H:%M} UTC: {hold.why}; {decide}{hold.remedy(source)}"
+    for host, unmet in ledger.snapshot.unmet.items():
+        for what, sentences in unmet.items():
+            yield from (f"workers on {host}: {what} {sentence}" for sentence in sentences)
+
+
+def _since(snapshot: Snapshot) -> datetime | None:
+    since = snapshot.notes.since
+    return None if since is None else datetime.fromtimestamp(since, UTC)

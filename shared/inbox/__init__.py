@@ -16,6 +16,7 @@ from shared.inbox.doorbell import ring
 from shared.inbox.group import Abandoned
 from shared.inbox.holds import Hold, HoldRecords, Holds
 from shared.inbox.keys import APPENDED, COUNTERS, REPEAT
+from shared.inbox.notes import Notes, note_open_dead_letters
 from shared.inbox.reclassify import Reclassification, Reclassifier
 from shared.inbox.snapshot import (
     Counts,
@@ -23,9 +24,9 @@ from shared.inbox.snapshot import (
     Snapshot,
     pending_in,
     take_snapshot,
-    waiting_by_source,
 )
 from shared.inbox.unmet import report_unmet
+from shared.inbox.waiting import oldest_by_source, waiting_by_source
 
 __all__ = [
     "APPENDED",
@@ -45,6 +46,7 @@ __all__ = [
     "Hold",
     "HoldRecords",
     "Holds",
+    "Notes",
     "Reclassification",
     "Reclassifier",
     "RedisUnavailable",
@@ -57,6 +59,8 @@ __all__ = [
     "differences",
     "examine",
     "is_full",
+    "note_open_dead_letters",
+    "oldest_by_source",
     "pending_in",
     "ping",
     "report_unmet",

@@ -18,16 +18,19 @@ class Account(NamedTuple):
     ignored: int
     pending: int
     spooled: int
-    oldest_pending_seconds: float | None
+    oldest_pending_seconds: float
 
 
-def accounts(snapshot: Snapshot) -> tuple[Account, dict[str, Account]]:
-    """The ledger in all and per source. Only the whole inbox knows its oldest entry."""
+def accounts(snapshot: Snapshot, oldest: Mapping[str, float]) -> tuple[Account, dict[str, Account]]:
+    """The ledger in all and per source; `oldest` is the age of the oldest entry that waits, by source."""
     none = dict.fromkeys(COUNTERS, 0)
     names = sorted(snapshot.ledger.keys() | snapshot.spooled.keys())
-    sources = {name: _account(snapshot.ledger.get(name, none), snapshot.spooled.get(name, 0), None) for name in names}
+    sources = {
+        name: _account(snapshot.ledger.get(name, none), snapshot.spooled.get(name, 0), oldest.get(name, 0.0))
+        for name in names
+    }
     total = {counter: sum(counts[counter] for counts in snapshot.ledger.values()) for counter in COUNTERS}
-    return _account(total, sum(snapshot.spooled.values()), round(snapshot.depth.oldest_seconds, 3)), sources
+    return _account(total, sum(snapshot.spooled.values()), snapshot.depth.oldest_seconds), sources
 
 
 def differences(snapshot: Snapshot, waiting: Mapping[str, int]) -> dict[str, int]:
@@ -38,7 +41,7 @@ def differences(snapshot: Snapshot, waiting: Mapping[str, int]) -> dict[str, int
     return {name: difference for name, difference in found.items() if difference}
 
 
-def _account(counts: Mapping[str, int], spooled: int, oldest_seconds: float | None) -> Account:
+def _account(counts: Mapping[str, int], spooled: int, oldest_seconds: float) -> Account:
     appended = counts[APPENDED] - counts[REPEAT]
     return Account(
         accepted=appended + spooled,
@@ -48,5 +51,5 @@ def _account(counts: Mapping[str, int], spooled: int, oldest_seconds: float | No
         ignored=counts[Outcome.IGNORED],
         pending=pending_in(counts),
         spooled=spooled,
-        oldest_pending_seconds=oldest_seconds,
+        oldest_pending_seconds=round(oldest_seconds, 3),
     )

@@ -8,7 +8,7 @@ from redis.exceptions import OutOfMemoryError
 from shared.inbox.activity import idle_by_mark
 from shared.inbox.client import Client, or_unavailable
 from shared.inbox.group import consumers
-from shared.inbox.keys import AUDIT, AUDITED, GROUP, INBOX, MARKS, script
+from shared.inbox.keys import AUDITED, GROUP, INBOX, MARKS, NOTES, script
 
 FORGET_SECONDS = 600  # a worker that asked for nothing for so long is gone, or comes back under the same name
 
@@ -26,7 +26,7 @@ def audit_group(client: Client, every_seconds: int) -> int | None:
             return None
         repaired = _repair(client)
         if repaired:
-            client.hincrby(AUDIT, "repaired", repaired)
+            client.hincrby(NOTES, "repaired", repaired)
         _forget(client)
     except OutOfMemoryError:  # nothing here is urgent
         return None

@@ -27,12 +27,11 @@ class Hold(msgspec.Struct, frozen=True):
     since: float
     unconfigured: bool = False
 
-    @property
-    def remedy(self) -> str:
+    def remedy(self, source: str) -> str:
         """What to do about it."""
         if self.unconfigured:
-            return "add it to the workers' callbox.toml, or have dead letters by `callbox resume`"
-        return "deploy a fix, or process it anyway by `callbox resume`"
+            return f"add it to the workers' callbox.toml, or have dead letters by `callbox resume {source}`"
+        return f"deploy a fix, or process it anyway by `callbox resume {source}`"
 
 
 class HoldRecords(NamedTuple):

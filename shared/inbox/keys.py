@@ -15,9 +15,10 @@ HOLDS = "callbox:holds"
 MARKS = "callbox:active"  # consumer → when it last used the inbox
 UNMET = "callbox:unmet"  # host of workers → what its servers do not meet
 CHECK = "callbox:check"  # what the names of keys begin with that are made and deleted for a check
-AUDIT = "callbox:audit"
+NOTES = "callbox:notes"
 AUDITED = "callbox:audited"
 RECLASSIFIED = "callbox:reclassified"
+REPLAYED = "callbox:replayed"  # source, `from` or `to`, outcome → callbacks
 GROUP = "drain"
 HOLDER = "held:"  # + source: the consumer under whose name the entries of a held source stay pending
 

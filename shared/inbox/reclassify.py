@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.inbox.client import Client, or_unavailable
-from shared.inbox.keys import INBOX, LEDGER, RECLASSIFIED, script
+from shared.inbox.keys import INBOX, LEDGER, RECLASSIFIED, REPLAYED, script
 
 
 class Reclassification(NamedTuple):
@@ -34,7 +34,7 @@ class Reclassifier:
     def reclassify(self, changes: Sequence[Reclassification]) -> int:
         """Counts each change, unless it was counted before; how many were."""
         arguments = [str(field) for change in changes for field in change]
-        counted: int = self._reclassify(keys=[LEDGER, RECLASSIFIED], args=arguments)
+        counted: int = self._reclassify(keys=[LEDGER, RECLASSIFIED, REPLAYED], args=arguments)
         return counted
 
     @or_unavailable

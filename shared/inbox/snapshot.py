@@ -11,17 +11,18 @@ from shared.inbox.clock import appended_seconds, seconds_of
 from shared.inbox.holds import Hold, records_in
 from shared.inbox.keys import (
     APPENDED,
-    AUDIT,
     COUNTERS,
     HOLDS,
     INBOX,
     LEDGER,
+    NOTES,
     ODDITIES,
     REPEAT,
+    REPLAYED,
     SPOOLS,
     UNMET,
-    script,
 )
+from shared.inbox.notes import Notes, notes_in
 from shared.inbox.unmet import Unmet, reports_in
 from shared.outcomes import Outcome
 
@@ -43,7 +44,8 @@ class Snapshot(NamedTuple):
     oddities: Counts
     spooled: Mapping[str, int]  # source → callbacks in the spools of all ingresses, as last reported
     holds: Mapping[str, Hold] = {}
-    repaired: int = 0  # entries that were neither pending nor unread, in all
+    replayed: Mapping[str, Mapping[str, int]] = {}  # source → `from:` or `to:` and outcome
+    notes: Notes = Notes()
     unmet: Mapping[str, Unmet] = {}  # host of workers → what its servers do not meet of Callbox's demands
 
     @property
@@ -65,19 +67,6 @@ def take_snapshot(client: Client) -> Snapshot:
         return snapshot_in(pipe.execute())
 
 
-@or_unavailable
-def waiting_by_source(client: Client) -> Mapping[str, int]:
-    """How many entries of each source are in the inbox, counted one by one. Raises RedisUnavailable."""
-    counted: Counter[str] = Counter()
-    count = client.register_script(script("count"))
-    after: Any = b"-"
-    while after:
-        after, counts = count(keys=[INBOX], args=[after])
-        for source, number in zip(counts[::2], counts[1::2], strict=True):
-            counted[source.decode(errors="replace")] += number
-    return counted
-
-
 def queue_reads(pipe: Any) -> None:
     """Queues in a pipeline what `snapshot_in` needs to know."""
     pipe.time()
@@ -87,13 +76,14 @@ def queue_reads(pipe: Any) -> None:
     pipe.hgetall(ODDITIES)
     pipe.hvals(SPOOLS)
     pipe.hgetall(HOLDS)
-    pipe.hget(AUDIT, "repaired")
+    pipe.hgetall(REPLAYED)
+    pipe.hgetall(NOTES)
     pipe.hgetall(UNMET)
 
 
 def snapshot_in(answers: Sequence[Any]) -> Snapshot:
     """The snapshot in the answers to `queue_reads`, which are in its order."""
-    time, entries, first, counts, odd, spools, holds, repaired, unmet = answers
+    time, entries, first, counts, odd, spools, holds, replayed, notes, unmet = answers
     oldest = max(0.0, seconds_of(time) - appended_seconds(first[0][0])) if first else 0.0
     ledger = {source: {**dict.fromkeys(COUNTERS, 0), **counts} for source, counts in _by_source(counts).items()}
     spooled: Counter[str] = Counter()
@@ -106,7 +96,8 @@ def snapshot_in(answers: Sequence[Any]) -> Snapshot:
         _by_source(odd),
         spooled,
         held,
-        int(repaired or 0),
+        _by_source(replayed),
+        notes_in(notes),
         reports_in(unmet, seconds_of(time)),
     )
 

@@ -168,7 +168,7 @@ def test_entries_neither_pending_nor_unread_are_repaired(client: redis.Redis, ap
     assert inbox.audit_group(client, 60) == expected
     assert inbox.audit_group(client, 60) is None, "some worker did it just now"
     assert len(worker.abandoned(1000, 60)) == expected
-    assert inbox.take_snapshot(client).repaired == expected
+    assert inbox.take_snapshot(client).notes.repaired == expected
     client.delete("callbox:audited")
     assert inbox.audit_group(client, 60) == 0
 

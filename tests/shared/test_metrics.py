@@ -12,20 +12,22 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from shared import metrics
-from shared.inbox import COUNTERS, Depth, Hold, Snapshot
+from shared.inbox import COUNTERS, Depth, Hold, Notes, Snapshot
 from shared.outcomes import Outcome
 
 COUNTS = {"appended": 10, "repeat": 1, "stored": 4, "duplicate": 2, "dead": 1, "ignored": 1}
+FIRST = {"stored": 3, "duplicate": 1, "dead": 3, "ignored": 1}  # before the replays
 SEEN = Snapshot(
     Depth(1, 2.5),
     {"fleet": COUNTS, "otp": dict.fromkeys(COUNTERS, 0)},
     {"fleet": {"conflict": 3}},
     {"otp": 5},
     {"otp": Hold("why", 1.0)},
-    7,
+    {"fleet": {"from:dead": 2, "to:stored": 1, "to:duplicate": 1}},
+    Notes(repaired=7, open_dead_letters={"fleet": 2}),
     {"worker-host": {"postgresql": ["fsync is off"]}},
 )
-UNITS = ("_total", "_seconds", "_callbacks", "_up", "_held", "_connections", "_demands")
+UNITS = ("_total", "_seconds", "_callbacks", "_up", "_held", "_connections", "_demands", "_open")
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -51,7 +53,7 @@ def value(rendered: bytes, sample: str, **labels: str) -> float | None:
 
 def test_every_metric_says_what_it_means() -> None:
     found = families(metrics.render(SEEN))
-    assert len(found) == 21
+    assert len(found) == 23
     for name, family in found.items():
         assert name.startswith("callbox_")
         assert len(family.documentation) > 10, name
@@ -73,7 +75,12 @@ def test_every_metric_says_what_it_means() -> None:
         ("callbox_appended_total", {"source": "fleet"}, 10),
         ("callbox_appended_total", {"source": "otp"}, 0),
         ("callbox_repeats_total", {"source": "fleet"}, 1),
-        *(("callbox_callbacks_total", {"source": "fleet", "outcome": outcome}, COUNTS[outcome]) for outcome in Outcome),
+        *(("callbox_callbacks_total", {"source": "fleet", "outcome": outcome}, FIRST[outcome]) for outcome in Outcome),
+        ("callbox_replayed_total", {"source": "fleet", "outcome": "stored"}, 1),
+        ("callbox_replayed_total", {"source": "fleet", "outcome": "dead"}, 0),
+        ("callbox_dead_letters_open", {"source": "fleet"}, 2),
+        ("callbox_dead_letters_open", {"source": "otp"}, 0),
+        ("callbox_worker_unmet_demands", {"host": "worker-host", "what": "postgresql"}, 1),
     ],
 )
 def test_the_ledger_is_shown_as_it_is(sample: str, labels: dict[str, str], expected: float) -> None:

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from shared import inbox
+from shared import inbox, metrics
 from shared.errors import Unavailable
 from shared.inbox import Consumer, Reclassification, Reclassifier, RedisUnavailable
 from shared.inbox.keys import RECLASSIFIED
@@ -272,3 +273,26 @@ def test_a_database_that_is_not_migrated_says_so(scene: Scene, empty_database_ur
     with pytest.raises(Unavailable, match="callbox migrate"):
         scene.replay(database=database)
     database.close()
+
+
+def test_no_counter_falls_when_dead_letters_are_replayed(scene: Scene) -> None:
+    """Else `increase()` counts twice what was repaired."""
+
+    def counts() -> dict[str, float]:
+        shown = text_string_to_metric_families(metrics.render(inbox.take_snapshot(scene.client)).decode())
+        samples = [sample for family in shown if family.type == "counter" for sample in family.samples]
+        return {
+            f"{sample.name} {sample.labels.get('outcome')}": sample.value
+            for sample in samples
+            if sample.labels.get("source") == "s"
+        }
+
+    scene.arrive(b"odd:1", b"odd:2", b"fine:3")
+    before = counts()
+    scene.fix("odd")
+    scene.replay()
+    after = counts()
+    assert {name for name in before if after[name] < before[name]} == set()
+    assert (after["callbox_callbacks_total dead"], after["callbox_callbacks_total stored"]) == (2, 1)
+    assert after["callbox_replayed_total stored"] == 2
+    scene.assert_adds_up()

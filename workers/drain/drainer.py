@@ -21,7 +21,7 @@ from workers.drain.read import Parsed, read_unless_deadly
 from workers.drain.run import Run
 from workers.drain.settle import settle, settle_trial
 from workers.drain.store import Store
-from workers.examiner import Examiner
+from workers.reporter import Reporter
 
 FEW_SHARE = 0.05  # of a full batch: with fewer it pays to let more arrive before the next transaction
 GATHER_SECONDS = 0.02
@@ -51,7 +51,7 @@ class Drainer:
         stopping: Callable[[], bool] = lambda: False,
         sleep: Callable[[float], None] = time.sleep,
         release: str | None = None,
-        examiner: Examiner | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         self._client = client
         self._consumer = Consumer(client, name)
@@ -63,7 +63,7 @@ class Drainer:
         self._intake = Intake(self._consumer, settings)
         self._holds = HoldPolicy(client, settings.inbox_limit, release or this_release(), sources.keys())
         self._store = store
-        self._examiner = examiner
+        self._reporter = reporter
         self._audited_at = float("-inf")
 
     def run(self) -> dict[str, int]:
@@ -74,8 +74,8 @@ class Drainer:
         run = Run(self._consumer, self._settings.drain_seconds, self._stopping, self._sleep)
         try:
             self._audit()
-            if self._examiner is not None:
-                self._examiner.examine_if_due()
+            if self._reporter is not None:
+                self._reporter.report_if_due()
             self._try_held_sources(run)
             is_empty = self._drain(run)
         except RedisUnavailable:

@@ -161,7 +161,7 @@ class HoldPolicy:
         hold = Hold(why, time.time(), unconfigured)
         self._windows.pop(source, None)
         if self._holds.hold(source, hold):
-            log.error("held", source=source, why=why, do=hold.remedy)
+            log.error("held", source=source, why=why, do=hold.remedy(source))
         self._holds.start_trial(source, TRIAL_SECONDS)  # the first real one comes later
         self._records = self._records._replace(held={**self._records.held, source: hold})
 

@@ -1,14 +1,16 @@
 """What `callbox status` makes of a snapshot."""
 
 import io
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from rich.console import Console
 from rich.table import Table
 
 from deploy.commands import status
-from deploy.commands.status import Status
-from shared.inbox import Depth, Hold, Snapshot
+from deploy.commands.status import Ledger, Status
+from shared.inbox import Depth, Hold, Notes, Snapshot
 
 SNAPSHOT = Snapshot(
     depth=Depth(entries=4, oldest_seconds=1.23456),
@@ -18,7 +20,9 @@ SNAPSHOT = Snapshot(
     },
     oddities={"otp": {"late": 2, "conflict": 1}, "fleet": {"[red]": 3}},
     spooled={"otp": 5},
-    holds={"fleet": Hold("its parser failed", 0.0)},
+    holds={"fleet": Hold("its parser failed", datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp())},
+    notes=Notes(since=datetime(2026, 1, 2, 12, tzinfo=UTC).timestamp()),
+    unmet={"a-host": {"postgresql": ["fsync is off"]}},
 )
 
 
@@ -30,17 +34,21 @@ def rows(made: Table) -> list[list[str]]:
     return [line.split() for line in (heading, *lines)]
 
 
+LEDGER = Ledger(SNAPSHOT, {"fleet": 1, "otp": -2}, {"fleet": 1.23456})
+NOW = datetime(2026, 1, 2, 12, tzinfo=UTC)
+
+
 def test_the_ledger_has_a_line_for_each_source_and_one_for_all_that_adds_up() -> None:
-    _, fleet, otp, total = rows(status.ledger(SNAPSHOT))
-    assert fleet == ["fleet", "9", "4", "1", "1", "0", "3", "0", "–"]
-    assert otp == ["otp", "7", "2", "0", "0", "0", "0", "5", "–"]
+    _, fleet, otp, total = rows(status.ledger_table(LEDGER))
+    assert fleet == ["fleet", "9", "4", "1", "1", "0", "3", "0", "1.235"]
+    assert otp == ["otp", "7", "2", "0", "0", "0", "0", "5", "0.0"]
     assert total == ["all", "16", "6", "1", "1", "0", "3", "5", "1.235"]
 
 
 def test_an_empty_inbox_has_a_ledger_too() -> None:
-    empty = Snapshot(Depth(0, 0.0), {}, {}, {})
-    assert rows(status.ledger(empty))[1:] == [["all", *"0000000", "0.0"]]
-    assert list(status.warnings(Status(empty, {}))) == []
+    empty = Ledger(Snapshot(Depth(0, 0.0), {}, {}, {}), {}, {})
+    assert rows(status.ledger_table(empty))[1:] == [["all", *"0000000", "0.0"]]
+    assert list(status.warnings(empty, NOW)) == []
 
 
 def test_oddities_are_sorted_by_source_and_name() -> None:
@@ -52,16 +60,58 @@ def test_oddities_are_sorted_by_source_and_name() -> None:
 
 
 def test_the_document_has_everything_for_programs() -> None:
-    found: dict[str, Any] = status.document(SNAPSHOT)
+    found: dict[str, Any] = status.document(Status(LEDGER, {"otp": 4}))
     assert (found["accepted"], found["pending"], found["difference"]) == (16, 3, 1)
     assert found["held"] == {"fleet": "its parser failed"}
     assert found["sources"]["otp"]["oddities"] == {"late": 2, "conflict": 1}
     assert found["sources"]["otp"]["spooled"] == 5
+    assert found["sources"]["fleet"]["oldest_pending_seconds"] == 1.235
+    assert (found["open_dead_letters"], found["sources"]["otp"]["open_dead_letters"]) == (4, 4)
+    assert found["sources"]["fleet"]["open_dead_letters"] == 0
+    assert (found["redis"], found["postgresql"]) == ("ok", "ok")
+    assert found["ledger_since"] == NOW
 
 
-def test_a_difference_and_a_hold_are_named_with_what_to_do() -> None:
-    assert list(status.warnings(Status(SNAPSHOT, {"fleet": 1, "otp": -2}))) == [
+def test_what_a_server_that_is_away_would_know_is_null_and_the_rest_is_there() -> None:
+    found = status.document(Status("Redis does not answer", {"otp": 4}))
+    assert (found["redis"], found["accepted"], found["sources"]) == ("Redis does not answer", None, None)
+    assert found["open_dead_letters"] == 4
+    found = status.document(Status(LEDGER, "PostgreSQL does not answer"))
+    assert (found["postgresql"], found["open_dead_letters"]) == ("PostgreSQL does not answer", None)
+    assert (found["accepted"], found["sources"]["otp"]["open_dead_letters"]) == (16, None)
+
+
+def test_for_people_each_part_says_where_it_is_from_and_since_when(capsys: pytest.CaptureFixture[str]) -> None:
+    status.show(Status(LEDGER, {"otp": 4, "fleet": 1}), NOW)
+    shown = capsys.readouterr().out
+    assert "ledger, in Redis since 2026-01-02 12:00 UTC\n" in shown
+    assert "open dead letters, in PostgreSQL: fleet 1, otp 4\n" in shown
+    status.show(Status("…", "…"), NOW)
+    assert capsys.readouterr().out.split("\n") == [
+        "ledger: not known, Redis is away",
+        "",
+        "open dead letters: not known, PostgreSQL is away",
+        "",
+    ]
+
+
+DO = "deploy a fix, or process it anyway by `callbox resume fleet`"
+
+
+def test_what_needs_somebody_is_named_with_what_to_do() -> None:
+    assert list(status.warnings(LEDGER, NOW)) == [
         "the inbox holds 1 more of fleet than the ledger says",
         "the inbox holds 2 less of otp than the ledger says",
-        "fleet is held: its parser failed. Deploy a fix, or `callbox resume fleet` to process it anyway",
+        f"fleet is held since 2026-01-01 12:00 UTC: its parser failed; {DO}",
+        "workers on a-host: postgresql fsync is off",
     ]
+
+
+def test_after_a_day_a_source_that_workers_do_not_know_asks_for_a_decision() -> None:
+    def sentence(hours: float) -> str:
+        hold = Hold("workers do not know it", (NOW - timedelta(hours=hours)).timestamp(), unconfigured=True)
+        (found,) = status.warnings(Ledger(Snapshot(Depth(0, 0.0), {}, {}, {}, {"new": hold}), {}, {}), NOW)
+        return found
+
+    assert "decide" not in sentence(23)
+    assert "; decide now: add it to the workers' callbox.toml, or have dead letters by" in sentence(25)

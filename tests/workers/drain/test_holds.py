@@ -140,7 +140,7 @@ def test_a_source_that_workers_do_not_know_waits_until_one_does(
     put(MANY)
     assert drain(client, store, sources=OTHER).run() == {"claimed": MANY, "held": MANY}
     assert held(client) == {"fleet": "it is not in the workers' configuration"}
-    assert "callbox.toml" in inbox.take_snapshot(client).holds["fleet"].remedy
+    assert "callbox.toml" in inbox.take_snapshot(client).holds["fleet"].remedy("fleet")
     drain(client, store, sources=OTHER).run()
     assert rows("SELECT FROM callbacks") == []
     knowing = drain(client, store, settings={"reclaim_seconds": 0.001})

@@ -10,40 +10,40 @@ from shared import inbox
 from shared.inbox import Client
 from shared.inbox.keys import UNMET
 from workers.database import Database
-from workers.examiner import Examiner
+from workers.reporter import Reporter
 
 HOST = socket.gethostname()
 
 
 @pytest.fixture
-def examiner(client: Client, database_url: str) -> Iterator[Examiner]:
+def reporter(client: Client, database_url: str) -> Iterator[Reporter]:
     """Of a worker whose role may only read."""
     only_reads = quote("-c default_transaction_read_only=on")
     database = Database(f"{database_url}?options={only_reads}", 5)
-    yield Examiner(client, database)
+    yield Reporter(client, database)
     database.close()
 
 
 def test_what_is_unmet_is_reported_once_a_minute(
-    client: Client, examiner: Examiner, monkeypatch: pytest.MonkeyPatch
+    client: Client, reporter: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    examiner.examine_if_due()
+    reporter.report_if_due()
     unmet = inbox.take_snapshot(client).unmet
     assert list(unmet) == [HOST]
     assert "takes no writes" in unmet[HOST]["postgresql"][0]
     client.delete(UNMET)
-    examiner.examine_if_due()
+    reporter.report_if_due()
     assert inbox.take_snapshot(client).unmet == {}
-    monkeypatch.setattr("workers.examiner.CHECK_SECONDS", 0)
-    examiner.examine_if_due()
+    monkeypatch.setattr("workers.reporter.CHECK_SECONDS", 0)
+    reporter.report_if_due()
     assert list(inbox.take_snapshot(client).unmet) == [HOST]
 
 
 def test_a_postgresql_that_is_away_is_no_news_and_a_good_one_ends_the_report(client: Client, database_url: str) -> None:
     inbox.report_unmet(client, HOST, {"postgresql": ["fsync is off"], "redis": []})
     assert inbox.take_snapshot(client).unmet == {HOST: {"postgresql": ["fsync is off"]}}
-    Examiner(client, Database("postgresql://127.0.0.1:1/x", 5)).examine_if_due()
+    Reporter(client, Database("postgresql://127.0.0.1:1/x", 5)).report_if_due()
     database = Database(database_url, 5)
-    Examiner(client, database).examine_if_due()
+    Reporter(client, database).report_if_due()
     database.close()
     assert inbox.take_snapshot(client).unmet == {}

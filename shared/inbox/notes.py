@@ -1,0 +1,36 @@
+"""What workers note about the system now and then, for who looks from outside: the fields of one hash."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from shared.inbox.client import Client, or_unavailable
+from shared.inbox.clock import seconds_of
+from shared.inbox.keys import NOTES, script
+
+
+class Notes(msgspec.Struct, frozen=True):
+    """`repaired`: entries that were neither pending nor unread, in all. `since`: when the ledger began (seconds of the
+    Unix epoch). `open_dead_letters`: by source, as PostgreSQL last had them. None: not noted yet."""
+
+    repaired: int = 0
+    since: float | None = None
+    open_dead_letters: dict[str, int] | None = None
+
+
+@or_unavailable
+def note_open_dead_letters(client: Client, counts: Mapping[str, int]) -> None:
+    """Takes the place of the counts before. The first time it also notes when the ledger began.
+
+    Raises RedisUnavailable.
+    """
+    note: Any = client.register_script(script("note"))
+    note(keys=[NOTES], args=["HSETNX", "since", seconds_of(client.time())])
+    note(keys=[NOTES], args=["HSET", "open_dead_letters", msgspec.json.encode(counts)])
+
+
+def notes_in(fields: Mapping[bytes, bytes]) -> Notes:
+    """The notes in the fields of the hash."""
+    named = {name.decode(errors="replace"): msgspec.Raw(value) for name, value in fields.items()}
+    return msgspec.json.decode(msgspec.json.encode(named), type=Notes)

@@ -1,0 +1,40 @@
+"""What a worker reports to the inbox every minute, for who looks from outside: whether Redis and PostgreSQL can keep
+what Callbox promises (the worker goes on if not), and how many dead letters are open."""
+
+import socket
+import time
+from contextlib import suppress
+
+from shared.demands import CHECK_SECONDS, Watch
+from shared.errors import Unavailable
+from shared.inbox import Client, examine, note_open_dead_letters, report_unmet
+from workers import demands
+from workers.database import REFUSALS, Database
+from workers.queries import count_open_dead_letters
+
+
+class Reporter:
+    """One for each worker process."""
+
+    def __init__(self, client: Client, database: Database) -> None:
+        self._client = client
+        self._database = database
+        self._watch = Watch()
+        self._reported_at = float("-inf")
+
+    def report_if_due(self) -> None:
+        """Also logs what is unmet now. A PostgreSQL that is away is no news. Raises RedisUnavailable."""
+        if time.monotonic() - self._reported_at < CHECK_SECONDS:
+            return
+        self._reported_at = time.monotonic()
+        self._watch.note("redis", examine(self._client).unmet)
+        with suppress(Unavailable, *REFUSALS):
+            self._watch.note("postgresql", self._database.ask(demands.examine).unmet)
+        report_unmet(self._client, socket.gethostname(), self._watch.unmet)
+        report_dead_letters(self._client, self._database)
+
+
+def report_dead_letters(client: Client, database: Database) -> None:
+    """Has the inbox know how many dead letters are open, if PostgreSQL says so. Raises RedisUnavailable."""
+    with suppress(Unavailable, *REFUSALS):
+        note_open_dead_letters(client, database.ask(count_open_dead_letters))
