@@ -26,6 +26,15 @@ def write_error(*lines: str) -> None:
     click.echo(_joined(lines), nl=False, err=True)
 
 
+def agrees(question: str) -> bool:
+    """Asks on standard error; False without an answer."""
+    try:
+        return click.confirm(visible(question), err=True)
+    except click.Abort:
+        write_error("")  # the line of the question ends
+        return False
+
+
 def write_table(table: Table) -> None:
     """A table of `deploy.table`: as wide as the terminal at most, and not cut when the output goes elsewhere."""
     console = Console(highlight=False)

@@ -59,7 +59,7 @@ CONFINED = {
         *("workers/database.py", "workers/demands.py", "workers/queries.py", "workers/rows.py", "workers/schema.py"),
         # They report why PostgreSQL does not answer.
         *("deploy/checks.py", "deploy/commands/errors.py", "deploy/local/up.py", "deploy/system.py"),
-        "deploy/commands/status.py",
+        *("deploy/commands/send.py", "deploy/commands/status.py"),
     ],
     "celery": ["workers/app.py", "workers/__main__.py"],
     "kombu": ["workers/app.py"],

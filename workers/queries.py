@@ -28,6 +28,7 @@ class CallbackRow(Callback, frozen=True, kw_only=True):
     inbox_id: str
     outcome: Outcome
     conflict: bool
+    test: bool
 
 
 class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +50,7 @@ class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
     sent_at: datetime | None
     received_at: datetime
     extra: dict[str, Any]
+    test: bool
 
 
 class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +72,7 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
     parts: int | None
     traffic: str | None
     extra: dict[str, Any]
+    test: bool
 
 
 class DeadLetterRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,6 +180,10 @@ class Queries:
         """Dead letters that match, of this callback, in this state: the newest first, at most `limit`."""
         parameters = {**wanted.parameters(), "callback_id": callback_id, "state": state, "limit": limit}
         return list(_select(self._connection, DeadLetterRow, "dead_letters", parameters))
+
+    def has_real_events(self, source: str) -> bool:
+        """Whether a source has stored events that no test made."""
+        return self._connection.execute(sql("queries/real_events"), {"source": source}).fetchone() == (True,)
 
     def open_dead_letters(self) -> dict[str, int]:
         """How many there are of each source."""

@@ -8,6 +8,7 @@ from deploy.commands.dead_letters import dead_letters
 from deploy.commands.demo import demo
 from deploy.commands.errors import Commands
 from deploy.commands.migrate import migrate
+from deploy.commands.remove_tests import remove_tests
 from deploy.commands.resume import resume
 from deploy.commands.send import send
 from deploy.commands.show import show
@@ -21,5 +22,5 @@ def main() -> None:
     """Takes the callbacks of SMS providers, answers them at once, and never loses one."""
 
 
-for command in (up, demo, migrate, check, send, status, resume, show, conflicts, dead_letters):
+for command in (up, demo, migrate, check, send, remove_tests, status, resume, show, conflicts, dead_letters):
     main.add_command(command)

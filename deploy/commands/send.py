@@ -5,13 +5,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import click
+import psycopg
 
 from deploy.commands.errors import Failed
 from deploy.commands.options import configured_system_options
 from deploy.local import simulator
 from deploy.local.sender import Answer, Sender
 from deploy.local.simulator import KINDS, Kind
-from deploy.output import LONG_RUN, progress, write
+from deploy.output import LONG_RUN, agrees, progress, write
 from deploy.system import System
 from shared.config import Config
 from shared.source import Source
@@ -30,13 +31,17 @@ _HINTS = {
 @click.option("--kind", type=click.Choice(KINDS), help="Inbound messages or delivery reports.  [default: both]")
 @click.option("--count", default=1, show_default=True, type=click.IntRange(1), metavar="N", help="Callbacks to send.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N callbacks a second.")
+@click.option("--yes", is_flag=True, help="Send also to a source that has stored real events.")
 @configured_system_options
-def send(source_name: str, kind: Kind | None, count: int, rate: float | None, system: System) -> None:
+def send(source_name: str, kind: Kind | None, count: int, rate: float | None, yes: bool, system: System) -> None:
     """Simulate the provider of SOURCE: sign and send realistic callbacks to the ingress.
 
-    The ingress is that of the running `callbox up`, or CALLBOX_URL. Exits with 1 unless all were accepted.
+    The ingress is that of the running `callbox up`, or CALLBOX_URL. Exits with 1 unless all were accepted. What is
+    stored of them is marked (`test`), and goes by `callbox remove-tests`.
     """
     source = find_source(system.configuration(), source_name)
+    if not yes and has_real_events(source_name, system):
+        ask(source_name)
     kinds = [kind] if kind else list(KINDS)
     requests = simulator.requests(source, kinds, count, random.Random())  # noqa: S311 - a simulation
     url = system.environ.get("CALLBOX_URL", DEFAULT_URL)
@@ -49,6 +54,21 @@ def send(source_name: str, kind: Kind | None, count: int, rate: float | None, sy
     refused = sum(answer.callback_id is None for answer in answers)
     if refused:
         raise Failed(f"{refused} of {count} callbacks were not accepted")
+
+
+def has_real_events(source_name: str, system: System) -> bool:
+    """Whether the source has stored events that no test made; not if PostgreSQL does not say so."""
+    try:
+        with system.queries() as queries:
+            return queries.has_real_events(source_name)
+    except psycopg.Error:
+        return False
+
+
+def ask(source_name: str) -> None:
+    """Raises Failed unless the user agrees."""
+    if not agrees(f"{source_name} has stored real events. Send tests to it, which are marked as such?"):
+        raise Failed(f"nothing was sent: {source_name} has stored real events; agree, or give --yes")
 
 
 def find_source(configuration: Config, name: str) -> Source:

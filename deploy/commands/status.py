@@ -121,9 +121,9 @@ def show(found: Status, now: datetime) -> None:
     else:
         snapshot = found.ledger.snapshot
         since = _since(snapshot)
-        write(f"ledger, in Redis since {since:%Y-%m-%d %H:%M} UTC" if since else "ledger, in Redis")
         write_table(ledger_table(found.ledger))
-    write("", dead_letters_line(found.dead_letters))
+        write("", f"ledger: in Redis, since {since:%Y-%m-%d %H:%M} UTC" if since else "ledger: in Redis")
+    write(dead_letters_line(found.dead_letters))
     if not isinstance(found.ledger, str):
         if found.ledger.snapshot.oddities:
             write("")
@@ -142,7 +142,7 @@ def dead_letters_line(counts: Mapping[str, int] | str) -> str:
     if isinstance(counts, str):
         return "open dead letters: not known, PostgreSQL is away"
     by_source = ", ".join(f"{source} {count}" for source, count in sorted(counts.items()))
-    return f"open dead letters, in PostgreSQL: {by_source or 'none'}"
+    return f"open dead letters: {by_source or 'none'}, in PostgreSQL"
 
 
 def oddities(snapshot: Snapshot) -> Table:
@@ -160,7 +160,7 @@ def warnings(ledger: Ledger, now: datetime) -> Iterator[str]:
     for source, hold in ledger.snapshot.holds.items():
         since = datetime.fromtimestamp(hold.since, UTC)
         decide = "decide now: " if hold.unconfigured and now - since > DECISION else ""
-        yield f"{source} is held since {since:%Y-%m-%d %H:%M} UTC: {hold.why}; {decide}{hold.remedy(source)}"
+        yield f"{source} is held: {hold.why}, since {since:%Y-%m-%d %H:%M} UTC; {decide}{hold.remedy(source)}"
     for host, unmet in ledger.snapshot.unmet.items():
         for what, sentences in unmet.items():
             yield from (f"workers on {host}: {what} {sentence}" for sentence in sentences)

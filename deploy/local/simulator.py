@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from shared.callback import Request
+from shared.callback import TEST_HEADER, Request
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.providers import PROVIDERS, sign
 from shared.source import Source
@@ -50,9 +50,11 @@ def event(kind: Kind, now: datetime, dice: random.Random) -> Event:
 
 
 def request(source: Source, happened: Event) -> Request:
-    """The request in which the source's provider reports the event, signed, with its path at the ingress."""
+    """The request in which the source's provider reports the event, signed, with its path at the ingress, and marked
+    as a test."""
     path = f"/callbacks/{source.name}" + (f"/{source.token}" if source.token else "")
-    return sign(msgspec.structs.replace(PROVIDERS[source.provider].render(happened), path=path), source)
+    rendered = PROVIDERS[source.provider].render(happened).with_headers({TEST_HEADER: "1"})
+    return sign(msgspec.structs.replace(rendered, path=path), source)
 
 
 def curl(base_url: str, request: Request) -> str:

@@ -36,6 +36,7 @@ def found(body: bytes = b"raw", **fields: Any) -> CallbackView:
         remote_ip="192.0.2.7",
         outcome=Outcome.STORED,
         conflict=False,
+        test=False,
     )
     return CallbackView(msgspec.structs.replace(callback, **fields), [], [], [])
 

@@ -174,6 +174,9 @@ def fsynced_after(system: Running, client: redis.Redis) -> bool:
     """Whether what Redis wrote up to now is on disk. WAITAOF speaks of its own connection's writes: hence the SET."""
     system.send(system.request("open", "mo"))
     client.set("fsynced", 1)
+    server: Any = client.info("server")
+    if "valkey_version" not in server and server["redis_version"].startswith("7.0."):  # before WAITAOF
+        return bool(client.config_get("appendfsync")["appendfsync"] == "always")
     answer: Any = client.waitaof(1, 0, 1)
     return bool(answer[0] == 1)
 

@@ -6,10 +6,11 @@ import subprocess
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 
 from shared import inbox
-from shared.callback import Request
+from shared.callback import TEST_HEADER, Request
 from shared.inbox import keys
 from shared.providers import PROVIDERS
 from tests.conftest import wait_until
@@ -21,7 +22,9 @@ def test_status_adds_up(system: Running) -> None:
     system.wait_drained()
     status = json.loads(system.command("status", "--json").stdout)
     keys = {"accepted", "stored", "duplicates", "dead_letters", "ignored", "pending", "spooled"}
-    assert set(status) == {*keys, "oldest_pending_seconds", "difference", "held", "sources"}
+    other = {"ledger_since", "redis", "postgresql", "open_dead_letters"}
+    assert set(status) == {*keys, *other, "oldest_pending_seconds", "difference", "held", "sources"}
+    assert (status["redis"], status["postgresql"]) == ("ok", "ok")
     assert (status["difference"], status["held"]) == (0, {})
     for account in (status, *status["sources"].values()):
         parts = ("stored", "duplicates", "dead_letters", "ignored", "pending")
@@ -51,6 +54,55 @@ def test_status_names_a_difference_and_what_is_held(start: Start) -> None:
     assert "fleet is not held, only open: see" in up.command("resume", "fleet", code=1).stderr
     assert up.command("resume", "open").stdout == "open is drained again\n"
     assert json.loads(up.command("status", "--json").stdout)["held"] == {}
+
+
+def test_status_names_what_is_away_and_shows_the_rest(start: Start) -> None:
+    up = start("--workers", "0", "--no-flower")
+    up.send(up.request("open", "mo"))
+    without_postgres = callbox("status", cwd=up.folder, CALLBOX_DATABASE_URL="postgresql://127.0.0.1:1/x")
+    assert without_postgres.returncode == 1
+    assert "PostgreSQL does not answer" in without_postgres.stderr
+    assert without_postgres.stdout.splitlines()[2].split()[:2] == ["open", "1"]
+    without_redis = callbox("status", "--json", cwd=up.folder, CALLBOX_REDIS_URL="redis://127.0.0.1:1/0")
+    assert (without_redis.returncode, len(without_redis.stderr.splitlines())) == (1, 1)
+    said = json.loads(without_redis.stdout)
+    assert (said["accepted"], said["open_dead_letters"], said["postgresql"]) == (None, 0, "ok")
+
+
+def test_what_send_made_is_marked_asked_about_and_can_be_removed(start: Start) -> None:
+    up = start("--no-flower")
+    up.command("send", "open", "--count", "4")
+    up.command("send", "support", "--count", "2")
+    up.wait_drained()
+    marked = "SELECT test, count(*) AS count FROM {} GROUP BY test"
+    assert up.query(marked.format("callbacks")) == [{"test": True, "count": 6}]
+    assert up.query(marked.format("deliveries")) == [{"test": True, "count": 3}]
+    for table in ("inbound_messages", "delivery_reports"):
+        assert up.query(marked.format(table)) == [{"test": True, "count": 3}]
+
+    real = up.request("open", "mo")
+    unmarked = {name: value for name, value in real.headers.items() if name != TEST_HEADER}
+    up.send(msgspec.structs.replace(real, headers=unmarked))
+    up.wait_drained()
+    words = [CALLBOX, "send", "open"]
+    for answer, code in (("", 1), ("n\n", 1), ("y\n", 0)):
+        done = subprocess.run(
+            words, cwd=up.folder, env=clean_environment(), input=answer, capture_output=True, text=True, timeout=SECONDS
+        )
+        assert done.returncode == code, done.stderr
+        assert "open has stored real events" in done.stderr
+    up.command("send", "open", "--yes")
+    up.command("send", "support")
+    up.wait_drained()
+
+    assert "nothing was removed" in up.command("remove-tests", "--dry").stdout
+    assert "callbacks" in up.command("remove-tests", "--source", "support").stdout
+    assert up.query("SELECT DISTINCT source FROM callbacks WHERE test") == [{"source": "open"}]
+    up.command("remove-tests")
+    assert up.command("remove-tests").stdout == "there are no tests\n"
+    for table in ("callbacks", "inbound_messages"):
+        assert up.query(marked.format(table)) == [{"test": False, "count": 1}]
+    assert up.query("SELECT FROM deliveries") == []
 
 
 @pytest.mark.parametrize("kind", ["mo", "dr"])

@@ -72,6 +72,7 @@ def test_every_field_of_an_event_is_written_to_its_table(
         ("reports", queries.ReportRow, "delivery_reports", OURS - {"received_at"}),
         ("dead_letters", queries.DeadLetterRow, "dead_letters", set()),
         ("callback", queries.CallbackRow, "callbacks", set()),
+        ("conflicts", queries.CallbackRow, "callbacks", set()),
     ],
 )
 def test_every_column_is_read_for_those_who_look_at_a_callback(

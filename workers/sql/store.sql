@@ -26,7 +26,7 @@ fresh AS MATERIALIZED (  -- new, each callback once
 ),
 messages AS MATERIALIZED (
     SELECT e.*, decode(e.key_hex, 'hex') AS dedupe_key, decode(e.fingerprint_hex, 'hex') AS fingerprint,
-        f.id AS callback_id, f.source, f.provider, f.received_at
+        f.id AS callback_id, f.source, f.provider, f.received_at, f.headers ? 'x-callbox-test' AS test
     FROM jsonb_to_recordset(%(messages)s::jsonb) AS e (
         n integer, i integer, key_hex text, fingerprint_hex text, message_id text, channel text, sender text,
         recipient text, text text, encoding text, part_reference text, part_number integer, part_count integer,
@@ -35,7 +35,7 @@ messages AS MATERIALIZED (
 ),
 reports AS MATERIALIZED (
     SELECT e.*, decode(e.key_hex, 'hex') AS dedupe_key, decode(e.fingerprint_hex, 'hex') AS fingerprint,
-        f.id AS callback_id, f.source, f.provider, f.received_at
+        f.id AS callback_id, f.source, f.provider, f.received_at, f.headers ? 'x-callbox-test' AS test
     FROM jsonb_to_recordset(%(reports)s::jsonb) AS e (
         n integer, i integer, key_hex text, fingerprint_hex text, message_id text, channel text, sender text,
         recipient text, status text, final boolean, read boolean, rank smallint, position smallint, provider_status text,
@@ -52,11 +52,11 @@ first_reports AS MATERIALIZED (
 new_messages AS (
     INSERT INTO inbound_messages (
         callback_id, source, provider, message_id, channel, sender, recipient, text, encoding, part_reference,
-        part_number, part_count, traffic, intent, segments, attachments, sent_at, received_at, extra, dedupe_key,
-        fingerprint)
+        part_number, part_count, traffic, intent, segments, attachments, sent_at, received_at, extra, test,
+        dedupe_key, fingerprint)
     SELECT callback_id, source, provider, message_id, channel, sender, recipient, text, encoding, part_reference,
-        part_number, part_count, traffic, intent, segments, attachments, sent_at, received_at, extra, dedupe_key,
-        fingerprint
+        part_number, part_count, traffic, intent, segments, attachments, sent_at, received_at, extra, test,
+        dedupe_key, fingerprint
     FROM first_messages
     ORDER BY source, dedupe_key
     ON CONFLICT (source, dedupe_key) DO NOTHING
@@ -65,9 +65,11 @@ new_messages AS (
 new_reports AS (
     INSERT INTO delivery_reports (
         callback_id, source, provider, message_id, channel, sender, recipient, status, final, provider_status,
-        error_code, reason, occurred_at, received_at, price, currency, parts, traffic, extra, dedupe_key, fingerprint)
+        error_code, reason, occurred_at, received_at, price, currency, parts, traffic, extra, test, dedupe_key,
+        fingerprint)
     SELECT callback_id, source, provider, message_id, channel, sender, recipient, status, final, provider_status,
-        error_code, reason, occurred_at, received_at, price, currency, parts, traffic, extra, dedupe_key, fingerprint
+        error_code, reason, occurred_at, received_at, price, currency, parts, traffic, extra, test, dedupe_key,
+        fingerprint
     FROM first_reports
     ORDER BY source, dedupe_key
     ON CONFLICT (source, dedupe_key) DO NOTHING
@@ -85,7 +87,8 @@ merged AS (  -- per message: the winner, and what does not depend on who wins
         min(coalesce(occurred_at, received_at)) FILTER (WHERE read) OVER message AS read_at,
         min(received_at) OVER message AS first_report_at,
         max(received_at) OVER message AS updated_at,
-        count(*) OVER message AS reports
+        count(*) OVER message AS reports,
+        bool_and(test) OVER message AS test
     FROM counted
     WINDOW message AS (PARTITION BY source, message_id)
     ORDER BY source, message_id, rank DESC, occurred_at DESC NULLS LAST, position DESC, dedupe_key DESC
@@ -93,9 +96,9 @@ merged AS (  -- per message: the winner, and what does not depend on who wins
 advanced AS (
     INSERT INTO deliveries AS d (
         source, provider, message_id, recipient, status, final, error_code, reason, read_at, first_report_at,
-        updated_at, reports, winner_rank, winner_at, winner_position, winner_key)
+        updated_at, reports, test, winner_rank, winner_at, winner_position, winner_key)
     SELECT source, provider, message_id, recipient, status, final, error_code, reason, read_at, first_report_at,
-        updated_at, reports, rank, occurred_at, position, dedupe_key
+        updated_at, reports, test, rank, occurred_at, position, dedupe_key
     FROM merged
     ORDER BY source, message_id
     ON CONFLICT (source, message_id) DO UPDATE SET
@@ -111,7 +114,8 @@ advanced AS (
         read_at = least(d.read_at, excluded.read_at),
         first_report_at = least(d.first_report_at, excluded.first_report_at),
         updated_at = greatest(d.updated_at, excluded.updated_at),
-        reports = d.reports + excluded.reports
+        reports = d.reports + excluded.reports,
+        test = d.test AND excluded.test
 ),
 seen AS (  -- every event, with the fingerprint that is stored under its key: its own, or that of an earlier one
     SELECT e.callback_id, new.callback_id IS NOT DISTINCT FROM e.callback_id AS is_new, e.fingerprint,
@@ -145,7 +149,8 @@ new_letters AS (
 ),
 new_callbacks AS (
     INSERT INTO callbacks (
-        id, inbox_id, source, provider, received_at, method, query, headers, body, remote_ip, outcome, conflict)
+        id, inbox_id, source, provider, received_at, method, query, headers, body, remote_ip, outcome, conflict,
+        test)
     SELECT f.id, f.inbox_id, f.source, f.provider, f.received_at, f.method, f.query, f.headers,
         decode(f.body, 'base64'), f.remote_ip,
         CASE
@@ -154,7 +159,8 @@ new_callbacks AS (
             WHEN f.events > 0 THEN 'duplicate'
             ELSE 'ignored'
         END,
-        coalesce(j.conflict, false)
+        coalesce(j.conflict, false),
+        f.headers ? 'x-callbox-test'
     FROM fresh f LEFT JOIN judged j ON j.callback_id = f.id
     ORDER BY f.received_at, f.id
     ON CONFLICT (received_at, id) DO NOTHING

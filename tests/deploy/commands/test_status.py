@@ -84,12 +84,11 @@ def test_what_a_server_that_is_away_would_know_is_null_and_the_rest_is_there() -
 def test_for_people_each_part_says_where_it_is_from_and_since_when(capsys: pytest.CaptureFixture[str]) -> None:
     status.show(Status(LEDGER, {"otp": 4, "fleet": 1}), NOW)
     shown = capsys.readouterr().out
-    assert "ledger, in Redis since 2026-01-02 12:00 UTC\n" in shown
-    assert "open dead letters, in PostgreSQL: fleet 1, otp 4\n" in shown
+    assert "ledger: in Redis, since 2026-01-02 12:00 UTC\n" in shown
+    assert "open dead letters: fleet 1, otp 4, in PostgreSQL\n" in shown
     status.show(Status("…", "…"), NOW)
     assert capsys.readouterr().out.split("\n") == [
         "ledger: not known, Redis is away",
-        "",
         "open dead letters: not known, PostgreSQL is away",
         "",
     ]
@@ -102,7 +101,7 @@ def test_what_needs_somebody_is_named_with_what_to_do() -> None:
     assert list(status.warnings(LEDGER, NOW)) == [
         "the inbox holds 1 more of fleet than the ledger says",
         "the inbox holds 2 less of otp than the ledger says",
-        f"fleet is held since 2026-01-01 12:00 UTC: its parser failed; {DO}",
+        f"fleet is held: its parser failed, since 2026-01-01 12:00 UTC; {DO}",
         "workers on a-host: postgresql fsync is off",
     ]
 

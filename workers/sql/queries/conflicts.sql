@@ -1,6 +1,6 @@
 -- Callbacks that repeat the key of an event stored before with another content, the newest first.
 SELECT id, inbox_id, source, provider, received_at, method, query, headers, body, host(remote_ip) AS remote_ip,
-    outcome, conflict
+    outcome, conflict, test
 FROM callbacks
 WHERE conflict
     AND (%(source)s::text IS NULL OR source = %(source)s)

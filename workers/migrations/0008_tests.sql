@@ -1,0 +1,48 @@
+-- What `callbox send` made, not a provider: so that it can be left out, and removed.
+
+ALTER TABLE callbacks ADD COLUMN test boolean NOT NULL DEFAULT false;
+ALTER TABLE inbound_messages ADD COLUMN test boolean NOT NULL DEFAULT false;
+ALTER TABLE delivery_reports ADD COLUMN test boolean NOT NULL DEFAULT false;
+ALTER TABLE deliveries ADD COLUMN test boolean NOT NULL DEFAULT false;
+
+CREATE OR REPLACE VIEW assembled_messages AS
+WITH part AS (
+    SELECT *, coalesce(sent_at, received_at) AS at
+    FROM inbound_messages
+    WHERE part_count > 1 AND part_number BETWEEN 1 AND part_count
+),
+spaced AS (
+    SELECT *, at - lag(at) OVER same_reference > interval '1 day' AS begins
+    FROM part
+    WINDOW same_reference AS (PARTITION BY source, sender, recipient, part_reference, part_count ORDER BY at, id)
+),
+burst AS (
+    SELECT *, count(*) FILTER (WHERE begins) OVER (
+        PARTITION BY source, sender, recipient, part_reference, part_count ORDER BY at, id) AS burst
+    FROM spaced
+),
+distinct_part AS (
+    SELECT DISTINCT ON (source, sender, recipient, part_reference, part_count, burst, part_number, text) *
+    FROM burst
+    ORDER BY source, sender, recipient, part_reference, part_count, burst, part_number, text, at, id
+),
+numbered AS (
+    SELECT *, row_number() OVER (
+        PARTITION BY source, sender, recipient, part_reference, part_count, burst, part_number ORDER BY at, id) AS round
+    FROM distinct_part
+)
+SELECT source, min(provider) AS provider, min(channel) AS channel, sender, recipient, part_reference, part_count,
+    (part_count - count(*))::integer AS parts_missing,
+    CASE WHEN count(*) = part_count THEN string_agg(text, '' ORDER BY part_number) END AS text,
+    min(traffic) AS traffic, 'none' AS intent,
+    min(sent_at) AS sent_at, min(received_at) AS first_received_at, max(received_at) AS last_received_at,
+    array_agg(message_id ORDER BY part_number) AS message_ids,
+    '[]'::jsonb AS attachments,
+    bool_and(test) AS test
+FROM numbered
+GROUP BY source, sender, recipient, part_reference, part_count, burst, round
+UNION ALL
+SELECT source, provider, channel, sender, recipient, part_reference, part_count, 0, text, traffic, intent,
+    sent_at, received_at, received_at, ARRAY[message_id], attachments, test
+FROM inbound_messages
+WHERE (part_count > 1 AND part_number BETWEEN 1 AND part_count) IS NOT TRUE;
