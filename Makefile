@@ -64,8 +64,8 @@ lock: $(VENV)/ready ## lock the newest versions that pyproject.toml allows (need
 		--python-version 3.11 --all-extras -c deploy/locks/runtime.txt pyproject.toml -o deploy/locks/dev.txt
 	@$(BIN)/python deploy/locks/pin.py deploy/docker/Dockerfile deploy/docker/compose.yaml
 
-clean: ## forget .venv, and what `make run` kept in var
-	@rm -rf .venv* var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
+clean: ## forget .venv, and what `make run` and `callbox up` kept in demo and var
+	@rm -rf .venv* demo var build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 
 $(VENV)/ready: deploy/locks/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

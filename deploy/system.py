@@ -16,6 +16,7 @@ from shared.settings import Settings
 from workers.database import Database
 from workers.queries import Queries
 
+USUAL_FOLDER, DEMO_FOLDER = "var", "demo"  # of `callbox up` and of `make run`, below the folder where they are started
 ANSWER_SECONDS = 5  # longest wait of a command for a server
 
 
@@ -30,9 +31,12 @@ class System:
     config_path: Path | None = None
 
     @classmethod
-    def find(cls, folder: Path, config_path: Path | None = None) -> "System":
-        """The system of the environment and of the `up` in this folder, if one runs there."""
-        return cls({**read_addresses(folder), **os.environ}, config_path)
+    def find(cls, folder: Path | None, config_path: Path | None = None) -> "System":
+        """The system of the environment and of the `up` in this folder, if one runs there. Without a folder it is that
+        of an `up` in the usual one, or else of the demonstration."""
+        folders = [folder] if folder else [Path(USUAL_FOLDER), Path(DEMO_FOLDER)]
+        addresses = next(filter(None, map(read_addresses, folders)), {})
+        return cls({**addresses, **os.environ}, config_path)
 
     @property
     def settings(self) -> Settings:

@@ -28,6 +28,10 @@ RECONNECT_SECONDS = 2.0  # longest pause between two tries to reach Redis
 REDIS_SECONDS = 5.0  # longest wait of a worker for an answer of Redis
 LEAVE_SECONDS = 1.0  # longest wait of a child that ends for its parent to read its last result, which nobody uses
 
+# Kubernetes describes a service called `flower` in this variable, which Flower takes for its own.
+if not os.environ.get("FLOWER_PORT", "").isdecimal():
+    os.environ.pop("FLOWER_PORT", None)
+
 settings = config.or_exit(lambda: config.load_settings(os.environ))
 log = logs.get(__name__)
 

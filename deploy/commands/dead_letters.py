@@ -1,6 +1,7 @@
 """`callbox dead-letters`: what could not be understood, listed, shown, replayed after a fix, or discarded."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 
 import click
@@ -25,11 +26,12 @@ from deploy.output import progress, write
 from deploy.system import System
 from deploy.text import as_json
 from shared.errors import Unavailable
-from shared.inbox import Reclassifier
+from shared.inbox import Reclassifier, RedisUnavailable
 from workers import dead_letters as selected
 from workers.database import Database
 from workers.dead_letters import Filter
 from workers.replay import Change, Replayer
+from workers.reporter import report_dead_letters
 
 RATE = 100.0  # callbacks replayed in a second, so that the drain keeps PostgreSQL to itself
 COLUMNS = ("id", "created_at", "source", "stage", "reason", "detail", "state", "callback_id")
@@ -134,6 +136,8 @@ def replay(wanted: Filter, dry: bool, rate: float, json_wanted: bool, system: Sy
                 advance()
 
             error = _run(replayer, wanted, note)
+        with suppress(RedisUnavailable):
+            report_dead_letters(client, database)
     if json_wanted:
         write(*as_json(replayed.document()))
     else:
@@ -165,6 +169,8 @@ def discard(wanted: Filter, dry: bool, system: System) -> None:
     with system.database() as database:
         closed = closed_of(database, wanted)
         counts = selected.discard(database, wanted, dry)
+        with suppress(RedisUnavailable), system.inbox() as client:
+            report_dead_letters(client, database)
     rows = [(count, reason) for reason, count in sorted(counts.items())]
     show_counts(("dead letters", "reason"), rows, closed, "dry run, nothing was discarded" if dry else "discarded")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from deploy.system import System
+from deploy.system import DEMO_FOLDER, USUAL_FOLDER, System
 
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
@@ -50,9 +50,16 @@ data_option = click.option(
     "--data",
     "folder",
     metavar="DIR",
-    default="var",
+    default=USUAL_FOLDER,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where `callbox up` keeps everything.  [default: ./var]",
+    help=f"Where `callbox up` keeps everything.  [default: ./{USUAL_FOLDER}]",
+)
+running_option = click.option(
+    "--data",
+    "folder",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help=f"The folder of a running `callbox up`.  [default: ./{USUAL_FOLDER}, else ./{DEMO_FOLDER}]",
 )
 config_option = click.option(
     "--config",
@@ -76,5 +83,5 @@ until_option = click.option("--until", type=UtcTime(), metavar="TIME", help="UTC
 limit_option = click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most this many.")
 json_option = click.option("--json", "json_wanted", is_flag=True, help="For programs; bytes in base64.")
 
-system_options = gathered("system", System.find, data_option)
-configured_system_options = gathered("system", System.find, config_option, data_option)
+system_options = gathered("system", System.find, running_option)
+configured_system_options = gathered("system", System.find, config_option, running_option)

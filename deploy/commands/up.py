@@ -52,6 +52,6 @@ def up(config_path: Path | None, folder: Path, port: int, roles: Roles) -> None:
     running = Up(Plan.of(configuration, folder, port, roles), write)
 
     def report_ready() -> None:
-        write(*overview(configuration, running.addresses), f"ready {running.addresses['CALLBOX_URL']}")
+        write(*overview(configuration, folder, running.addresses), f"ready {running.addresses['CALLBOX_URL']}")
 
     running.run(when_ready=report_ready)

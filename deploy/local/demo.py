@@ -12,7 +12,7 @@ import msgspec
 from deploy import examples
 from deploy.local import simulator
 from deploy.local.files import write_private
-from deploy.local.overview import pages
+from deploy.local.overview import overview
 from deploy.local.readiness import wait_until_empty
 from deploy.local.sender import Sender
 from deploy.output import write, write_table
@@ -40,7 +40,7 @@ def example_config(folder: Path) -> Path:
     return path
 
 
-def present(configuration: Config, addresses: Mapping[str, str]) -> None:
+def present(configuration: Config, folder: Path, addresses: Mapping[str, str]) -> None:
     """Sends a few callbacks of every kind through the real port, shows what arrived, and how to go on."""
     url = addresses["CALLBOX_URL"]
     write("", f"callbox runs at {url}. Sending a few callbacks, signed as their providers sign:", "")
@@ -52,7 +52,7 @@ def present(configuration: Config, addresses: Mapping[str, str]) -> None:
     write(
         "",
         f"{accepted} of {len(answers)} were accepted, each with its X-Callbox-Id; the table is read from PostgreSQL.",
-        *_next_steps(configuration, addresses),
+        *_next_steps(configuration, folder, addresses),
     )
 
 
@@ -85,7 +85,7 @@ def _message(now: datetime, dice: random.Random, text: str) -> InboundMessage:
     return msgspec.structs.replace(message, text=text)
 
 
-def _next_steps(configuration: Config, addresses: Mapping[str, str]) -> Iterator[str]:
+def _next_steps(configuration: Config, folder: Path, addresses: Mapping[str, str]) -> Iterator[str]:
     url = addresses["CALLBOX_URL"]
     now, dice = datetime.now(UTC), random.Random()  # noqa: S311 - a simulation
     yield ""
@@ -95,10 +95,10 @@ def _next_steps(configuration: Config, addresses: Mapping[str, str]) -> Iterator
         yield f"# {source.provider}"
         yield simulator.curl(url, simulator.request(source, simulator.event(kind, now, dice)))
     yield ""
-    first, names = next(iter(configuration.sources)), ", ".join(configuration.sources)
+    first = next(iter(configuration.sources))
     yield f"In a second terminal:  .venv/bin/callbox status | send {first} --count 1000 | show ID | dead-letters list"
+    yield f"The sources are in {configuration.path}, and all that is stored is apart from that of `callbox up`."
     yield ""
-    yield f"callbacks  {url}/callbacks/SOURCE   (sources: {names}; from {configuration.path})"
-    yield from pages(addresses)
+    yield from overview(configuration, folder, addresses)
     yield ""
     yield "Serving until Ctrl-C."

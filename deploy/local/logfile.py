@@ -6,6 +6,7 @@ from os import truncate
 from pathlib import Path
 
 LOG_BYTES = 16 * 1024 * 1024  # beyond which a log is moved aside
+TAIL_BYTES, LINE_CHARS = 4096, 200  # of what is read of its end, and shown of its last line
 ASIDE_COUNT = 4  # logs of one child that are kept aside: NAME.log.1 is the newest
 
 # A child holds its log itself, opened for appending. Through a pipe no line would be lost, but a child would hang as
@@ -26,6 +27,17 @@ def limit(log: Path) -> None:
             copy.unlink(missing_ok=True)
         finally:
             truncate(log, 0)
+
+
+def last_line(log: Path) -> str:
+    """The last line that is not blank, or its beginning."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.strip()[:LINE_CHARS] for line in reversed(lines) if line.strip()), "")
 
 
 def set_aside(log: Path) -> None:

@@ -1,23 +1,23 @@
 """Where everything of a running `callbox up` is, in lines for people. A token is a secret: it is left out."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+from deploy.local.processes import FLOWER_PORT
 from shared.config import Config
 from shared.source import Source
 
 
-def overview(configuration: Config, addresses: Mapping[str, str]) -> Iterator[str]:
-    """The URL of each source, the page of Flower, and the metrics."""
+def overview(configuration: Config, folder: Path, addresses: Mapping[str, str]) -> Iterator[str]:
+    """The URL of each source, the page of Flower, the metrics, and the logs in the folder of an `up`."""
     for source in configuration.sources.values():
         yield f"callbacks  {_url_of(source, addresses['CALLBOX_URL'])}   ({source.provider})"
-    yield from pages(addresses)
-
-
-def pages(addresses: Mapping[str, str]) -> Iterator[str]:
-    """The pages for people and for monitoring."""
     if "FLOWER_URL" in addresses:
-        yield f"Flower     {addresses['FLOWER_URL']}/tasks   (every drain with its counts)"
+        url = addresses["FLOWER_URL"]
+        moved = "" if url.endswith(f":{FLOWER_PORT}") else f"; port {FLOWER_PORT} is taken"
+        yield f"Flower     {url}/tasks   (every drain with its counts{moved})"
     yield f"metrics    {addresses['CALLBOX_ADMIN_URL']}/metrics"
+    yield f"logs       {folder / 'logs'}"
 
 
 def _url_of(source: Source, url: str) -> str:

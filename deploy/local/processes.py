@@ -4,6 +4,8 @@ import sys
 
 from deploy.local.listeners import Listeners
 
+FLOWER_PORT = 5555  # if it is free
+
 
 def ingress(listeners: Listeners) -> list[str]:
     """An ingress that inherits both sockets."""

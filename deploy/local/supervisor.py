@@ -21,7 +21,8 @@ from deploy.local.files import write_pids
 
 STOP_SECONDS = 20.0  # for one process to end by itself, before it is killed: the ingress takes up to 15 s
 FILES = 65_536  # open files and connections of one process, if the system allows as many
-LONGEST_PAUSE_SECONDS = 5.0  # between two tries to restart what keeps dying
+LONGEST_PAUSE_SECONDS = 5.0  # between two tries to restart what is killed again and again
+LONGEST_FAILING_SECONDS = 60.0  # and what ends by itself
 STEADY_SECONDS = 10.0  # after which a process counts as running, and the pauses begin anew
 
 Report = Callable[[str], None]  # takes one sentence for the user
@@ -40,6 +41,7 @@ class Child:
     started_at: float = 0.0
     restart_at: float | None = None
     pause_seconds: float = 0.0
+    reported: str = ""  # why it ended, as last reported; forgotten once it runs steadily
 
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -68,19 +70,15 @@ class Supervisor:
         return child is not None and child.running()
 
     def tend(self) -> None:
-        """Checks every child once: starts again what died, after pauses that grow while it keeps dying."""
+        """Checks every child once: starts again what died, after pauses that grow while it keeps dying. Of one that
+        keeps dying in the same way only the first end is reported."""
         now = time.monotonic()
         for child in self._children:
             logfile.limit(self._log_of(child))
             if child.running():
                 continue
             if child.restart_at is None:
-                if now - child.started_at > STEADY_SECONDS:
-                    child.pause_seconds = 0.0
-                child.restart_at = now + child.pause_seconds
-                child.pause_seconds = min(LONGEST_PAUSE_SECONDS, 2 * child.pause_seconds + 0.2)
-                self._report(f"{child.name} {_how_it_ended(child)}; starting it again (logs/{child.name}.log)")
-                self._write_pids()
+                child.restart_at = now + self._note_end(child, now)
             if now >= child.restart_at:
                 self._spawn_or_wait(child)
         if self._pids_are_old:
@@ -97,6 +95,21 @@ class Supervisor:
         for child in going:
             _end(child)
             self._children.remove(child)
+
+    def _note_end(self, child: Child, now: float) -> float:
+        """Reports it; how long to wait before the next start."""
+        if now - child.started_at > STEADY_SECONDS:
+            child.pause_seconds, child.reported = 0.0, ""
+        pause_seconds = child.pause_seconds
+        longest = LONGEST_FAILING_SECONDS if _ended_by_itself(child) else LONGEST_PAUSE_SECONDS
+        child.pause_seconds = min(longest, 2 * pause_seconds + 0.2)
+        why = _how_it_ended(child)
+        if why != child.reported:
+            child.reported = why
+            last = f": {said}" if _ended_by_itself(child) and (said := logfile.last_line(self._log_of(child))) else ""
+            self._report(f"{child.name} {why}{last}; starting it again (logs/{child.name}.log)")
+        self._write_pids()
+        return pause_seconds
 
     def _spawn_or_wait(self, child: Child) -> None:
         """Tries again later where the disk or the memory is full: the other children go on."""
@@ -159,6 +172,10 @@ def _end(child: Child) -> None:
     with suppress(ProcessLookupError):  # its group, for children that it may have left
         os.killpg(child.process.pid, signal.SIGKILL)
     child.process.wait()
+
+
+def _ended_by_itself(child: Child) -> bool:
+    return child.process is not None and child.process.returncode is not None and child.process.returncode >= 0
 
 
 def _how_it_ended(child: Child) -> str:

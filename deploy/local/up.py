@@ -31,7 +31,6 @@ READY_SECONDS = 60.0  # for everything to come up
 EMPTY_SECONDS = 10.0  # at the end, for the workers to empty the inbox
 REDIS_SECONDS = 2.0  # for Redis to answer
 POLL_SECONDS = 0.1  # between two checks of the children
-FLOWER_PORT = 5555  # if it is free
 
 
 class _Stopped(Exception):
@@ -83,6 +82,7 @@ class Up:
             "CALLBOX_REDIS_URL": redis_url,
             "CALLBOX_DATABASE_URL": database_url,
             "CALLBOX_CONFIG": str(self._plan.config.path.resolve()),
+            "CALLBOX_SPOOL_DIR": os.environ.get("CALLBOX_SPOOL_DIR") or str(self._plan.folder / "spool"),
         }
         self._start_roles(listeners)
         write_addresses(self._plan.folder, self.addresses)
@@ -114,15 +114,14 @@ class Up:
             self._start_child("worker-1", processes.worker(roles.workers))
         self._start_child("beat", processes.beat())
         if roles.flower:
-            port = servers.free_port(FLOWER_PORT)
+            port = servers.free_port(processes.FLOWER_PORT)
             self.addresses["FLOWER_URL"] = f"http://127.0.0.1:{port}"
             self._start_child("flower", processes.flower(port))
 
     def _start_child(self, name: str, command: list[str], **options: Any) -> None:
         role = name.partition("-")[0]
         folder = self._plan.folder
-        spool = os.environ.get("CALLBOX_SPOOL_DIR") or str(folder / "spool")
-        environ = {**os.environ, **self.addresses, "CALLBOX_SPOOL_DIR": spool}
+        environ = {**os.environ, **self.addresses}
         environment = environment_of(role, environ, self._plan.config.variables)
         if role == "ingress":
             environment["PROMETHEUS_MULTIPROC_DIR"] = str(folder / "metrics")  # where the metrics of all add up

@@ -209,7 +209,7 @@ def test_the_demonstration_uses_the_same_table(
     monkeypatch.setattr(sender.Sender, "send", lambda *_: sender.Answer(200, "id", 0.1))
     path = demo.example_config(Path("var"))
     addresses = {"CALLBOX_URL": "http://127.0.0.1:1", "CALLBOX_ADMIN_URL": "http://127.0.0.1:2"}
-    demo.present(config.load(path, {}, PROVIDERS), {**os.environ, **addresses})
+    demo.present(config.load(path, {}, PROVIDERS), Path("var"), {**os.environ, **addresses})
     said = capsys.readouterr().out
     assert r"\x1b]0;t\x07\x1b[2J" in said
     assert is_safe(said)
@@ -265,5 +265,5 @@ def writes(file: Path) -> list[str]:
 
 @pytest.mark.parametrize("file", MODULES, ids=lambda file: file.name)
 def test_only_one_module_writes_to_the_terminal(file: Path) -> None:
-    allowed = ["Console", "echo", "echo", "echo", "stderr"] if file.name == "output.py" else []
+    allowed = ["Console", "confirm", "echo", "echo", "echo", "stderr"] if file.name == "output.py" else []
     assert sorted(writes(file)) == allowed

@@ -64,6 +64,7 @@ def test_a_process_finds_in_its_environment_what_it_needs_and_no_secret_beside(s
         PGPASSFILE="/nonexistent",
         PYTHONHASHSEED="1",
         FLOWER_BASIC_AUTH="operator:secret-of-flower",
+        FLOWER_PORT="tcp://10.96.0.7:5555",  # what Kubernetes says of a service called `flower`
     )
     redis_password = urlsplit(up.addresses["CALLBOX_REDIS_URL"]).password
     postgres_password = urlsplit(up.addresses["CALLBOX_DATABASE_URL"]).password

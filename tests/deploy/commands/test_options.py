@@ -99,6 +99,20 @@ def test_the_system_is_that_of_the_environment_before_that_of_the_folder(
     assert "CALLBOX_URL" not in values(system_options, words=("--data", "other"))["system"].environ
 
 
+def test_without_a_folder_it_is_that_of_an_up_or_else_of_the_demonstration(folder: Path) -> None:
+    def url(*words: str) -> str | None:
+        found: str | None = values(system_options, words=words)["system"].environ.get("CALLBOX_URL")
+        return found
+
+    for name in ("demo", "var"):
+        (folder / name).mkdir()
+    assert url() is None
+    write_addresses(folder / "demo", {"CALLBOX_URL": "http://of-the-demo"})
+    assert url() == "http://of-the-demo"
+    write_addresses(folder / "var", {"CALLBOX_URL": "http://of-up"})
+    assert (url(), url("--data", "demo")) == ("http://of-up", "http://of-the-demo")
+
+
 def test_a_configured_system_knows_its_file(folder: Path) -> None:
     system = values(configured_system_options, words=("--config", "mine.toml"))["system"]
     assert isinstance(system, System)

@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,3 +90,30 @@ def test_what_cannot_be_started_is_tried_again_and_the_others_go_on(
     assert watched.child.running()
     assert other.running()
     watched.supervisor.stop({"beat"})
+
+
+def test_what_ends_at_once_again_and_again_is_reported_once_with_its_reason_after_growing_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "logs").mkdir()
+    said: list[str] = []
+    failing = Supervisor(tmp_path, said.append)
+    child = Child("flower", ["sh", "-c", "echo starting; echo 'no such port: tcp'; echo; exit 3"], {})
+    failing.start(child)
+    pauses = []
+    now = time.monotonic()
+    for _ in range(12):
+        wait_until(lambda: not child.running(), "its end")
+        failing.tend()
+        assert child.restart_at is None or child.restart_at > time.monotonic()
+        pauses.append(child.pause_seconds)
+        child.restart_at = 0.0
+        failing.tend()
+    assert said == ["flower ended with code 3: no such port: tcp; starting it again (logs/flower.log)"]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] == supervisor.LONGEST_FAILING_SECONDS
+    wait_until(lambda: not child.running(), "its end")
+    child.started_at = now - 60  # it ran for long before
+    failing.tend()
+    assert len(said) == 2
+    failing.stop({"flower"})
