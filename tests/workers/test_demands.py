@@ -75,6 +75,15 @@ def test_a_role_that_may_not_make_tables(empty_database_url: str) -> None:
         schema.migrate(url)
 
 
+def test_a_role_that_stores_but_does_not_migrate_is_met_where_it_need_not(database_url: str) -> None:
+    tables = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
+    url = as_role(database_url, "USAGE ON SCHEMA public", tables, "USAGE ON ALL SEQUENCES IN SCHEMA public")
+    assert examined(url).unmet == []
+    with admin(url) as connection:
+        (sentence,) = demands.examine(connection, migrates=True).unmet
+    assert "may not make tables" in sentence
+
+
 def test_a_role_that_may_only_read(database_url: str) -> None:
     url = as_role(database_url, "USAGE ON SCHEMA public", "SELECT ON ALL TABLES IN SCHEMA public")
     (sentence,) = examined(url).unmet
