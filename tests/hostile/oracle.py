@@ -11,10 +11,11 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
+from itertools import combinations
 from typing import Any
-from urllib.parse import unquote, unquote_plus, unquote_to_bytes, urlsplit
+from urllib.parse import quote, unquote, unquote_plus, unquote_to_bytes, urlsplit
 
 from shared.source import Source
 from tests.hostile.wire import Sent
@@ -169,7 +170,7 @@ def _twilio(sent: Sent, source: Source, now: float) -> bool:
     digests = [unquote_plus(v) for n, _, v in (part.partition("=") for part in query.split("&")) if n == "bodySHA256"]
     if digests:
         form = b""
-        if digests[0].lower() != hashlib.sha256(sent.body).hexdigest():
+        if digests[0].lower() not in {hashlib.sha256(body).hexdigest() for body in {sent.body, sent.body or b"{}"}}:
             return False
     else:
         pairs = [part.partition(b"=") for part in sent.body.replace(b"+", b" ").split(b"&")] if sent.body else []
@@ -181,9 +182,23 @@ def _twilio(sent: Sent, source: Source, now: float) -> bool:
     public = urlsplit(source.options["public_url"])
     rest = public.path.rstrip("/") + path + (f"?{query}" if query else "")
     port = public.port or {"http": 80, "https": 443}[public.scheme]
-    urls = (f"{public.scheme}://{host}{rest}" for host in (public.hostname, f"{public.hostname}:{port}"))
+    urls = [f"{public.scheme}://{host}{rest}" for host in (public.hostname, f"{public.hostname}:{port}")]
+    if query and not sent.body:
+        start = urls[0].removesuffix(query)
+        urls += [start + spelling for spelling in _spellings(query)]
     messages = [url.encode("utf-8") + form for url in urls]
     return any(hmac.digest(key, message, "sha1") == signature for key in _keys(source) for message in messages)
+
+
+def _spellings(query: str) -> Iterator[str]:
+    """The query as encoders may write it: with any choice of these characters as they are, or all that may be so."""
+    pairs = [part.partition("=") for part in query.replace("+", " ").split("&") if part]
+    fields = [(unquote_to_bytes(name), unquote_to_bytes(value)) for name, _, value in pairs]
+    sets = ["".join(chars) for count in range(8) for chars in combinations(":'@(*)!", count)]
+    for safe in (*sets, ":'@(*)!,;/?$"):
+        for tilde in ("~", "%7E"):
+            spelled = "&".join(f"{quote(name, safe)}={quote(value, safe)}" for name, value in fields)
+            yield from (spelled.replace("~", tilde), spelled.replace("~", tilde).replace("%20", "+"))
 
 
 def _decoded(text: bytes) -> bytes:
