@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from deploy.local.processes import FLOWER_PORT
+from deploy.local.processes import flower_port
 from shared.config import Config
 from shared.source import Source
 
@@ -14,7 +14,8 @@ def overview(configuration: Config, folder: Path, addresses: Mapping[str, str]) 
         yield f"callbacks  {_url_of(source, addresses['CALLBOX_URL'])}   ({source.provider})"
     if "FLOWER_URL" in addresses:
         url = addresses["FLOWER_URL"]
-        moved = "" if url.endswith(f":{FLOWER_PORT}") else f"; port {FLOWER_PORT} is taken"
+        wanted = flower_port()
+        moved = "" if url.endswith(f":{wanted}") else f"; port {wanted} is taken"
         yield f"Flower     {url}/tasks   (every drain with its counts{moved})"
     yield f"metrics    {addresses['CALLBOX_ADMIN_URL']}/metrics"
     yield f"logs       {folder / 'logs'}"

@@ -1,10 +1,11 @@
 """The commands that start the processes of Callbox on this machine."""
 
+import os
 import sys
 
 from deploy.local.listeners import Listeners
 
-FLOWER_PORT = 5555  # if it is free
+FLOWER_PORT = 5555  # unless the environment's FLOWER_PORT is another; if it is free
 
 
 def ingress(listeners: Listeners) -> list[str]:
@@ -19,6 +20,12 @@ def worker(children: int) -> list[str]:
 
 def beat() -> list[str]:
     return [*_python("workers"), "beat"]
+
+
+def flower_port() -> int:
+    """Where Flower is to listen."""
+    wanted = os.environ.get("FLOWER_PORT", "")
+    return int(wanted) if wanted.isdecimal() else FLOWER_PORT
 
 
 def flower(port: int) -> list[str]:

@@ -114,7 +114,7 @@ class Up:
             self._start_child("worker-1", processes.worker(roles.workers))
         self._start_child("beat", processes.beat())
         if roles.flower:
-            port = servers.free_port(processes.FLOWER_PORT)
+            port = servers.free_port(processes.flower_port())
             self.addresses["FLOWER_URL"] = f"http://127.0.0.1:{port}"
             self._start_child("flower", processes.flower(port))
 

@@ -22,6 +22,7 @@ from psycopg.rows import dict_row
 from deploy.local import simulator
 from deploy.local.files import read_addresses
 from deploy.local.sender import Answer, Sender
+from deploy.local.servers import free_port
 from deploy.local.supervisor import die_with_parent
 from shared import config, inbox
 from shared.callback import Request
@@ -59,7 +60,7 @@ class Running:
     ) -> None:
         self.folder = folder
         self.data = folder / "var"
-        self.environment = {**clean_environment(), **PATIENT, **(environment or {})}
+        self.environment = {**clean_environment(), **PATIENT, "FLOWER_PORT": str(free_port()), **(environment or {})}
         (folder / "callbox.toml").write_text(sources)
         with (folder / "output").open("wb") as output:
             self.process = subprocess.Popen(
