@@ -17,6 +17,7 @@ from shared.demands import Examined
 from shared.inbox import RedisUnavailable
 from shared.source import Source
 from workers import demands
+from workers.connection import connect
 
 _UNREAD_VARIABLE = re.compile(r"\$[A-Za-z_]\w*")
 
@@ -80,7 +81,7 @@ def _check_redis(url: str) -> Iterator[Finding]:
 
 def _check_postgres(url: str) -> Iterator[Finding]:
     try:
-        with psycopg.connect(url, connect_timeout=ANSWER_SECONDS, autocommit=True) as connection:
+        with connect(url, connect_timeout=ANSWER_SECONDS) as connection:
             examined = demands.examine(connection, migrates=True)
     except psycopg.OperationalError as error:
         yield Finding("wrong", "PostgreSQL", f"does not answer ({first_line(error)}): is CALLBOX_DATABASE_URL right?")

@@ -6,13 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
-
 from deploy.local.files import read_addresses
 from shared import config, inbox
 from shared.config import Config
 from shared.providers import PROVIDERS
 from shared.settings import Settings
+from workers.connection import connect
 from workers.database import Database
 from workers.queries import Queries
 
@@ -58,7 +57,7 @@ class System:
     def database(self) -> Iterator[Database]:
         """Raises psycopg.OperationalError at once, which says why PostgreSQL cannot be reached; later Unavailable."""
         settings = self.settings
-        psycopg.connect(settings.database_url, connect_timeout=ANSWER_SECONDS).close()
+        connect(settings.database_url, connect_timeout=ANSWER_SECONDS).close()
         database = Database(settings.database_url, settings.statement_seconds)
         try:
             yield database

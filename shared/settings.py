@@ -53,18 +53,20 @@ def read_decimal(text: str) -> float:
     return number
 
 
-def read_url(*schemes: str) -> Callable[[str], str]:
+def read_url(*schemes: str, several_hosts: bool = False) -> Callable[[str], str]:
     """A reader of URLs with one of these schemes. Its ValueErrors show nothing of the URL: it may hold a password."""
 
     def read(text: str) -> str:
         if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError(f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        place, _, rest = text.partition("://")[2].partition("/")
+        user, _, hosts = place.rpartition("@")
+        hosts = hosts.partition("?")[0]
         try:
-            parts = urlsplit(text)
-            _ = parts.port  # raises ValueError for what is no number
-            cut_short = "#" in text or "@" in parts.path + parts.query or "@" in parts.netloc.rpartition("@")[0]
-            if cut_short or _NOT_IN_URL.search(text):
+            if _NOT_IN_URL.search(text) or "#" in text or "@" in user + rest or set("[]?") & set(user):
                 raise ValueError
+            for host in hosts.split(",") if several_hosts else [hosts]:
+                _ = urlsplit(f"//{host}").port  # raises ValueError for what is no number
         except ValueError:
             raise ValueError(
                 "is not a URL; write /, ?, #, @, :, % and blanks of a password as %2F, %3F, %23, %40, %3A, %25, %20"
@@ -124,8 +126,8 @@ class Settings:
     database_url: str = _setting(
         "postgresql://127.0.0.1:5432/callbox",
         "URL",
-        "PostgreSQL, as libpq reads it",
-        read_url("postgresql", "postgres"),
+        "PostgreSQL, as libpq reads it; of several hosts, the one that takes writes",
+        read_url("postgresql", "postgres", several_hosts=True),
     )
     body_limit_bytes: int = _number(
         256 * 1024, "bytes", "largest body of a callback; a provider's own limit may be smaller"

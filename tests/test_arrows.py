@@ -56,7 +56,14 @@ CONFINED = {
     "jwt": ["shared/signing.py"],
     "redis": ["shared/inbox/"],
     "psycopg": [
-        *("workers/database.py", "workers/demands.py", "workers/queries.py", "workers/rows.py", "workers/schema.py"),
+        *(
+            "workers/connection.py",
+            "workers/database.py",
+            "workers/demands.py",
+            "workers/queries.py",
+            "workers/rows.py",
+            "workers/schema.py",
+        ),
         # They report why PostgreSQL does not answer.
         *("deploy/checks.py", "deploy/commands/errors.py", "deploy/local/up.py", "deploy/system.py"),
         *("deploy/commands/send.py", "deploy/commands/status.py"),

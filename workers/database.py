@@ -16,11 +16,11 @@ from psycopg import errors
 
 from shared.errors import Unavailable
 from workers import schema
+from workers.connection import Connection, connect
 
 CUT_SHARE = 1.2  # of the longest statement: PostgreSQL said nothing by then, so it is frozen or its host is gone
 _TRIES = 5  # work that lost against other writers this often waits like work whose server is away
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 T = TypeVar("T")
 
 
@@ -36,6 +36,8 @@ RACES = (errors.DeadlockDetected, errors.SerializationFailure)
 # A row is at fault: data exceptions, violated constraints, limits of the program (an index row too long), text that
 # cannot be encoded.
 ROW_ERRORS = (Oversized, errors.DataError, errors.IntegrityError, errors.ProgramLimitExceeded, UnicodeError)
+# 54000: an index row is too long, or the server has no transaction ids left and takes no writes.
+AMBIGUOUS = (errors.ProgramLimitExceeded,)
 _TOO_MUCH = (errors.OutOfMemory, errors.QueryCanceled, errors.InternalError_)
 REFUSALS = (TooMuch, *ROW_ERRORS, *_TOO_MUCH)  # what is, or may be, the fault of one callback
 
@@ -47,12 +49,13 @@ _CONNECTION: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,
 }
-# Settings of the session. lock_timeout is shorter than statement_timeout, to distinguish a lock wait from a slow
-# statement. enable_seqscan is off because a plan cached on empty tables would scan `callbacks` for every batch.
-_SESSION = (
-    "SELECT set_config('synchronous_commit', 'on', false), set_config('timezone', 'UTC', false),"
-    " set_config('statement_timeout', %(ms)s, false), set_config('lock_timeout', %(lock_ms)s, false),"
-    " set_config('idle_in_transaction_session_timeout', %(ms)s, false), set_config('enable_seqscan', 'off', false)"
+# Settings of a transaction: behind a pooler the session is not ours. lock_timeout is shorter than statement_timeout, to
+# distinguish a lock wait from a slow statement. enable_seqscan is off because a plan cached on empty tables would scan
+# `callbacks` for every batch.
+_SETTINGS = (
+    "SELECT set_config('synchronous_commit', 'on', true), set_config('timezone', 'UTC', true),"
+    " set_config('statement_timeout', %(ms)s, true), set_config('lock_timeout', %(lock_ms)s, true),"
+    " set_config('idle_in_transaction_session_timeout', %(ms)s, true), set_config('enable_seqscan', 'off', true)"
 )
 
 
@@ -62,6 +65,8 @@ class Database:
     def __init__(self, url: str, statement_seconds: float) -> None:
         self._url = url
         self._statement_seconds = statement_seconds
+        milliseconds = round(statement_seconds * 1000)
+        self._settings = {"ms": str(milliseconds), "lock_ms": str(milliseconds // 2)}
         self._connection: Connection | None = None
 
     def run(self, work: Callable[[Connection], T], rollback: bool = False) -> T:
@@ -81,14 +86,12 @@ class Database:
         with self._translated():
             connection = self._connected()
             with self._in_time(connection), connection.transaction(force_rollback=rollback):
+                connection.execute(_SETTINGS, self._settings)
                 yield connection
 
     def ask(self, question: Callable[[Connection], T]) -> T:
-        """What `question` returns, asked outside of a transaction. Raises as `run` does."""
-        with self._translated():
-            connection = self._connected()
-            with self._in_time(connection):
-                return question(connection)
+        """What `question` returns, in a transaction that is rolled back. Raises as `run` does."""
+        return self.run(question, rollback=True)
 
     def check(self) -> None:
         """Raises Unavailable unless PostgreSQL answers and has this release's tables."""
@@ -103,10 +106,7 @@ class Database:
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = psycopg.connect(self._url, autocommit=True, **_CONNECTION)
-            milliseconds = round(self._statement_seconds * 1000)
-            with self._in_time(self._connection):
-                self._connection.execute(_SESSION, {"ms": str(milliseconds), "lock_ms": str(milliseconds // 2)})
+            self._connection = connect(self._url, **_CONNECTION)
         return self._connection
 
     @contextmanager

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from shared.outcomes import Stage
-from workers.database import Connection, Database
+from workers.connection import Connection
+from workers.database import Database
 from workers.statements import sql
 
 WHOLE = -1  # the item of a dead letter about the callback as a whole

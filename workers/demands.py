@@ -10,7 +10,8 @@ from shared.demands import Examined
 from shared.events import InboundMessage
 from shared.inbox import Entry
 from workers import rows, schema
-from workers.database import Connection, describe
+from workers.connection import Connection
+from workers.database import describe
 from workers.drain.read import Parsed
 
 OLDEST = 150_000  # 15.0, as PostgreSQL counts

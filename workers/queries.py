@@ -15,6 +15,7 @@ from shared.events import Attachment, dedupe_key
 from shared.inbox import Entry
 from shared.outcomes import Outcome, Stage
 from shared.source import Source
+from workers.connection import connect
 from workers.dead_letters import ALL, Filter
 from workers.drain import read
 from workers.statements import sql
@@ -148,7 +149,7 @@ class Queries:
     """Reads the tables over a connection of its own. Raises psycopg.Error."""
 
     def __init__(self, url: str) -> None:
-        self._connection = psycopg.connect(url, autocommit=True, connect_timeout=5)
+        self._connection = connect(url, connect_timeout=5)
 
     def __enter__(self) -> "Queries":
         return self

@@ -21,7 +21,8 @@ from shared.inbox import REPEAT, Entry, Reclassification, Reclassifier
 from shared.outcomes import Outcome, Stage
 from shared.source import Source
 from workers import dead_letters
-from workers.database import REFUSALS, Connection, Database
+from workers.connection import Connection
+from workers.database import REFUSALS, Database
 from workers.dead_letters import WHOLE, DeadLetter, Filter
 from workers.drain import read
 from workers.drain.read import Parsed

@@ -10,7 +10,8 @@ import psycopg
 
 from shared.events import DeliveryReport, Event, dedupe_key, fingerprint
 from shared.outcomes import Outcome
-from workers.database import Connection, Oversized, TooMuch
+from workers.connection import Connection
+from workers.database import Oversized, TooMuch
 from workers.drain.read import Parsed
 from workers.statements import sql
 

@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 import psycopg
 
+from workers.connection import Connection, connect
+
 OUTSIDE = "-- outside a transaction"  # for CREATE INDEX CONCURRENTLY IF NOT EXISTS and the like
 REPEATED = "-- repeat until no row is left"  # for a change in batches: one transaction for each
 
@@ -22,8 +24,6 @@ ENCODING = "UTF8"
 _LOCK = 0x63616C6C626F78  # "callbox": one migration at a time, from however many places
 _WAIT_SECONDS = 0.1  # between two tries to take the lock
 _INDEX = re.compile(r"INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
-
-Connection = psycopg.Connection[tuple[object, ...]]
 
 
 class Unfit(Exception):
@@ -60,7 +60,7 @@ def migrate(url: str, after: bool = False) -> list[str]:
     A failure or an interruption leaves the migrations before it, and the next run goes on from there. Raises Unfit, and
     psycopg.Error.
     """
-    with _alone(url) as guard, psycopg.connect(url, autocommit=True) as connection, _allowed(connection):
+    with _alone(url) as guard, connect(url) as connection, _allowed(connection):
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations ("
             " number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
@@ -129,7 +129,8 @@ def _allowed(connection: Connection) -> Iterator[None]:
 def _alone(url: str) -> Iterator[Connection]:
     """Holds the lock, in a transaction of its own: this works through a pooler too. It is asked for again and again,
     for whoever waits inside PostgreSQL has a snapshot, which CREATE INDEX CONCURRENTLY would wait for."""
-    with psycopg.connect(url) as guard:
+    with connect(url) as guard:
+        guard.autocommit = False
         while not _take_lock(guard):
             guard.rollback()
             time.sleep(_WAIT_SECONDS)

@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from workers.database import Connection, Database
+from workers.connection import Connection
+from workers.database import Database
 from workers.statements import sql
 
 # In this order: what hangs on a callback goes before it, so that an interrupted removal can be finished.

@@ -18,7 +18,8 @@ from shared.inbox import Client, Consumer, Entry
 from shared.inbox.keys import INBOX, LEDGER
 from shared.providers import PROVIDERS
 from tests.workers.scene import Scene, Words
-from workers.database import Connection, Database
+from workers.connection import Connection
+from workers.database import Database
 from workers.dead_letters import DeadLetter
 from workers.drain.read import Parsed
 from workers.drain.run import Run

@@ -13,7 +13,7 @@ from shared import logs
 from shared.errors import Unavailable
 from shared.outcomes import Stage
 from workers import demands, rows
-from workers.database import RACES, REFUSALS, ROW_ERRORS, Database, TooMuch, describe
+from workers.database import AMBIGUOUS, RACES, REFUSALS, ROW_ERRORS, Database, TooMuch, describe
 from workers.dead_letters import WHOLE, Blame, DeadLetter
 from workers.drain.read import Parsed
 from workers.drain.run import Run
@@ -126,8 +126,10 @@ class Store:
         try:
             return list(self._as_a_whole(batch, begun))
         except (TooMuch, *ROW_ERRORS) as error:
-            refused = refusal(error)
+            refused, is_ambiguous = refusal(error), isinstance(error, AMBIGUOUS)
         if len(batch) == 1:
+            if is_ambiguous and not self.is_working():
+                raise Unavailable(f"PostgreSQL takes no callback at all ({refused.dead_letter.detail})")
             why = refused.dead_letter.detail
             log.error("PostgreSQL refused a callback", source=batch[0].callback.source, why=why)
             return [refused]

@@ -3,6 +3,7 @@
 import random
 import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg import errors
 
 from shared.errors import Unavailable
 from shared.events import DeliveryReport, Event, Status
@@ -382,3 +384,17 @@ def test_writers_of_the_same_events_agree_on_every_outcome(database_url: str, ro
     distinct = len(rows("SELECT FROM delivery_reports"))
     assert sum(outcome == "stored" for outcome in stored.values()) == distinct
     assert sum(row["reports"] for row in rows("SELECT reports FROM deliveries")) == distinct
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_a_server_without_transaction_ids_is_away_and_a_row_too_long_is_a_row(
+    failing: Callable[..., Store], monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    """PostgreSQL says 54000 of both: whether it takes an ordinary callback distinguishes them."""
+    store = failing(errors.ProgramLimitExceeded())
+    monkeypatch.setattr(store, "is_working", lambda: works)
+    if works:
+        assert [type(result) for result in attempt(store, [parsed(message("1"))])] == [Refused]
+    else:
+        with pytest.raises(Unavailable, match="takes no callback at all"):
+            attempt(store, [parsed(message("1"))])
