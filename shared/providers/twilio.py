@@ -8,8 +8,8 @@ and values of the form, sorted, each pair once, with nothing between them. The k
 account, or of the subaccount. Proxies change the URL, so the source says how it begins. User and password are not
 signed; the port is, or is not (Twilio's validators try both). Twilio may sort the URL's own parameters after it has
 signed them: write them sorted. It may also spell them otherwise than it has signed them (`'` and `%27`), as users
-report of GET. With `bodySHA256` in the URL the body is compared with it, and so is none, as twilio-python compares a text
-(twilio-node would take `{}` for none, and so two requests for one).
+report of GET. With `bodySHA256` in the URL the body is compared with it, and so is none, as twilio-python compares a
+text (twilio-node would take `{}` for none, and so two requests for one).
 Retries once, and only if it cannot connect; a URL that ends in `#rc=5&rp=all` (not sent, not signed) makes it retry
 after any error, all within 15 seconds. Then an inbound message goes to the fallback URL, if there is one, and a status
 is lost. `I-Twilio-Idempotency-Token` names one series of attempts; unsigned, it must not decide, and is not kept.
