@@ -30,7 +30,7 @@ OURS = ("enable_seqscan", "statement_timeout", "lock_timeout", "synchronous_comm
 
 
 def pooled(url: str, folder: Path, size: int) -> tuple[str, "subprocess.Popen[bytes]"]:
-    """The URL and the process of a pooler with so many server connections for all."""
+    """The URL and the process of a pooler that has `size` server connections for all its clients."""
     server, port = urlsplit(url), free_port()
     name = server.path.removeprefix("/")
     config = folder / "pgbouncer.ini"
