@@ -16,7 +16,7 @@ from psycopg import errors
 
 from shared.errors import Unavailable
 from workers import schema
-from workers.connection import Connection, connect
+from workers.connection import Connection, heed_pooler, open_connection
 
 CUT_SHARE = 1.2  # of the longest statement: PostgreSQL said nothing by then, so it is frozen or its host is gone
 _TRIES = 5  # work that lost against other writers this often waits like work whose server is away
@@ -106,7 +106,9 @@ class Database:
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = connect(self._url, **_CONNECTION)
+            self._connection = open_connection(self._url, **_CONNECTION)
+            with self._in_time(self._connection):
+                heed_pooler(self._connection)
         return self._connection
 
     @contextmanager
