@@ -6,7 +6,7 @@ from deploy.commands.options import source_option, system_options
 from deploy.output import write, write_table
 from deploy.system import System
 from deploy.table import table
-from workers import test_events
+from workers import remove_tests as tests
 
 
 @click.command("remove-tests")
@@ -19,7 +19,7 @@ def remove_tests(source: str | None, dry: bool, system: System) -> None:
     The ledger keeps its counts, for it counts what was accepted.
     """
     with system.database() as database:
-        removed = test_events.remove(database, source, dry)
+        removed = tests.remove(database, source, dry)
     if removed:
         write_table(table(("rows", "table"), [(count, name) for name, count in removed.items()]))
         write("dry run, nothing was removed" if dry else "removed")
