@@ -15,6 +15,7 @@ from shared import inbox
 from shared.config import SHORT_SECRET_BYTES, Config
 from shared.demands import Examined
 from shared.inbox import RedisUnavailable
+from shared.settings import Settings
 from shared.source import Source
 from workers import demands
 from workers.connection import connect
@@ -35,7 +36,7 @@ def check(config: Config) -> Iterator[Finding]:
     yield from _check_file(config)
     for source in config.sources.values():
         yield from _check_source(source)
-    yield from _check_redis(config.settings.redis_url)
+    yield from _check_redis(config.settings)
     yield from _check_postgres(config.settings.database_url)
     yield from _check_spool(Path(config.settings.spool_dir))
 
@@ -69,10 +70,11 @@ def _check_source(source: Source) -> Iterator[Finding]:
         yield Finding("good", what, f"{source.provider}, proven by {' and '.join(proof)}")
 
 
-def _check_redis(url: str) -> Iterator[Finding]:
+def _check_redis(settings: Settings) -> Iterator[Finding]:
     try:
-        with open_inbox(url) as client:
-            examined = inbox.examine(client)
+        with open_inbox(settings) as found:
+            examined = inbox.examine(found.shards, settings.redis_wait_replicas)
+            found.broker.ping()
     except RedisUnavailable as error:
         yield Finding("wrong", "Redis", f"{error}: is CALLBOX_REDIS_URL right?")
         return

@@ -45,9 +45,9 @@ class System:
         """The settings and the sources, from `config_path` or where the environment says."""
         return config.load(self.config_path, self.environ, PROVIDERS)
 
-    def inbox(self) -> inbox.Client:
-        """A client whose calls raise RedisUnavailable."""
-        return open_inbox(self.settings.redis_url)
+    def inbox(self) -> inbox.Inbox:
+        """The whole inbox; what is asked of it raises RedisUnavailable."""
+        return open_inbox(self.settings)
 
     def queries(self) -> Queries:
         """Raises psycopg.Error."""
@@ -65,6 +65,6 @@ class System:
             database.close()
 
 
-def open_inbox(redis_url: str) -> inbox.Client:
-    """A client that waits as long as a command may."""
-    return inbox.connect(redis_url, ANSWER_SECONDS)
+def open_inbox(settings: Settings) -> inbox.Inbox:
+    """An inbox that waits as long as a command may."""
+    return inbox.Inbox.connect(settings, ANSWER_SECONDS)

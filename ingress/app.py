@@ -28,7 +28,7 @@ from ingress.spool_mover import SpoolMover
 from ingress.spools import Spools
 from shared import config, logs
 from shared.config import Config
-from shared.inbox import Appender
+from shared.inbox import Ringer, Shards
 from shared.providers import PROVIDERS
 
 GARBAGE_THRESHOLD = 50_000  # objects, more made than let go; CPython's own is 700
@@ -71,16 +71,18 @@ class Ingress:
 
 def create_app(
     configuration: Config,
-    inbox: Appender | None = None,
+    inbox: Shards | None = None,
+    ringer: Ringer | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     admin_listener: socket.socket | None = None,
 ) -> Ingress:
-    """The application for one configuration; tests may give inbox and clock, and who starts it a listening socket for
-    the admin paths, in the place of the address in `CALLBOX_ADMIN_BIND`."""
+    """The application for one configuration. Tests may give inbox, doorbell and clock; who starts it may give a socket
+    that listens for the admin paths, in the place of the address in `CALLBOX_ADMIN_BIND`."""
     settings = configuration.settings
-    inbox = inbox or Appender.connect(settings.redis_url, settings.inbox_limit, settings.append_seconds)
+    inbox = inbox or Shards.connect(settings)
+    ringer = ringer or Ringer.connect(settings.celery_url, settings.connect_seconds, now)
     spools = Spools(settings)
-    keeper = Keeper(inbox, spools, now)
+    keeper = Keeper(inbox, spools, ringer, settings)
     mover = SpoolMover(keeper, spools, inbox, settings)
     committer = Committer(keeper, settings)
     proxies = Proxies(settings.proxy_networks)
@@ -98,7 +100,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         log.info("ingress started", sources=sorted(configuration.sources))
-        tasks = [asyncio.create_task(work.run()) for work in (mover, examiner)]
+        tasks = [asyncio.create_task(work.run()) for work in (keeper, mover, examiner)]
         if has_admin:
             async with admin.serving(admin_app, admin_listener or admin.listen(settings)):
                 yield
@@ -109,6 +111,7 @@ def create_app(
         await asyncio.wait(tasks)
         await spools.close()
         await inbox.close()
+        await ringer.close()
         log.info("ingress stopped")
 
     others = _starlette([] if has_admin else admin_paths, lifespan)

@@ -75,11 +75,12 @@ class Committer:
             self._flusher = None
 
     def _take_group(self) -> list[_Waiting]:
+        count, limit_bytes = self._keeper.most
         group = [self._waiting.popleft()]
         size = len(group[0].packed)
-        while self._waiting and len(group) < self._group_count:
+        while self._waiting and len(group) < count:
             size += len(self._waiting[0].packed)
-            if size > self._group_bytes:
+            if size > limit_bytes:
                 break
             group.append(self._waiting.popleft())
         self._waiting_bytes -= sum(len(waiting.packed) for waiting in group)

@@ -20,7 +20,7 @@ class Examiner:
     def __init__(self, spools: Spools, settings: Settings) -> None:
         self.watch = Watch()
         self._spools = spools
-        self._redis_url = settings.redis_url
+        self._settings = settings
 
     async def run(self) -> None:
         """Looks at once, and then every minute, for as long as the ingress runs."""
@@ -42,5 +42,5 @@ class Examiner:
             UNMET.labels(what).set(len(unmet))
 
     def _examine_redis(self) -> Examined:
-        with inbox.connect(self._redis_url, ANSWER_SECONDS) as client:
-            return inbox.examine(client)
+        with inbox.Inbox.connect(self._settings, ANSWER_SECONDS) as found:
+            return inbox.examine(found.shards, self._settings.redis_wait_replicas)

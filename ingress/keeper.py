@@ -1,15 +1,19 @@
 """Where a group of callbacks is made durable: in Redis, or in the spool while Redis cannot take it (promises P1, P6).
 
-After one failure of Redis every group goes to the spool at once, until `ingress/spool_mover.py` finds Redis back.
+After a failure of Redis every group goes to the spool at once, until Redis is found back.
 """
 
-from collections.abc import Awaitable, Callable
-from datetime import datetime
+import asyncio
+from collections.abc import Awaitable
 
+from ingress.pace import Pace
 from ingress.spools import Spools
 from shared import logs
 from shared.errors import Unavailable
-from shared.inbox import Appender, Group
+from shared.inbox import Group, Ringer, Shards
+from shared.settings import Settings
+
+PROBE_SECONDS = 0.5  # between two probes whether Redis is back
 
 log = logs.get(__name__)
 
@@ -17,58 +21,64 @@ log = logs.get(__name__)
 class Keeper:
     """One for each ingress process."""
 
-    def __init__(self, inbox: Appender, spools: Spools, now: Callable[[], datetime]) -> None:
+    def __init__(self, inbox: Shards, spools: Spools, ringer: Ringer, settings: Settings) -> None:
+        self._settings = settings
+        self._pace = Pace(settings.group_count, settings.group_bytes)
         self._inbox = inbox
         self._spools = spools
-        self._now = now
-        self._redis_failure: str | None = None  # the latest; None while Redis takes callbacks
+        self._ringer = ringer
 
     @property
     def is_redis_away(self) -> bool:
         """Whether Redis failed, and is not known to be back."""
-        return self._redis_failure is not None
+        return self._inbox.failure is not None
+
+    @property
+    def most(self) -> tuple[int, int]:
+        """How many callbacks, and how many bytes, should be in the next group at most."""
+        if self.is_redis_away:
+            return self._settings.group_count, self._settings.group_bytes
+        return self._pace.count, self._pace.limit_bytes
+
+    async def run(self) -> None:
+        """Asks whether Redis is back, for as long as the ingress runs."""
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            try:
+                await self._inbox.probe()
+            except Unavailable:
+                pass
+            except Exception as error:
+                log.error("probing Redis failed", exc_info=error)
 
     async def keep(self, group: Group) -> None:
         """Returns once the group is on disk, in Redis or in the spool. Raises Unavailable when neither takes it."""
-        if self._redis_failure is None:
-            try:
-                await self.append(group)
-            except Unavailable as error:
-                self.redis_failed(str(error))
-            except Exception as error:
-                log.error("append failed", exc_info=error)
-                self.redis_failed("the append failed")
-            else:
-                return
-        redis_failure = self._redis_failure
+        was_away = self.is_redis_away
+        try:
+            await self._inbox.append(group)
+        except Unavailable as error:
+            redis_failure = str(error)
+            if not was_away:
+                self._pace.shrink()
+                log.warning("keeping callbacks in the spool", why=redis_failure)
+        else:
+            self._pace.grow()
+            return
+        finally:
+            self._ringer.ring()  # Redis may have it also when that is not certain
         try:
             await self._spools.append(group)
         except Unavailable as error:
             raise Unavailable(f"{redis_failure}; {error}") from None
 
-    async def append(self, group: Group) -> None:
-        """To Redis only. Raises Unavailable."""
-        await self._inbox.append(group, self._now())
-
-    async def probe_redis(self) -> None:
-        """Raises Unavailable unless Redis would take a callback now."""
-        await self._inbox.probe()
+    async def move(self, group: Group, seconds: float) -> None:
+        """To Redis only, within this time. Raises Unavailable."""
+        await self._inbox.move(group, seconds)
+        self._ringer.ring()
 
     async def state(self) -> dict[str, str]:
         """What would take a callback now: `ok`, or why not, for Redis and for the spool."""
-        return {"redis": await _outcome(self.probe_redis()), "spool": await _outcome(self._spools.probe())}
-
-    def redis_failed(self, why: str) -> None:
-        """From now on groups go to the spool."""
-        if self._redis_failure is None:
-            log.warning("keeping callbacks in the spool", why=why)
-        self._redis_failure = why
-
-    def redis_answered(self) -> None:
-        """From now on groups go to Redis."""
-        if self._redis_failure is not None:
-            self._redis_failure = None
-            log.info("Redis is back")
+        return {"redis": await self._inbox.state(), "spool": await _outcome(self._spools.probe())}
 
 
 async def _outcome(probe: Awaitable[None]) -> str:

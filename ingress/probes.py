@@ -9,14 +9,14 @@ from ingress.keeper import Keeper
 from shared import metrics
 from shared.demands import Watch
 from shared.errors import Unavailable
-from shared.inbox import Appender
+from shared.inbox import Shards
 from shared.settings import Settings
 
 
 class Probes:
     """What others ask of a running ingress."""
 
-    def __init__(self, inbox: Appender, keeper: Keeper, watch: Watch, settings: Settings) -> None:
+    def __init__(self, inbox: Shards, keeper: Keeper, watch: Watch, settings: Settings) -> None:
         self._inbox = inbox
         self._keeper = keeper
         self._watch = watch

@@ -5,16 +5,21 @@ import asyncio
 from time import monotonic
 
 from ingress.keeper import Keeper
-from ingress.spool import Spool, SpoolError
+from ingress.pace import Pace
+from ingress.spool import Spool, Spooled, SpoolError
 from ingress.spools import Spools
 from shared import logs
 from shared.errors import Unavailable
-from shared.inbox import Appender
+from shared.inbox import Shards
 from shared.settings import Settings
 
-PROBE_SECONDS = 0.5  # between two probes whether Redis is back
+LOOK_SECONDS = 0.5  # between two looks whether there is something to move
 ADOPT_SECONDS = 5.0  # between two searches for files whose owner is gone
 MOVE_PAUSE_SECONDS = 0.01  # between two groups, so that what arrives at the same time is not held up
+# Of the time that an append has: what a group takes of the link must leave time for what arrives behind it.
+SHORT_SHARE, LONG_SHARE = 0.2, 0.4
+FIRST_SHARE = 1 / 64  # of a full group
+FORGET = 1.02  # what the shortest append grows by with each one: the link may have become another
 
 log = logs.get(__name__)
 
@@ -22,29 +27,28 @@ log = logs.get(__name__)
 class SpoolMover:
     """One for each ingress process."""
 
-    def __init__(self, keeper: Keeper, spools: Spools, inbox: Appender, settings: Settings) -> None:
+    def __init__(self, keeper: Keeper, spools: Spools, inbox: Shards, settings: Settings) -> None:
         self._keeper = keeper
         self._spools = spools
         self._inbox = inbox
         self._settings = settings
+        self._pace = Pace(settings.group_count, settings.group_bytes, FIRST_SHARE)
+        self._latency_seconds = float("inf")  # of an append, whatever its size
         self._adopted_at = float("-inf")
         self._reported: dict[str, dict[str, int]] = {}  # by file, the counts that Redis is known to have
 
     async def run(self) -> None:
-        """Probes, adopts and moves, for as long as the ingress runs."""
+        """Adopts and moves, for as long as the ingress runs."""
         while True:
             try:
-                if self._keeper.is_redis_away:
-                    await self._keeper.probe_redis()
-                    self._keeper.redis_answered()
                 await self._adopt()
                 for file in self._spools.files:
                     await self._move(file)
-            except Unavailable as error:
-                self._keeper.redis_failed(str(error))
+            except Unavailable:
+                pass  # the keeper says so
             except Exception as error:
                 log.error("moving the spool failed", exc_info=error)
-            await asyncio.sleep(PROBE_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _adopt(self) -> None:
         if monotonic() - self._adopted_at >= ADOPT_SECONDS:
@@ -52,20 +56,39 @@ class SpoolMover:
             await self._spools.adopt()
 
     async def _move(self, file: Spool) -> None:
-        """Moves what is in a file. A group whose move was interrupted is moved again: a callback's id makes it one.
-        Raises Unavailable when Redis does not take it."""
-        settings = self._settings
+        """Moves what is in a file, while Redis is there. Raises Unavailable when Redis does not take it.
+
+        A group whose move was interrupted is moved again: a callback's id makes it one.
+        """
         try:
-            await self._report(file)
-            while group := await self._spools.oldest(file, settings.group_count, settings.group_bytes):
-                await self._keeper.append([(spooled.source, spooled.packed) for spooled in group])
-                self._keeper.redis_answered()  # else what arrives goes into this file, which would never be empty
-                await self._spools.remove_through(file, group[-1].number)
+            while not self._keeper.is_redis_away:
                 await self._report(file)
+                group = await self._spools.oldest(file, self._pace.count, self._pace.limit_bytes)
+                if not group:
+                    await self._spools.release(file)
+                    break
+                await self._append(group)
+                await self._spools.remove_through(file, group[-1].number)
                 await asyncio.sleep(MOVE_PAUSE_SECONDS)
-            await self._spools.release(file)
         except SpoolError as error:
             log.error("the spool cannot be moved", file=file.path.name, why=str(error))
+
+    async def _append(self, group: list[Spooled]) -> None:
+        """Raises Unavailable. What Redis took without saying so in time is appended again, in smaller groups."""
+        started_at = monotonic()
+        try:
+            pairs = [(spooled.source, spooled.packed) for spooled in group]
+            await self._keeper.move(pairs, self._settings.move_seconds)
+        except Unavailable:
+            self._pace.shrink()
+            raise
+        seconds = monotonic() - started_at
+        self._latency_seconds = min(seconds, self._latency_seconds * FORGET)
+        share = (seconds - self._latency_seconds) / self._settings.append_seconds
+        if share > LONG_SHARE:
+            self._pace.shrink()
+        elif share < SHORT_SHARE:
+            self._pace.grow()
 
     async def _report(self, file: Spool) -> None:
         """Sends to the ledger how much is in a file, unless the ledger is known to have it."""

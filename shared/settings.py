@@ -12,6 +12,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from shared.redis_url import parse_redis_url, parse_redis_urls
+
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -40,6 +42,11 @@ def read_whole(text: str) -> int:
     if number <= 0:
         raise ValueError(f"{number} must be above 0")
     return number
+
+
+def read_count(text: str) -> int:
+    """A whole number, 0 or above. Raises ValueError."""
+    return 0 if text.strip("0") == "" else read_whole(text)
 
 
 def read_decimal(text: str) -> float:
@@ -120,8 +127,15 @@ class Settings:
     redis_url: str = _setting(
         "redis://127.0.0.1:6379/0",
         "URL",
-        "Redis or Valkey: the inbox, and Celery's broker",
-        read_url("redis", "rediss"),
+        "Redis or Valkey: the inbox; several, separated by blanks, are its shards",
+        _checked(parse_redis_urls),
+    )
+    broker_url: str = _setting(
+        "", "URL", "the Redis where Celery lives; without one, the (first) one of the inbox", _checked(parse_redis_url)
+    )
+    inbox_shards: int = _number(1, "shards", "shards of the inbox, at least one for each Redis that is named")
+    redis_wait_replicas: int = _setting(
+        0, "replicas", "replicas of Redis that must have a callback on their disks before it is answered", read_count
     )
     database_url: str = _setting(
         "postgresql://127.0.0.1:5432/callbox",
@@ -166,6 +180,12 @@ class Settings:
     append_seconds: float = _number(
         0.25, "seconds", "longest wait for Redis to take a group of callbacks; then the spool takes it"
     )
+    move_seconds: float = _number(
+        5.0, "seconds", "longest wait for Redis to take a group from the spool, which then shrinks"
+    )
+    connect_seconds: float = _number(
+        2.0, "seconds", "longest wait of the ingress for a new connection to Redis; an append does not wait for it"
+    )
     spool_dir: str = _setting("spool", "folder", "the spool of all ingresses of one host; on a disk that survives", str)
     spool_bytes: int = _number(1024 * 1024 * 1024, "bytes", "largest spool file of one ingress; then 503")
     retry_after_seconds: int = _number(5, "seconds", "what a 503 asks the provider to wait")
@@ -187,6 +207,22 @@ class Settings:
         20.0, "seconds", "a worker that does nothing for this time while callbacks wait is restarted"
     )
     log_level: str = _setting("info", ", ".join(LOG_LEVELS), "what is logged, and above", read_choice(*LOG_LEVELS))
+
+    @property
+    def shard_urls(self) -> list[str]:
+        """The URL of each shard's Redis, in the order of their numbers."""
+        urls = self.redis_url.split()
+        return [urls[number % len(urls)] for number in range(max(self.inbox_shards, len(urls)))]
+
+    @property
+    def shard_count(self) -> int:
+        """How many shards there are."""
+        return len(self.shard_urls)
+
+    @property
+    def celery_url(self) -> str:
+        """Where Celery lives."""
+        return self.broker_url or self.redis_url.split()[0]
 
     @property
     def proxy_networks(self) -> Networks:
@@ -255,9 +291,26 @@ def read_settings(environ: Mapping[str, str], mistakes: list[str]) -> Settings:
 
 def _broken_rules(settings: Settings, wrong: set[str]) -> Iterator[str]:
     """A mistake for each broken rule, except between settings that are `wrong` by themselves."""
+    if not {"redis_url", "broker_url", "inbox_shards"} & wrong:
+        yield from _mistakes_of_shards(settings)
     for rule in RULES:
         if not {rule.larger, rule.smaller} & wrong and (mistake := rule.mistake(settings)):
             yield mistake
+
+
+def _mistakes_of_shards(settings: Settings) -> Iterator[str]:
+    named = len(settings.redis_url.split())
+    if 1 < settings.inbox_shards < named:
+        yield (
+            f"{variable('inbox_shards')}: {settings.inbox_shards} is fewer than the {named} Redis that"
+            f" {variable('redis_url')} names; write {named} or more, or leave it out"
+        )
+    if parse_redis_url(settings.celery_url).is_cluster:
+        which = "broker_url" if settings.broker_url else "redis_url"
+        yield (
+            f"{variable(which)}: Celery cannot live in a Cluster; write the URL of a Redis of its own into"
+            f" {variable('broker_url')}"
+        )
 
 
 def unknown_variables(environ: Mapping[str, str], known: Container[str]) -> Iterator[str]:

@@ -69,7 +69,7 @@ CONFINED = {
         *("deploy/commands/send.py", "deploy/commands/status.py"),
     ],
     "celery": ["workers/app.py", "workers/__main__.py"],
-    "kombu": ["workers/app.py"],
+    "kombu": ["workers/broker.py"],
     "rich": ["deploy/output.py", "deploy/table.py", "deploy/commands/status.py"],
 }
 DRAIN = ("run", "intake", "read", "holds", "store", "settle", "drainer")  # in the order of the loop

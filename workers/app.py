@@ -11,20 +11,19 @@ from typing import Any
 
 import billiard.pool
 from celery import Celery, signals
-from kombu.connection import Connection
 
 from shared import config, inbox, logs
 from shared.config import Config
 from shared.errors import Unavailable
 from shared.inbox import doorbell
 from shared.providers import PROVIDERS
-from workers import health
+from workers import broker, health
 from workers.database import Database
 from workers.drain.drainer import Drainer
+from workers.drain.rounds import Rounds
 from workers.drain.store import Store
 from workers.reporter import Reporter
 
-RECONNECT_SECONDS = 2.0  # longest pause between two tries to reach Redis
 REDIS_SECONDS = 5.0  # longest wait of a worker for an answer of Redis
 LEAVE_SECONDS = 1.0  # longest wait of a child that ends for its parent to read its last result, which nobody uses
 
@@ -36,17 +35,9 @@ settings = config.or_exit(lambda: config.load_settings(os.environ))
 log = logs.get(__name__)
 
 
-class _Connection(Connection):
-    """kombu's connection to Redis, which after an outage tries again every 2 s, not after up to 30 s."""
-
-    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        return super().ensure_connection(  # type: ignore[no-untyped-call]
-            *args, **{"interval_start": 0.5, "interval_max": RECONNECT_SECONDS, **kwargs}
-        )
-
-
-app = Celery("callbox", broker=settings.redis_url, set_as_current=False)
+app = Celery("callbox", set_as_current=False)
 app.conf.update(
+    **broker.settings_of(settings.celery_url),
     task_default_queue=doorbell.QUEUE,
     task_acks_late=True,
     task_reject_on_worker_lost=True,
@@ -62,7 +53,6 @@ app.conf.update(
     task_time_limit=settings.drain_seconds + 3 * settings.statement_seconds,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    broker_transport_options={"visibility_timeout": 120, "socket_timeout": 30, "socket_connect_timeout": 5},
     beat_scheduler="celery.beat:Scheduler",  # nothing to remember: the only entry is a doorbell
     beat_schedule={
         "drain": {
@@ -73,7 +63,7 @@ app.conf.update(
     },
 )
 
-app.amqp.Connection = _Connection
+app.amqp.Connection = broker.Connection
 
 # A stopping parent forgets a doorbell whose child has not said yet that it has it, and never reads the child's result.
 # By default the child then waits 30 s for that before it ends, and with it the worker.
@@ -84,34 +74,35 @@ billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = round(
 # One byte that the parent shares with its children: a drain reads it after each batch, and ends when it is set.
 _stopping = mmap.mmap(-1, 1)
 _configuration: Config | None = None
-_drainer: Drainer | None = None
+_rounds: Rounds | None = None
 _worker_pid = os.getpid()  # of the parent, once it has forked
 
 
 @app.task(name=doorbell.TASK)
 def drain() -> dict[str, int]:
     """Empties the inbox into PostgreSQL. Takes no arguments and returns counts, all of which Flower may show."""
-    return _get_drainer().run()
+    return _get_rounds().run()
 
 
-def _get_drainer() -> Drainer:
-    """This process's drainer, made after the fork: neither connection may be shared with the parent."""
-    global _drainer
-    if _drainer is None:
+def _get_rounds() -> Rounds:
+    """This process's drainers, made after the fork: no connection may be shared with the parent."""
+    global _rounds
+    if _rounds is None:
         configuration = _configuration or _load()
-        client = inbox.connect(settings.redis_url, REDIS_SECONDS)
+        found = inbox.Inbox.connect(settings, REDIS_SECONDS)
         database = Database(settings.database_url, settings.statement_seconds)
-        _drainer = Drainer(
-            client,
-            f"{health.consumer_prefix(_worker_pid)}{os.getpid()}",
-            Store(database),
-            configuration.sources,
-            settings,
-            now=lambda: datetime.now(UTC),
-            stopping=lambda: _stopping[0] != 0,
-            reporter=Reporter(client, database),
-        )
-    return _drainer
+        store = Store(database)
+        name = f"{health.consumer_prefix(_worker_pid)}{os.getpid()}"
+        sources = configuration.sources
+        ring = lambda: found.ring(datetime.now(UTC))  # noqa: E731
+        drainers = [Drainer(shard, name, ring, store, sources, settings, _is_stopping) for shard in found.shards]
+        reporter = Reporter(found, database, settings.redis_wait_replicas)
+        _rounds = Rounds(drainers, store, settings.drain_seconds, os.getpid(), _is_stopping, reporter)
+    return _rounds
+
+
+def _is_stopping() -> bool:
+    return _stopping[0] != 0
 
 
 def _load() -> Config:
@@ -133,19 +124,19 @@ def _read_configuration(**_: Any) -> None:
 
 def _make_room() -> None:
     """Drains before Celery starts when Redis is full: no doorbell could be rung then, and only a drain makes room."""
-    global _drainer
+    global _rounds
     try:
-        with inbox.connect(settings.redis_url, REDIS_SECONDS) as client:
-            if not inbox.is_full(client):
+        with inbox.Inbox.connect(settings, REDIS_SECONDS) as found:
+            if not any(map(inbox.is_full, found.shards)):
                 return
         log.warning("draining before anything else", why="Redis has no memory left")
-        _get_drainer().run()
+        _get_rounds().run()
     except Unavailable as error:
         log.warning("could not make room", why=str(error))
     finally:
-        if _drainer is not None:
-            _drainer.close()  # its connections are not for the children
-            _drainer = None
+        if _rounds is not None:
+            _rounds.close()  # its connections are not for the children
+            _rounds = None
 
 
 @signals.worker_ready.connect
@@ -168,5 +159,5 @@ def _stop_drains(**_: Any) -> None:
 
 @signals.worker_process_shutdown.connect
 def _leave(**_: Any) -> None:
-    if _drainer is not None:
-        _drainer.close()
+    if _rounds is not None:
+        _rounds.close()

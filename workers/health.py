@@ -21,10 +21,10 @@ def consumer_prefix(worker_pid: int | None = None) -> str:
     return f"{socket.gethostname()}-" + (f"{worker_pid}-" if worker_pid is not None else "")
 
 
-def stalled(client: inbox.Client, prefix: str, settings: Settings, up_seconds: float) -> str | None:
+def stalled(found: inbox.Inbox, prefix: str, settings: Settings, up_seconds: float) -> str | None:
     """Why the worker counts as stalled; None if it does not. A worker that has made no call yet gets the time since its
     start. Raises RedisUnavailable: while Redis is away no worker can do anything."""
-    unclaimed, idle = inbox.activity(client, prefix)
+    unclaimed, idle = found.activity(prefix)
     idle = min(idle, up_seconds) if idle is not None else up_seconds
     if min(idle, unclaimed) < settings.stall_seconds:
         return None
@@ -44,8 +44,8 @@ def _up_seconds() -> float:
 def main() -> None:
     settings = config.or_exit(lambda: config.load_settings(os.environ))
     try:
-        with inbox.connect(settings.redis_url, CHECK_SECONDS / 2) as client:
-            why = stalled(client, consumer_prefix(), settings, _up_seconds())
+        with inbox.Inbox.connect(settings, CHECK_SECONDS / 2) as found:
+            why = stalled(found, consumer_prefix(), settings, _up_seconds())
     except RedisUnavailable:
         return  # restarting the worker would not bring Redis back
     if why:

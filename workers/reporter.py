@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from shared.demands import CHECK_SECONDS, Watch
 from shared.errors import Unavailable
-from shared.inbox import Client, examine, note_open_dead_letters, report_unmet
+from shared.inbox import Inbox, examine, note_open_dead_letters, report_unmet
 from workers import demands
 from workers.database import REFUSALS, Database
 from workers.queries import count_open_dead_letters
@@ -16,8 +16,9 @@ from workers.queries import count_open_dead_letters
 class Reporter:
     """One for each worker process."""
 
-    def __init__(self, client: Client, database: Database) -> None:
-        self._client = client
+    def __init__(self, inbox: Inbox, database: Database, wait_replicas: int = 0) -> None:
+        self._inbox = inbox
+        self._wait_replicas = wait_replicas
         self._database = database
         self._watch = Watch()
         self._reported_at = float("-inf")
@@ -27,14 +28,14 @@ class Reporter:
         if time.monotonic() - self._reported_at < CHECK_SECONDS:
             return
         self._reported_at = time.monotonic()
-        self._watch.note("redis", examine(self._client).unmet)
+        self._watch.note("redis", examine(self._inbox.shards, self._wait_replicas).unmet)
         with suppress(Unavailable, *REFUSALS):
             self._watch.note("postgresql", self._database.ask(demands.examine).unmet)
-        report_unmet(self._client, socket.gethostname(), self._watch.unmet)
-        report_dead_letters(self._client, self._database)
+        report_unmet(self._inbox.first, socket.gethostname(), self._watch.unmet)
+        report_dead_letters(self._inbox, self._database)
 
 
-def report_dead_letters(client: Client, database: Database) -> None:
+def report_dead_letters(inbox: Inbox, database: Database) -> None:
     """Has the inbox know how many dead letters are open, if PostgreSQL says so. Raises RedisUnavailable."""
     with suppress(Unavailable, *REFUSALS):
-        note_open_dead_letters(client, database.ask(count_open_dead_letters))
+        note_open_dead_letters(inbox.first, database.ask(count_open_dead_letters))

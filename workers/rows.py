@@ -65,7 +65,7 @@ def _parameters(batch: Sequence[Parsed]) -> dict[str, str]:
     dead_letters: list[dict[str, Any]] = []
     for n, parsed in enumerate(batch):
         callbacks.append(
-            {**_fields(parsed.callback), "n": n, "inbox_id": parsed.entry.id, "events": len(parsed.events)}
+            {**_fields(parsed.callback), "n": n, "inbox_id": parsed.entry.inbox_id, "events": len(parsed.events)}
         )
         dead_letters += ({"n": n, **dead_letter.columns()} for dead_letter in parsed.dead_letters)
         for event in parsed.events:
@@ -83,7 +83,7 @@ def _parameters(batch: Sequence[Parsed]) -> dict[str, str]:
 def _raced_parameters(raced: Mapping[int, Parsed]) -> dict[str, str]:
     """The two JSON arrays of raced.sql."""
     callbacks = [
-        {"n": n, "id": each.callback.id, "received_at": each.callback.received_at, "inbox_id": each.entry.id}
+        {"n": n, "id": each.callback.id, "received_at": each.callback.received_at, "inbox_id": each.entry.inbox_id}
         for n, each in raced.items()
     ]
     events = [

@@ -125,9 +125,9 @@ def replay(wanted: Filter, dry: bool, rate: float, json_wanted: bool, system: Sy
     Replaying again does no harm, and finishes what an interrupted replay left.
     """
     sources = system.configuration().sources
-    with system.database() as database, system.inbox() as client:
+    with system.database() as database, system.inbox() as found:
         replayed = Replayed(dry, closed_of(database, wanted))
-        replayer = Replayer(database, Reclassifier(client), sources, rate, dry)
+        replayer = Replayer(database, Reclassifier(found.shards), sources, rate, dry)
         count = selected.count_callbacks(database, wanted)
         with progress("replaying", count, hidden=json_wanted) as advance:
 
@@ -137,7 +137,7 @@ def replay(wanted: Filter, dry: bool, rate: float, json_wanted: bool, system: Sy
 
             error = _run(replayer, wanted, note)
         with suppress(RedisUnavailable):
-            report_dead_letters(client, database)
+            report_dead_letters(found, database)
     if json_wanted:
         write(*as_json(replayed.document()))
     else:
@@ -169,8 +169,8 @@ def discard(wanted: Filter, dry: bool, system: System) -> None:
     with system.database() as database:
         closed = closed_of(database, wanted)
         counts = selected.discard(database, wanted, dry)
-        with suppress(RedisUnavailable), system.inbox() as client:
-            report_dead_letters(client, database)
+        with suppress(RedisUnavailable), system.inbox() as found:
+            report_dead_letters(found, database)
     rows = [(count, reason) for reason, count in sorted(counts.items())]
     show_counts(("dead letters", "reason"), rows, closed, "dry run, nothing was discarded" if dry else "discarded")
 

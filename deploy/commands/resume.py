@@ -18,12 +18,13 @@ def resume(source_name: str, system: System) -> None:
 
     `callbox status` shows which sources are held, and why. What cannot be understood becomes dead letters.
     """
-    with system.inbox() as client:
-        holds = inbox.Holds(client)
-        held = sorted(holds.read().held)
+    with system.inbox() as found:
+        holds = [inbox.Holds(shard) for shard in found.shards]
+        held = sorted({source for each in holds for source in each.read().held})
         if source_name not in held:
-            found = f"only {', '.join(held)}" if held else "no source is"
-            raise Failed(f"{source_name} is not held, {found}: see `callbox status`")
-        holds.waive(source_name, this_release())
-        holds.release(source_name)
+            others = f"only {', '.join(held)}" if held else "no source is"
+            raise Failed(f"{source_name} is not held, {others}: see `callbox status`")
+        for each in holds:
+            each.waive(source_name, this_release())
+            each.release(source_name)
     write(f"{source_name} is drained again")

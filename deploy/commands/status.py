@@ -64,13 +64,13 @@ def read_status(system: System) -> Status:
 
 def _read_ledger(system: System) -> Ledger | str:
     try:
-        with system.inbox() as client:
-            snapshot = inbox.take_snapshot(client)
+        with system.inbox() as found:
+            snapshot = found.snapshot()
             waiting = [source for source, counts in snapshot.ledger.items() if inbox.pending_in(counts) > 0]
             # Counting every entry takes time, and is needed only when something broke.
-            counted = inbox.waiting_by_source(client) if snapshot.difference else None
+            counted = found.waiting_by_source() if snapshot.difference else None
             different = inbox.differences(snapshot, counted) if counted is not None else {}
-            return Ledger(snapshot, different, inbox.oldest_by_source(client, waiting))
+            return Ledger(snapshot, different, found.oldest_by_source(waiting))
     except RedisUnavailable as error:
         return f"{error}: {NOT_RUNNING} CALLBOX_REDIS_URL"
 

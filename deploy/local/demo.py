@@ -16,7 +16,7 @@ from deploy.local.overview import overview
 from deploy.local.readiness import wait_until_empty
 from deploy.local.sender import Sender
 from deploy.output import write, write_table
-from deploy.system import open_inbox
+from deploy.system import System
 from deploy.table import table_of
 from shared.callback import Request
 from shared.config import Config
@@ -58,8 +58,8 @@ def present(configuration: Config, folder: Path, addresses: Mapping[str, str]) -
 
 def _stored_since(since: datetime, addresses: Mapping[str, str]) -> list[RecentRow]:
     """What arrived since then, once the inbox is empty."""
-    with open_inbox(addresses["CALLBOX_REDIS_URL"]) as client:
-        wait_until_empty(client, ARRIVAL_SECONDS)
+    with System(addresses).inbox() as found:
+        wait_until_empty(found, ARRIVAL_SECONDS)
     with Queries(addresses["CALLBOX_DATABASE_URL"]) as queries:
         return queries.recent(since, limit=50)
 

@@ -16,20 +16,20 @@ def answers(url: str) -> bool:
         return bool(response.status == 200)
 
 
-def has_drained(client: inbox.Client, since: float) -> bool:
+def has_drained(found: inbox.Inbox, since: float) -> bool:
     """Whether a worker asked for entries since then (of `time.monotonic`); rings, so that one that is up does.
 
     Raises RedisUnavailable.
     """
-    idle = inbox.activity(client, "").idle_seconds
+    idle = found.activity("").idle_seconds
     if idle is not None and idle < time.monotonic() - since:
         return True
-    inbox.ring(client, datetime.now(UTC))
+    found.ring(datetime.now(UTC))
     return False
 
 
-def wait_until_empty(client: inbox.Client, seconds: float) -> None:
+def wait_until_empty(found: inbox.Inbox, seconds: float) -> None:
     """Returns when the inbox is empty, or when the time is up. Raises RedisUnavailable."""
     ends = time.monotonic() + seconds
-    while inbox.take_snapshot(client).depth.entries and time.monotonic() < ends:
+    while found.snapshot().depth.entries and time.monotonic() < ends:
         time.sleep(POLL_SECONDS)

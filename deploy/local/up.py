@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.error import URLError
@@ -44,7 +45,8 @@ class Up:
         self._plan = plan
         self._report = report
         self._supervisor = Supervisor(plan.folder, report)
-        self._stall_check = StallCheck(plan.config.settings, report)
+        self._stall_check = StallCheck(report)
+        self._settings = plan.config.settings
         self._stopping = False
         self.addresses: dict[str, str] = {}
 
@@ -74,8 +76,9 @@ class Up:
         clear(self._plan.folder)
         redis_url = self._plan.redis_url or self._start_redis()
         database_url = self._plan.database_url or self._start_postgres()
-        with inbox.connect(redis_url, REDIS_SECONDS) as client:
-            self._wait("Redis", lambda: inbox.ping(client), inbox.RedisUnavailable)
+        self._settings = replace(self._settings, redis_url=redis_url, database_url=database_url)
+        with inbox.Inbox.connect(self._settings, REDIS_SECONDS) as found:
+            self._wait("Redis", found.ping, inbox.RedisUnavailable)
         is_own = self._plan.database_url is None  # so that no process of another release uses it
         self._wait("PostgreSQL", lambda: schema.migrate(database_url, after=is_own), psycopg.OperationalError)
         self.addresses |= {
@@ -134,8 +137,8 @@ class Up:
         if roles.ingresses:
             self._wait("the ingress", lambda: answers(f"{self.addresses['CALLBOX_ADMIN_URL']}/readyz"), URLError)
         if roles.workers:
-            with inbox.connect(self.addresses["CALLBOX_REDIS_URL"], REDIS_SECONDS) as client:
-                self._wait("a worker", lambda: has_drained(client, began), inbox.RedisUnavailable)
+            with inbox.Inbox.connect(self._settings, REDIS_SECONDS) as found:
+                self._wait("a worker", lambda: has_drained(found, began), inbox.RedisUnavailable)
         if roles.flower:
             self._wait("Flower", lambda: answers(f"{self.addresses['FLOWER_URL']}/healthcheck"), URLError)
 
@@ -156,8 +159,8 @@ class Up:
 
     def _tend(self) -> None:
         self._supervisor.tend()
-        if url := self.addresses.get("CALLBOX_REDIS_URL"):
-            self._stall_check.check(self._supervisor.child("worker-1"), url)
+        if self.addresses.get("CALLBOX_REDIS_URL"):
+            self._stall_check.check(self._supervisor.child("worker-1"), self._settings)
         time.sleep(POLL_SECONDS)
 
     def _stop(self) -> None:
@@ -175,7 +178,6 @@ class Up:
         """Gives the workers a moment to empty the inbox; what is left stays there for the next start."""
         if not self._supervisor.running("worker-1"):
             return
-        url = self.addresses["CALLBOX_REDIS_URL"]
-        with suppress(inbox.RedisUnavailable), inbox.connect(url, REDIS_SECONDS) as client:
-            inbox.ring(client, datetime.now(UTC))
-            wait_until_empty(client, EMPTY_SECONDS)
+        with suppress(inbox.RedisUnavailable), inbox.Inbox.connect(self._settings, REDIS_SECONDS) as found:
+            found.ring(datetime.now(UTC))
+            wait_until_empty(found, EMPTY_SECONDS)

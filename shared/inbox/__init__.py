@@ -7,9 +7,20 @@ they change the stream. Both raise RedisUnavailable when Redis is away.
 
 from shared.inbox.accounts import Account, accounts, differences
 from shared.inbox.activity import Activity, activity
-from shared.inbox.append import Appender, Group
+from shared.inbox.append import Appender, Group, TooFewReplicas
 from shared.inbox.audit import audit_group
-from shared.inbox.client import Client, RedisUnavailable, connect, connect_async, is_full, ping
+from shared.inbox.client import (
+    AsyncShard,
+    RedisUnavailable,
+    Shard,
+    broker_options,
+    connect,
+    connect_all,
+    connect_async,
+    connect_broker,
+    is_full,
+    ping,
+)
 from shared.inbox.consumer import Consumer, Done, Entry
 from shared.inbox.demands import examine
 from shared.inbox.doorbell import ring
@@ -18,15 +29,19 @@ from shared.inbox.holds import Hold, HoldRecords, Holds
 from shared.inbox.keys import APPENDED, COUNTERS, REPEAT
 from shared.inbox.notes import Notes, note_open_dead_letters
 from shared.inbox.reclassify import Reclassification, Reclassifier
+from shared.inbox.ringer import Ringer
+from shared.inbox.shards import Shards
 from shared.inbox.snapshot import (
     Counts,
     Depth,
     Snapshot,
+    merged,
     pending_in,
     take_snapshot,
 )
 from shared.inbox.unmet import report_unmet
 from shared.inbox.waiting import oldest_by_source, waiting_by_source
+from shared.inbox.whole import Inbox
 
 __all__ = [
     "APPENDED",
@@ -36,7 +51,7 @@ __all__ = [
     "Account",
     "Activity",
     "Appender",
-    "Client",
+    "AsyncShard",
     "Consumer",
     "Counts",
     "Depth",
@@ -46,19 +61,28 @@ __all__ = [
     "Hold",
     "HoldRecords",
     "Holds",
+    "Inbox",
     "Notes",
     "Reclassification",
     "Reclassifier",
     "RedisUnavailable",
+    "Ringer",
+    "Shard",
+    "Shards",
     "Snapshot",
+    "TooFewReplicas",
     "accounts",
     "activity",
     "audit_group",
+    "broker_options",
     "connect",
+    "connect_all",
     "connect_async",
+    "connect_broker",
     "differences",
     "examine",
     "is_full",
+    "merged",
     "note_open_dead_letters",
     "oldest_by_source",
     "pending_in",

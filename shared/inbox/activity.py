@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from shared.inbox.client import Client, or_unavailable, text_of
+from shared.inbox.client import Shard, or_unavailable, text_of
 from shared.inbox.clock import appended_seconds, seconds_of
 from shared.inbox.group import consumers, is_missing
-from shared.inbox.keys import GROUP, INBOX, MARKS
+from shared.inbox.keys import GROUP
 
 
 class Activity(NamedTuple):
@@ -24,15 +24,15 @@ class Activity(NamedTuple):
 
 
 @or_unavailable
-def activity(client: Client, consumer_prefix: str) -> Activity:
+def activity(shard: Shard, consumer_prefix: str) -> Activity:
     """Whether the workers of this prefix are active, and whether there is something to do. Raises RedisUnavailable.
 
     A worker is active when it asks for entries, claims some, or renews its claims, as it does while it waits for
     PostgreSQL.
     """
-    unclaimed = _oldest_unread_seconds(client)
-    idle = [seconds for name, seconds in idle_by_mark(client).items() if name.startswith(consumer_prefix)]
-    for consumer in consumers(client):
+    unclaimed = _oldest_unread_seconds(shard)
+    idle = [seconds for name, seconds in idle_by_mark(shard).items() if name.startswith(consumer_prefix)]
+    for consumer in consumers(shard):
         if consumer.name.startswith(consumer_prefix):
             idle.append(consumer.idle_seconds)
         if consumer.pending and consumer.held_source is None:
@@ -40,22 +40,22 @@ def activity(client: Client, consumer_prefix: str) -> Activity:
     return Activity(unclaimed, min(idle, default=None))
 
 
-def idle_by_mark(client: Client) -> Mapping[str, float]:
+def idle_by_mark(shard: Shard) -> Mapping[str, float]:
     """For each worker how many seconds ago it set its mark."""
-    marks: Any = client.hgetall(MARKS)
-    now = seconds_of(client.time()) if marks else 0.0
+    marks: Any = shard.hgetall(shard.names.marks)
+    now = seconds_of(shard.time()) if marks else 0.0
     return {text_of(name): max(0.0, now - int(at) / 1000) for name, at in marks.items()}
 
 
-def _oldest_unread_seconds(client: Client) -> float:
+def _oldest_unread_seconds(shard: Shard) -> float:
     try:
-        groups: Any = client.xinfo_groups(INBOX)
+        groups: Any = shard.xinfo_groups(shard.names.inbox)
     except ResponseError as error:
         if not is_missing(error):
             raise
         return 0.0
     for group in groups:
         if text_of(group["name"]) == GROUP:
-            unread: Any = client.xrange(INBOX, min=b"(" + group["last-delivered-id"], count=1)
-            return seconds_of(client.time()) - appended_seconds(unread[0][0]) if unread else 0.0
+            unread: Any = shard.xrange(shard.names.inbox, min=b"(" + group["last-delivered-id"], count=1)
+            return seconds_of(shard.time()) - appended_seconds(unread[0][0]) if unread else 0.0
     return 0.0

@@ -1,79 +1,126 @@
-"""The ingress's end of the inbox."""
+"""The ingress's end of one shard of the inbox."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
+from redis.exceptions import NoScriptError, RedisError
 
-from shared.callback import new_id
-from shared.inbox import doorbell
-from shared.inbox.client import AsyncClient, RedisUnavailable, connect_async, unavailable
-from shared.inbox.keys import INBOX, LEDGER, MEMORY_SHARE, PROBE, SPOOLS, script
+from shared.inbox.client import AsyncShard, RedisUnavailable, connect_async, unavailable
+from shared.inbox.keys import MEMORY_SHARE, script
 from shared.inbox.snapshot import Snapshot, queue_reads, snapshot_in
 
 Group = Sequence[tuple[str, bytes]]  # (source, packed callback), made durable together
 
+WAIT_SHARE = 0.8  # of the time of an append, for replicas to confirm it
+
+
+class TooFewReplicas(RedisUnavailable):
+    """Redis has the group, but too few replicas have confirmed in time that they have it too."""
+
 
 class Appender:
-    """Appends callbacks, and reads the inbox for `/metrics`. Each method raises RedisUnavailable."""
+    """Appends callbacks, and reads the shard for `/metrics`. Each method raises RedisUnavailable."""
 
-    def __init__(self, client: AsyncClient, limit: int, deadline_seconds: float) -> None:
-        self._client = client
+    def __init__(self, shard: AsyncShard, limit: int, deadline_seconds: float, wait_replicas: int = 0) -> None:
+        """Appends up to `limit` entries in the shard; each call has the deadline unless it has its own. A group is
+        durable once `wait_replicas` replicas have it on their disks as well."""
+        self._shard = shard
+        self._names = shard.names
         self._limit = limit
         self._deadline_seconds = deadline_seconds
-        self._append = client.register_script(script("append"))
+        self._wait_replicas = wait_replicas
+        self._append = shard.register_script(script("append"))
+        self.confirming: int | None = None  # replicas that confirmed the latest append; None before the first
 
     @classmethod
     def connect(cls, url: str, limit: int, deadline_seconds: float) -> "Appender":
-        """Appends to the Redis at this URL, up to `limit` entries in the inbox; each call has the deadline."""
+        """Appends to the first shard of the Redis at this URL."""
         return cls(connect_async(url, deadline_seconds), limit, deadline_seconds)
 
-    async def append(self, group: Group, now: datetime) -> None:
+    async def append(self, group: Group, seconds: float | None = None, confirm: bool = True) -> None:
         """Makes all callbacks of the group durable, or none. One round trip, and one fsync of Redis.
 
         Raises Unavailable when Redis refuses, is away or does not answer in time. Then the group may have been
-        taken; appending it again is harmless, since a callback's id makes it one.
+        taken; appending it again is harmless, since a callback's id makes it one. Raises TooFewReplicas when it was
+        taken, unless `confirm` is False.
         """
-        arguments: list[Any] = [self._limit, MEMORY_SHARE, doorbell.message(new_id(now))]
+        arguments: list[Any] = [self._limit, MEMORY_SHARE]
         for pair in group:
             arguments += pair
-        async with self._call():
-            await self._append(keys=[INBOX, LEDGER, doorbell.QUEUE], args=arguments)
+        seconds = seconds or self._deadline_seconds
+        async with self._call(seconds):
+            if self._wait_replicas and confirm:
+                await self._append_and_wait(arguments, seconds * WAIT_SHARE)
+            else:
+                await self._append(keys=self._keys, args=arguments)
 
     async def probe(self) -> None:
-        """Raises Unavailable unless Redis would take a callback now: room for one, and writing works."""
-        async with self._call():
-            await self._append(keys=[INBOX, LEDGER, doorbell.QUEUE], args=[self._limit, MEMORY_SHARE, b""])
-            await self._client.set(PROBE, b"")
+        """Raises Unavailable unless Redis would take a callback now: room for one, writing works, and replicas
+        confirm."""
+        async with self._call(self._deadline_seconds):
+            await self._append(keys=self._keys, args=[self._limit, MEMORY_SHARE])
+            await self._shard.set(self._names.probe, b"")
+            if self._wait_replicas:
+                pipe = self._shard.pipeline(transaction=False)
+                pipe.set(self._names.probe, b"")
+                self._queue_wait(pipe, self._deadline_seconds * WAIT_SHARE)
+                self._check_confirmed(await pipe.execute())
 
     async def report_spool(self, file: str, counts: Mapping[str, int]) -> None:
         """Notes how many callbacks of each source wait in a spool file. Raises Unavailable."""
-        async with self._call():
+        async with self._call(self._deadline_seconds):
             if counts:
-                await self._client.hset(SPOOLS, file, msgspec.json.encode(counts))
+                await self._shard.hset(self._names.spools, file, msgspec.json.encode(counts))
             else:
-                await self._client.hdel(SPOOLS, file)
+                await self._shard.hdel(self._names.spools, file)
 
     async def snapshot(self) -> Snapshot:
-        """The inbox at this moment. Raises Unavailable."""
-        async with self._call(), self._client.pipeline() as pipe:
-            queue_reads(pipe)
+        """The shard at this moment. Raises Unavailable."""
+        async with self._call(self._deadline_seconds), self._shard.pipeline() as pipe:
+            queue_reads(pipe, self._names)
             return snapshot_in(await pipe.execute())
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._shard.aclose()
+
+    @property
+    def _keys(self) -> list[str]:
+        return [self._names.inbox, self._names.ledger]
+
+    async def _append_and_wait(self, arguments: list[Any], wait_seconds: float) -> None:
+        """Waits over the same connection: Redis waits for what came over it."""
+        try:
+            answers = await self._appended_and_waited(arguments, wait_seconds)
+        except NoScriptError:
+            await self._shard.script_load(self._append.script)
+            answers = await self._appended_and_waited(arguments, wait_seconds)
+        self._check_confirmed(answers)
+
+    async def _appended_and_waited(self, arguments: list[Any], wait_seconds: float) -> list[Any]:
+        pipe = self._shard.pipeline(transaction=False)
+        pipe.evalsha(self._append.sha, len(self._keys), *self._keys, *arguments)
+        self._queue_wait(pipe, wait_seconds)
+        return await pipe.execute()
+
+    def _queue_wait(self, pipe: Any, seconds: float) -> None:
+        pipe.execute_command("WAITAOF", 1, self._wait_replicas, max(1, round(seconds * 1000)))
+
+    def _check_confirmed(self, answers: Sequence[Any]) -> None:
+        _, (_, replicas) = answers
+        self.confirming = replicas
+        if replicas < self._wait_replicas:
+            raise TooFewReplicas(f"only {replicas} of {self._wait_replicas} replicas confirm in time")
 
     @asynccontextmanager
-    async def _call(self) -> AsyncIterator[None]:
+    async def _call(self, seconds: float) -> AsyncIterator[None]:
         """Raises Unavailable when Redis refuses what is asked inside, is away or does not answer in time."""
         try:
-            async with asyncio.timeout(self._deadline_seconds):
+            async with asyncio.timeout(seconds):
                 yield
         except TimeoutError:
-            raise RedisUnavailable(f"Redis did not answer within {self._deadline_seconds:g} s") from None
+            raise RedisUnavailable(f"Redis did not answer within {seconds:g} s") from None
         except (RedisError, OSError) as error:
             raise unavailable(error) from error

@@ -1,47 +1,122 @@
-"""Connections to Redis for the inbox, and the one error that they raise."""
+"""Connections to Redis for the inbox and for the doorbell, and the one error that they raise."""
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from shared.errors import Unavailable
-from shared.inbox.keys import PROBE
+from shared.inbox.connection import (
+    CONNECT_SECONDS,
+    AsyncConnection,
+    AsyncSocketConnection,
+    AsyncTLSConnection,
+    Connection,
+    NotPrimary,
+    SocketConnection,
+    TLSConnection,
+)
+from shared.inbox.keys import Keys
+from shared.inbox.locator import Locator, tls_options
+from shared.inbox.pool import PatientPool
+from shared.inbox.watch import Watch
+from shared.redis_url import RedisURL, parse_redis_url
+from shared.settings import Settings
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-Client = redis.Redis
-AsyncClient = redis.asyncio.Redis
 
 
 class RedisUnavailable(Unavailable):
     """Redis is away, does not answer in time, or refuses."""
 
 
-def connect(url: str, timeout_seconds: float) -> Client:
-    """A client that answers or fails within the timeout: redis-py's own defaults hold a caller for a minute."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=timeout_seconds,
-        socket_connect_timeout=timeout_seconds,
-        retry=redis.retry.Retry(NoBackoff(), 0),
+class Shard(redis.Redis):
+    """One inbox: a client of the Redis that has it, and the names of its keys there."""
+
+    def __init__(self, pool: redis.ConnectionPool, names: Keys, url: RedisURL) -> None:
+        super().__init__(connection_pool=pool)
+        self.auto_close_connection_pool = True
+        self.names = names
+        self.url = url
+
+
+class AsyncShard(redis.asyncio.Redis):
+    """The same for asyncio. Its user sets the deadline of a call: redis-py's own would start a task for each."""
+
+    def __init__(self, pool: redis.asyncio.ConnectionPool, names: Keys) -> None:
+        super().__init__(connection_pool=pool)
+        self.auto_close_connection_pool = True
+        self.names = names
+
+
+def connect(url: str, timeout_seconds: float, number: int = 0) -> Shard:
+    """The shard of this number in the Redis at this URL. It answers or fails within the timeout: with redis-py's own
+    defaults it may take a minute."""
+    names, parsed = Keys(number), parse_redis_url(url)
+    seconds = min(timeout_seconds, CONNECT_SECONDS)
+    options = connection_options(parsed, names.tag)
+    pool = redis.ConnectionPool(socket_timeout=timeout_seconds, socket_connect_timeout=seconds, **options)
+    return Shard(pool, names, parsed)
+
+
+def connect_async(url: str, connect_seconds: float, number: int = 0) -> AsyncShard:
+    """The same for asyncio: connecting has a limit, a call has none."""
+    names = Keys(number)
+    options = connection_options(parse_redis_url(url), names.tag, is_async=True)
+    return AsyncShard(PatientPool(socket_timeout=None, socket_connect_timeout=connect_seconds, **options), names)
+
+
+def connect_all(settings: Settings, timeout_seconds: float) -> list[Shard]:
+    """All shards that the settings name."""
+    return [connect(url, timeout_seconds, number) for number, url in enumerate(settings.shard_urls)]
+
+
+def connect_broker(url: str, timeout_seconds: float) -> redis.Redis:
+    """A client of the Redis where Celery lives, which answers or fails within the timeout."""
+    seconds = min(timeout_seconds, CONNECT_SECONDS)
+    pool = redis.ConnectionPool(socket_timeout=timeout_seconds, socket_connect_timeout=seconds, **broker_options(url))
+    return redis.Redis.from_pool(pool)
+
+
+def connect_broker_async(url: str, connect_seconds: float) -> redis.asyncio.Redis:
+    """The same for asyncio: connecting has a limit, a call has none."""
+    options = connection_options(parse_redis_url(url), is_async=True)
+    return redis.asyncio.Redis.from_pool(
+        PatientPool(socket_timeout=None, socket_connect_timeout=connect_seconds, **options)
     )
 
 
-def connect_async(url: str, connect_seconds: float) -> AsyncClient:
-    """A client that only connects within a timeout. Its user sets the deadline of a call: redis-py's own would start a
-    task for each."""
-    return redis.asyncio.Redis.from_url(
-        url,
-        socket_timeout=None,
-        socket_connect_timeout=connect_seconds,
-        retry=redis.asyncio.retry.Retry(NoBackoff(), 0),
-    )
+def broker_options(url: str) -> dict[str, Any]:
+    """What a pool of redis-py takes to reach the broker at this URL. Its user sets the limits of time."""
+    return connection_options(parse_redis_url(url))
+
+
+def connection_options(url: RedisURL, tag: str = "", is_async: bool = False) -> dict[str, Any]:
+    """What a pool of redis-py takes so that its connections go to the primary of the shard with this hash tag."""
+    options: dict[str, Any] = {
+        "connection_class": _connection_class(url, is_async),
+        "watch": Watch(Locator(url, tag)),
+        "db": url.database,
+        "username": url.username,
+        "password": url.password,
+        "retry": (redis.asyncio.retry if is_async else redis.retry).Retry(NoBackoff(), 0),
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+    }
+    return options | tls_options(url)
+
+
+def _connection_class(url: RedisURL, is_async: bool) -> type[Any]:
+    if url.path:
+        return AsyncSocketConnection if is_async else SocketConnection
+    if url.is_tls:
+        return AsyncTLSConnection if is_async else TLSConnection
+    return AsyncConnection if is_async else Connection
 
 
 def or_unavailable(call: Callable[P, R]) -> Callable[P, R]:
@@ -61,21 +136,23 @@ def unavailable(error: Exception) -> RedisUnavailable:
     """What an error of Redis says to whoever waits for it, without Redis's own text, which may cite data."""
     if isinstance(error, ResponseError) and str(error).startswith("FULL "):
         return RedisUnavailable(str(error).removeprefix("FULL "))
+    if isinstance(error, NotPrimary):
+        return RedisUnavailable(f"Redis is not the primary, or takes no writes ({error})")
     does = "refuses" if isinstance(error, ResponseError) else "does not answer"
     return RedisUnavailable(f"Redis {does} ({type(error).__name__})")
 
 
 @or_unavailable
-def ping(client: Client) -> bool:
+def ping(shard: Shard) -> bool:
     """True, once Redis answers. Raises RedisUnavailable while it does not."""
-    return bool(client.ping())
+    return bool(shard.ping())
 
 
 @or_unavailable
-def is_full(client: Client) -> bool:
+def is_full(shard: Shard) -> bool:
     """Whether Redis has no memory left for any write. Raises RedisUnavailable."""
     try:
-        client.set(PROBE, b"")
+        shard.set(shard.names.probe, b"")
     except OutOfMemoryError:
         return True
     return False

@@ -6,9 +6,9 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from shared.inbox.client import Client, or_unavailable, text_of
+from shared.inbox.client import Shard, or_unavailable, text_of
 from shared.inbox.group import FREE_MS, Abandoned, consumers, in_group, pending
-from shared.inbox.keys import GROUP, INBOX, KINDS, LEDGER, MARKS, ODDITIES, script
+from shared.inbox.keys import GROUP, script
 
 ODDITY_KINDS = 100  # of one source, each counted by its phrase; all other kinds are counted together, as OTHER_ODDITIES
 ODDITIES_NAMED = 20  # of one callback, at most; a list may bring 5,000 kinds at once
@@ -24,6 +24,12 @@ class Entry(NamedTuple):
     source: str
     packed: bytes
     deliveries: int = 1
+    shard: int = 0
+
+    @property
+    def inbox_id(self) -> str:
+        """Its id among the entries of all shards, as `callbacks.inbox_id` has it."""
+        return f"{self.id}@{self.shard}" if self.shard else self.id
 
 
 class Done(NamedTuple):
@@ -38,12 +44,13 @@ class Done(NamedTuple):
 class Consumer:
     """One member of the consumer group. Each method raises RedisUnavailable."""
 
-    def __init__(self, client: Client, name: str) -> None:
+    def __init__(self, shard: Shard, name: str) -> None:
         self.name = name
-        self._client = client
-        self._acknowledge = client.register_script(script("acknowledge"))
-        self._leave = client.register_script(script("leave"))
-        self._mark = client.register_script(script("mark"))
+        self._shard = shard
+        self._names = shard.names
+        self._acknowledge = shard.register_script(script("acknowledge"))
+        self._leave = shard.register_script(script("leave"))
+        self._mark = shard.register_script(script("mark"))
         self._marked_at = float("-inf")
 
     @or_unavailable
@@ -52,19 +59,19 @@ class Consumer:
         self._mark_active()
         milliseconds = max(1, round(linger_seconds * 1000))
         answer: Any = in_group(
-            self._client,
-            lambda: self._client.xreadgroup(GROUP, self.name, {INBOX: ">"}, count=count, block=milliseconds),
+            self._shard,
+            lambda: self._shard.xreadgroup(GROUP, self.name, {self._names.inbox: ">"}, count=count, block=milliseconds),
         )
         streams = answer.items() if isinstance(answer, dict) else answer or ()
-        return [_entry(item, 1) for _, items in streams for item in items]
+        return [self._entry(item, 1) for _, items in streams for item in items]
 
     @or_unavailable
     def abandoned(self, count: int, idle_seconds: float) -> list[Abandoned]:
         """Up to `count` entries whose claim was not renewed for that long; entries of held sources are skipped."""
         found: list[Abandoned] = []
-        for consumer in consumers(self._client):
+        for consumer in consumers(self._shard):
             if consumer.pending and consumer.held_source is None and len(found) < count:
-                found += pending(self._client, consumer.name, count - len(found), idle_seconds)
+                found += pending(self._shard, consumer.name, count - len(found), idle_seconds)
         return found
 
     @or_unavailable
@@ -74,8 +81,8 @@ class Consumer:
             return []
         deliveries = dict(abandoned)
         ids: list[Any] = list(deliveries)
-        claimed: Any = self._client.xclaim(INBOX, GROUP, self.name, round(idle_seconds * 1000), ids)
-        return [_entry(item, deliveries[text_of(item[0])] + 1) for item in claimed if item and item[0]]
+        claimed: Any = self._shard.xclaim(self._names.inbox, GROUP, self.name, round(idle_seconds * 1000), ids)
+        return [self._entry(item, deliveries[text_of(item[0])] + 1) for item in claimed if item and item[0]]
 
     @or_unavailable
     def renew(self, entries: Collection[Entry]) -> None:
@@ -83,7 +90,7 @@ class Consumer:
         self._mark_active()
         ids: list[Any] = [entry.id for entry in entries]
         if ids:
-            self._client.xclaim(INBOX, GROUP, self.name, 0, ids, idle=0, justid=True)
+            self._shard.xclaim(self._names.inbox, GROUP, self.name, 0, ids, idle=0, justid=True)
 
     @or_unavailable
     def hand_back(self, entries: Iterable[Entry], blamed: bool = False) -> None:
@@ -92,7 +99,7 @@ class Consumer:
         for deliveries, group in groupby(sorted(entries, key=by_deliveries), by_deliveries):
             ids: list[Any] = [entry.id for entry in group]
             count = deliveries if blamed else deliveries - 1
-            self._client.xclaim(INBOX, GROUP, self.name, 0, ids, idle=FREE_MS, retrycount=count, justid=True)
+            self._shard.xclaim(self._names.inbox, GROUP, self.name, 0, ids, idle=FREE_MS, retrycount=count, justid=True)
 
     @or_unavailable
     def acknowledge(self, done: Iterable[Done]) -> int:
@@ -101,21 +108,23 @@ class Consumer:
         for entry, counter, oddities in done:
             named, others = oddities[:ODDITIES_NAMED], len(oddities[ODDITIES_NAMED:])
             arguments += (entry.id, entry.source, counter, "\n".join(named), others)
-        taken: int = self._acknowledge(keys=[INBOX, LEDGER, ODDITIES, KINDS], args=arguments)
+        names = self._names
+        keys = [names.inbox, names.ledger, names.oddities, names.kinds]
+        taken: int = self._acknowledge(keys=keys, args=arguments)
         return taken
 
     @or_unavailable
     def leave(self) -> None:
         """Takes this consumer's name off the group, unless something is pending under it."""
-        in_group(self._client, lambda: self._leave(keys=[INBOX, MARKS], args=[GROUP, self.name]))
+        in_group(self._shard, lambda: self._leave(keys=[self._names.inbox, self._names.marks], args=[GROUP, self.name]))
 
     def _mark_active(self) -> None:
         if time.monotonic() - self._marked_at >= MARK_SECONDS:
-            self._mark(keys=[MARKS], args=[self.name])
+            self._mark(keys=[self._names.marks], args=[self.name])
             self._marked_at = time.monotonic()
 
-
-def _entry(item: Any, deliveries: int) -> Entry:
-    id, fields = item
-    fields = fields or {}
-    return Entry(text_of(id), fields.get(b"s", b"").decode(errors="replace"), fields.get(b"c", b""), deliveries)
+    def _entry(self, item: Any, deliveries: int) -> Entry:
+        id, fields = item
+        fields = fields or {}
+        source = fields.get(b"s", b"").decode(errors="replace")
+        return Entry(text_of(id), source, fields.get(b"c", b""), deliveries, self._names.number)

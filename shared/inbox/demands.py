@@ -1,19 +1,21 @@
 """What Callbox demands of the Redis behind the inbox."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from shared.demands import Examined
-from shared.inbox.client import Client, or_unavailable
-from shared.inbox.keys import CHECK, GROUP, script
+from shared.inbox.client import Shard, or_unavailable
+from shared.inbox.keys import GROUP, script
 from shared.inbox.server import Server, read_server
 from shared.outcomes import Outcome
+from shared.redis_url import RedisURL
 
 OLDEST = (7, 0)
+CONFIRM_MILLISECONDS = 1000  # for replicas to have something on disk
 
 # What Redis must be set to, and what happens otherwise.
 _SETTINGS = (
@@ -25,24 +27,38 @@ RULES = "+@all -@dangerous +info +config|get ~*"  # for a user: Celery has keys 
 _COMMAND = re.compile(r"run the '([\w|]+)' command")
 
 
+def examine(shards: Sequence[Shard], wait_replicas: int = 0) -> Examined:
+    """The servers of these shards, each tried with keys of the check's own. Raises RedisUnavailable.
+
+    `wait_replicas` is how many replicas must have a callback on their disks."""
+    found = [_examine(shard, wait_replicas) for shard in shards]
+    are_apart = any(shard.url != shards[0].url for shard in shards)
+    prefixes = [f"of shard {shard.names.number} " if are_apart else "" for shard in shards]
+    unmet = [prefix + sentence for prefix, each in zip(prefixes, found, strict=True) for sentence in each.unmet]
+    risks = [prefix + sentence for prefix, each in zip(prefixes, found, strict=True) for sentence in each.risks]
+    versions = dict.fromkeys(each.version for each in found)
+    return Examined(", ".join(versions), list(dict.fromkeys(unmet)), list(dict.fromkeys(risks)))
+
+
 @or_unavailable
-def examine(client: Client) -> Examined:
-    """The server that this client is connected to, tried with keys of the check's own. Raises RedisUnavailable."""
+def _examine(shard: Shard, wait_replicas: int) -> Examined:
     try:
-        server = read_server(client)
+        server = read_server(shard)
     except NoPermissionError as error:
         return Examined("", [_forbidden(error)])
-    unmet = list(_unmet_by(server))
-    if not (server.is_cluster or server.is_replica):
-        unmet += _unmet_in_trial(client)
-    return Examined(server.version, unmet, list(_risks_of(server)))
+    unmet = list(_unmet_by(server, shard.url))
+    if not unmet or not (server.is_replica or server.is_cluster):
+        unmet += _unmet_in_trial(shard)
+    if wait_replicas:
+        unmet += _unmet_by_replicas(shard, server, wait_replicas)
+    return Examined(server.version, unmet, list(_risks_of(server, shard.url, wait_replicas)))
 
 
-def _unmet_by(server: Server) -> Iterator[str]:
+def _unmet_by(server: Server, url: RedisURL) -> Iterator[str]:
     if tuple(map(int, server.version.split(".")[:2])) < OLDEST:
         yield f"{server.version} is too old; Callbox needs Redis 7.0 or Valkey 8"
-    if server.is_cluster:
-        yield "is a node of a cluster, which spreads keys over its nodes: name a Redis that has all of them"
+    if server.is_cluster and not url.is_cluster:
+        yield "is a node of a Cluster, which spreads keys over its nodes: write redis+cluster:// into its URL"
     if server.is_replica:
         yield "is a replica, which takes no writes: name its primary"
     if server.settings is None and not server.has_append_only_file:
@@ -54,27 +70,54 @@ def _unmet_by(server: Server) -> Iterator[str]:
         yield "cannot write its append-only file: is its disk full?"
 
 
-def _risks_of(server: Server) -> Iterator[str]:
+def _unmet_by_replicas(shard: Shard, server: Server, wanted: int) -> Iterator[str]:
+    """Writes a key, and asks who has it on disk."""
+    key = f"{shard.names.check}:{uuid4().hex}"
+    try:
+        with shard.pipeline(transaction=False) as pipe:
+            queue: Any = pipe.execute_command
+            pipe.set(key, b"", ex=1)
+            queue("WAITAOF", 1, wanted, CONFIRM_MILLISECONDS)
+            confirming = pipe.execute()[1][1]
+    except NoPermissionError as error:
+        yield _forbidden(error)
+    except ResponseError as error:
+        if server.replicas or "unknown command" in str(error):
+            yield f"{server.version} cannot say what its replicas have on disk; Redis 7.2 and Valkey 8 can"
+    else:
+        if confirming < wanted:
+            yield (
+                f"has {server.replicas} replicas, of which {confirming} confirm that they have a callback on disk;"
+                f" CALLBOX_REDIS_WAIT_REPLICAS is {wanted}: is appendonly yes on each?"
+            )
+
+
+def _risks_of(server: Server, url: RedisURL, wait_replicas: int) -> Iterator[str]:
+    if (url.master or url.is_cluster) and not wait_replicas:
+        yield (
+            "may be replaced by a replica that lacks its latest callbacks:"
+            " set CALLBOX_REDIS_WAIT_REPLICAS to 1 or more, or take that loss"
+        )
     if server.settings is None:
         yield "does not show its settings (CONFIG is closed): see deploy/docker/redis.conf"
     elif not server.maxmemory_bytes:
         yield "has no maxmemory: a long backlog may take all the memory of its host"
 
 
-def _unmet_in_trial(client: Client) -> Iterator[str]:
+def _unmet_in_trial(shard: Shard) -> Iterator[str]:
     """Takes a callback into an inbox made for this and out again, as ingress and workers do."""
-    kinds = ("inbox", "ledger", "queue", "oddities", "kinds")
-    inbox, ledger, queue, oddities, oddity_kinds = keys = [f"{CHECK}:{uuid4().hex}:{kind}" for kind in kinds]
+    kinds = ("inbox", "ledger", "oddities", "kinds")
+    inbox, ledger, oddities, oddity_kinds = keys = [f"{shard.names.check}:{uuid4().hex}:{kind}" for kind in kinds]
     try:
-        client.register_script(script("append"))(keys=[inbox, ledger, queue], args=[1000, 1, b"", "check", b""])
-        client.xgroup_create(inbox, GROUP, id="0")
-        client.xreadgroup(GROUP, "check", {inbox: ">"}, count=1)
-        entries: Any = client.xrange(inbox, count=1)
+        shard.register_script(script("append"))(keys=[inbox, ledger], args=[1000, 1, "check", b""])
+        shard.xgroup_create(inbox, GROUP, id="0")
+        shard.xreadgroup(GROUP, "check", {inbox: ">"}, count=1)
+        entries: Any = shard.xrange(inbox, count=1)
         id = entries[0][0]
-        client.xclaim(inbox, GROUP, "check", 0, [id], justid=True)
+        shard.xclaim(inbox, GROUP, "check", 0, [id], justid=True)
         acknowledged = [GROUP, 1, "", id, "check", Outcome.STORED, "", 0]
-        client.register_script(script("acknowledge"))(keys=[inbox, ledger, oddities, oddity_kinds], args=acknowledged)
-        client.delete(*keys)
+        shard.register_script(script("acknowledge"))(keys=[inbox, ledger, oddities, oddity_kinds], args=acknowledged)
+        shard.delete(*keys)
     except OutOfMemoryError:
         pass  # full, as it may be for a while
     except ReadOnlyError:

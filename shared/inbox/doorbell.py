@@ -1,7 +1,7 @@
 """The doorbell: the one Celery message that is not sent by Celery. Everything that is known of Celery's wire format.
 
 It asks a worker to run a drain. It is only a hint: losing one costs latency, never data. Celery's own publish is
-blocking, and a round trip of its own; this message goes along with the script call that appends.
+blocking, and takes more than the one round trip that this takes.
 
 The format is message protocol 2 of Celery (docs: Internals, Message Protocol) in the envelope of kombu's virtual
 transports. `tests/pipeline/test_by_hand.py` holds it against a real worker of the locked version.
@@ -13,10 +13,11 @@ from datetime import datetime
 from uuid import UUID
 
 import msgspec
+import redis
 from redis.exceptions import OutOfMemoryError
 
 from shared.callback import new_id
-from shared.inbox.client import Client, or_unavailable
+from shared.inbox.client import or_unavailable
 from shared.inbox.keys import script
 
 QUEUE = "callbox"  # the queue is the Redis list of this name
@@ -48,10 +49,10 @@ def message(id: UUID) -> bytes:
 
 
 @or_unavailable
-def ring(client: Client, now: datetime) -> None:
+def ring(broker: redis.Redis, now: datetime) -> None:
     """Asks for another drain, unless one is asked for already. Raises RedisUnavailable.
 
     A Redis without memory takes no message. Then this does nothing: the drain that makes room must go on.
     """
     with suppress(OutOfMemoryError):
-        client.register_script(script("ring"))(keys=[QUEUE], args=[message(new_id(now))])
+        broker.register_script(script("ring"))(keys=[QUEUE], args=[message(new_id(now))])

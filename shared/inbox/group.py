@@ -5,8 +5,8 @@ from typing import Any, NamedTuple, TypeVar
 
 from redis.exceptions import ResponseError
 
-from shared.inbox.client import Client, text_of
-from shared.inbox.keys import GROUP, HOLDER, INBOX
+from shared.inbox.client import Shard, text_of
+from shared.inbox.keys import GROUP, HOLDER
 
 FREE_MS = 3_600_000  # idle for longer than any reclaim limit: free for the next worker
 
@@ -33,7 +33,7 @@ class Abandoned(NamedTuple):
     deliveries: int
 
 
-def in_group(client: Client, call: Callable[[], R]) -> R:
+def in_group(shard: Shard, call: Callable[[], R]) -> R:
     """What `call` returns; the stream and its group are made first where they do not exist yet."""
     try:
         return call()
@@ -41,7 +41,7 @@ def in_group(client: Client, call: Callable[[], R]) -> R:
         if not is_missing(error):
             raise
     try:
-        client.xgroup_create(INBOX, GROUP, id="0", mkstream=True)
+        shard.xgroup_create(shard.names.inbox, GROUP, id="0", mkstream=True)
     except ResponseError as error:
         if "BUSYGROUP" not in str(error):
             raise
@@ -53,10 +53,10 @@ def is_missing(error: ResponseError) -> bool:
     return "NOGROUP" in str(error) or "no such key" in str(error)
 
 
-def consumers(client: Client) -> list[ConsumerInfo]:
+def consumers(shard: Shard) -> list[ConsumerInfo]:
     """All of the group; none where there is no stream or group yet."""
     try:
-        found: Any = client.xinfo_consumers(INBOX, GROUP)
+        found: Any = shard.xinfo_consumers(shard.names.inbox, GROUP)
     except ResponseError as error:
         if not is_missing(error):
             raise
@@ -64,13 +64,13 @@ def consumers(client: Client) -> list[ConsumerInfo]:
     return [ConsumerInfo(text_of(each["name"]), each["pending"], each["idle"] / 1000) for each in found]
 
 
-def pending(client: Client, consumer: str, count: int, idle_seconds: float = 0.0) -> list[Abandoned]:
+def pending(shard: Shard, consumer: str, count: int, idle_seconds: float = 0.0) -> list[Abandoned]:
     """Up to `count` entries pending under a name for that long, the oldest first."""
     milliseconds = round(idle_seconds * 1000)
     found: Any = in_group(
-        client,
-        lambda: client.xpending_range(
-            INBOX, GROUP, min="-", max="+", count=count, consumername=consumer, idle=milliseconds
+        shard,
+        lambda: shard.xpending_range(
+            shard.names.inbox, GROUP, min="-", max="+", count=count, consumername=consumer, idle=milliseconds
         ),
     )
     return [Abandoned(text_of(each["message_id"]), each["times_delivered"]) for each in found]

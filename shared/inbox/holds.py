@@ -11,12 +11,11 @@ from typing import Any, NamedTuple
 import msgspec
 from redis.exceptions import OutOfMemoryError
 
-from shared.inbox.client import Client, or_unavailable
+from shared.inbox.client import Shard, or_unavailable
 from shared.inbox.consumer import Entry
 from shared.inbox.group import FREE_MS, Abandoned, consumers, pending
-from shared.inbox.keys import GROUP, HOLDER, HOLDS, INBOX, script
+from shared.inbox.keys import GROUP, HOLDER, script
 
-_TRIAL = "callbox:trial:"  # + source: exists while another trial would be too early
 _RELEASED = "released"  # the consumer under whose name released entries wait for a worker
 
 
@@ -45,27 +44,29 @@ class HoldRecords(NamedTuple):
 class Holds:
     """Reads and writes the holds. Each method raises RedisUnavailable."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._write_field = client.register_script(script("note"))
-        self._set_aside = client.register_script(script("set_aside"))
+    def __init__(self, shard: Shard) -> None:
+        self._shard = shard
+        self._names = shard.names
+        self._write_field = shard.register_script(script("note"))
+        self._set_aside = shard.register_script(script("set_aside"))
 
     @or_unavailable
     def read(self) -> HoldRecords:
         """All records at this moment."""
-        fields: Any = self._client.hgetall(HOLDS)
+        fields: Any = self._shard.hgetall(self._names.holds)
         return records_in(fields)
 
     @or_unavailable
     def counts(self) -> dict[str, int]:
         """How many entries are set aside, by source."""
-        found = consumers(self._client)
+        found = consumers(self._shard)
         return {each.held_source: each.pending for each in found if each.held_source is not None}
 
     @or_unavailable
     def hold(self, source: str, hold: Hold) -> bool:
         """Holds a source; False when it was held already."""
-        return bool(self._write_field(keys=[HOLDS], args=["HSETNX", _held_field(source), msgspec.json.encode(hold)]))
+        arguments: list[Any] = ["HSETNX", _held_field(source), msgspec.json.encode(hold)]
+        return bool(self._write_field(keys=[self._names.holds], args=arguments))
 
     @or_unavailable
     def set_aside(self, source: str, entries: Iterable[Entry]) -> bool:
@@ -73,36 +74,36 @@ class Holds:
         arguments: list[Any] = [GROUP, HOLDER + source, _held_field(source)]
         for entry in entries:
             arguments += (entry.id, entry.deliveries - 1)
-        return bool(self._set_aside(keys=[INBOX, HOLDS], args=arguments))
+        return bool(self._set_aside(keys=[self._names.inbox, self._names.holds], args=arguments))
 
     @or_unavailable
     def oldest(self, source: str, count: int) -> list[Abandoned]:
         """The oldest entries that are set aside for a source, for a consumer to take."""
-        return pending(self._client, HOLDER + source, count)
+        return pending(self._shard, HOLDER + source, count)
 
     @or_unavailable
     def release(self, source: str) -> None:
         """Ends the hold of a source and lets any worker take its entries."""
-        self._client.hdel(HOLDS, _held_field(source))
-        while held := pending(self._client, HOLDER + source, 1000):
+        self._shard.hdel(self._names.holds, _held_field(source))
+        while held := pending(self._shard, HOLDER + source, 1000):
             ids: list[Any] = [each.id for each in held]
-            self._client.xclaim(INBOX, GROUP, _RELEASED, 0, ids, idle=FREE_MS, justid=True)
+            self._shard.xclaim(self._names.inbox, GROUP, _RELEASED, 0, ids, idle=FREE_MS, justid=True)
 
     @or_unavailable
     def prove(self, source: str, release: str) -> None:
         """Notes that this release understands the source."""
-        self._write_field(keys=[HOLDS], args=["HSET", f"proven:{source}", release])
+        self._write_field(keys=[self._names.holds], args=["HSET", f"proven:{source}", release])
 
     @or_unavailable
     def waive(self, source: str, release: str) -> None:
         """Has this release drain the source whatever becomes of its callbacks."""
-        self._write_field(keys=[HOLDS], args=["HSET", f"waived:{source}", release])
+        self._write_field(keys=[self._names.holds], args=["HSET", f"waived:{source}", release])
 
     @or_unavailable
     def start_trial(self, source: str, seconds: int) -> bool:
         """Starts a trial of a held source, if none began within the last `seconds` in any worker; whether it did."""
         try:
-            return bool(self._client.set(_TRIAL + source, b"", nx=True, ex=seconds))
+            return bool(self._shard.set(self._names.trial + source, b"", nx=True, ex=seconds))
         except OutOfMemoryError:  # a trial is not urgent
             return False
 

@@ -5,20 +5,6 @@ from importlib.resources import files
 
 from shared.outcomes import Outcome
 
-INBOX = "callbox:inbox"
-LEDGER = "callbox:ledger"
-ODDITIES = "callbox:oddities"
-KINDS = "callbox:oddity_kinds"  # source → how many kinds of its oddities are counted, each under its own name
-SPOOLS = "callbox:spools"
-PROBE = "callbox:probe"
-HOLDS = "callbox:holds"
-MARKS = "callbox:active"  # consumer → when it last used the inbox
-UNMET = "callbox:unmet"  # host of workers → what its servers do not meet
-CHECK = "callbox:check"  # what the names of keys begin with that are made and deleted for a check
-NOTES = "callbox:notes"
-AUDITED = "callbox:audited"
-RECLASSIFIED = "callbox:reclassified"
-REPLAYED = "callbox:replayed"  # source, `from` or `to`, outcome → callbacks
 GROUP = "drain"
 HOLDER = "held:"  # + source: the consumer under whose name the entries of a held source stay pending
 
@@ -28,6 +14,30 @@ MEMORY_SHARE = 0.8  # of Redis's maxmemory; the rest is for Celery and the drain
 APPENDED = "appended"
 REPEAT = "repeat"  # stored before under another entry: an append whose answer was lost, and that was sent again
 COUNTERS = (APPENDED, REPEAT, *Outcome)
+
+
+class Keys:
+    """The keys of one shard. They have one hash tag, so that one node of a Cluster has them all. Of shards that follow
+    each other the tags are evenly spread over the slots."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.tag = f"{{callbox:{number}}}"
+        self.inbox = f"{self.tag}:inbox"
+        self.ledger = f"{self.tag}:ledger"
+        self.oddities = f"{self.tag}:oddities"
+        self.kinds = f"{self.tag}:oddity_kinds"  # source → how many kinds of its oddities are counted by name
+        self.spools = f"{self.tag}:spools"
+        self.probe = f"{self.tag}:probe"
+        self.holds = f"{self.tag}:holds"
+        self.trial = f"{self.tag}:trial:"  # + source: exists while another trial would be too early
+        self.marks = f"{self.tag}:active"  # consumer → when it last used the inbox
+        self.unmet = f"{self.tag}:unmet"  # host of workers → what its servers do not meet
+        self.check = f"{self.tag}:check"  # what the names of keys begin with that are made and deleted for a check
+        self.notes = f"{self.tag}:notes"
+        self.audited = f"{self.tag}:audited"
+        self.reclassified = f"{self.tag}:reclassified"
+        self.replayed = f"{self.tag}:replayed"  # source, `from` or `to`, outcome → callbacks
 
 
 @cache

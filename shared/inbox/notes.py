@@ -5,9 +5,9 @@ from typing import Any
 
 import msgspec
 
-from shared.inbox.client import Client, or_unavailable
+from shared.inbox.client import Shard, or_unavailable
 from shared.inbox.clock import seconds_of
-from shared.inbox.keys import NOTES, script
+from shared.inbox.keys import script
 
 
 class Notes(msgspec.Struct, frozen=True):
@@ -20,17 +20,28 @@ class Notes(msgspec.Struct, frozen=True):
 
 
 @or_unavailable
-def note_open_dead_letters(client: Client, counts: Mapping[str, int]) -> None:
+def note_open_dead_letters(shard: Shard, counts: Mapping[str, int]) -> None:
     """Takes the place of the counts before. The first time it also notes when the ledger began.
 
     Raises RedisUnavailable.
     """
-    note: Any = client.register_script(script("note"))
-    note(keys=[NOTES], args=["HSETNX", "since", seconds_of(client.time())])
-    note(keys=[NOTES], args=["HSET", "open_dead_letters", msgspec.json.encode(counts)])
+    note: Any = shard.register_script(script("note"))
+    note(keys=[shard.names.notes], args=["HSETNX", "since", seconds_of(shard.time())])
+    note(keys=[shard.names.notes], args=["HSET", "open_dead_letters", msgspec.json.encode(counts)])
 
 
 def notes_in(fields: Mapping[bytes, bytes]) -> Notes:
     """The notes in the fields of the hash."""
     named = {name.decode(errors="replace"): msgspec.Raw(value) for name, value in fields.items()}
     return msgspec.json.decode(msgspec.json.encode(named), type=Notes)
+
+
+def merged_notes(notes: Notes, others: Notes) -> Notes:
+    """The notes of two shards as one. What is noted in one of them only is taken from there."""
+    begun = [since for since in (notes.since, others.since) if since is not None]
+    is_noted = notes.open_dead_letters is not None
+    return Notes(
+        notes.repaired + others.repaired,
+        min(begun, default=None),
+        notes.open_dead_letters if is_noted else others.open_dead_letters,
+    )

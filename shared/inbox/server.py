@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from shared.inbox.client import Client, text_of
+from shared.inbox.client import Shard, text_of
 
 
 class Server(NamedTuple):
@@ -18,25 +18,27 @@ class Server(NamedTuple):
     is_replica: bool = False
     has_append_only_file: bool = True
     has_failed_to_write: bool = False
+    replicas: int = 0
 
 
-def read_server(client: Client) -> Server:
+def read_server(shard: Shard) -> Server:
     """The server that this client is connected to. Raises redis-py's errors."""
-    info: Any = client.info()
+    info: Any = shard.info()
     return Server(
         str(info.get("valkey_version") or info["redis_version"]),
         int(info.get("maxmemory") or 0),
-        _settings(client),
+        _settings(shard),
         is_cluster=bool(info.get("cluster_enabled")),
         is_replica=info.get("role") == "slave",
         has_append_only_file=bool(info.get("aof_enabled")),
         has_failed_to_write=info.get("aof_last_write_status") == "err",
+        replicas=int(info.get("connected_slaves") or 0),
     )
 
 
-def _settings(client: Client) -> dict[str, str] | None:
+def _settings(shard: Shard) -> dict[str, str] | None:
     try:
-        found: Any = client.config_get("*")
+        found: Any = shard.config_get("*")
     except ResponseError:
         return None
     return {text_of(name): text_of(value) for name, value in found.items()}

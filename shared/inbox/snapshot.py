@@ -6,23 +6,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from shared.inbox.client import Client, or_unavailable
+from shared.inbox.client import Shard, or_unavailable
 from shared.inbox.clock import appended_seconds, seconds_of
 from shared.inbox.holds import Hold, records_in
-from shared.inbox.keys import (
-    APPENDED,
-    COUNTERS,
-    HOLDS,
-    INBOX,
-    LEDGER,
-    NOTES,
-    ODDITIES,
-    REPEAT,
-    REPLAYED,
-    SPOOLS,
-    UNMET,
-)
-from shared.inbox.notes import Notes, notes_in
+from shared.inbox.keys import APPENDED, COUNTERS, REPEAT, Keys
+from shared.inbox.notes import Notes, merged_notes, notes_in
 from shared.inbox.unmet import Unmet, reports_in
 from shared.outcomes import Outcome
 
@@ -60,25 +48,25 @@ def pending_in(counts: Mapping[str, int]) -> int:
 
 
 @or_unavailable
-def take_snapshot(client: Client) -> Snapshot:
+def take_snapshot(shard: Shard) -> Snapshot:
     """The inbox at this moment. Raises RedisUnavailable."""
-    with client.pipeline() as pipe:
-        queue_reads(pipe)
+    with shard.pipeline() as pipe:
+        queue_reads(pipe, shard.names)
         return snapshot_in(pipe.execute())
 
 
-def queue_reads(pipe: Any) -> None:
+def queue_reads(pipe: Any, names: Keys) -> None:
     """Queues in a pipeline what `snapshot_in` needs to know."""
     pipe.time()
-    pipe.xlen(INBOX)
-    pipe.xrange(INBOX, count=1)
-    pipe.hgetall(LEDGER)
-    pipe.hgetall(ODDITIES)
-    pipe.hvals(SPOOLS)
-    pipe.hgetall(HOLDS)
-    pipe.hgetall(REPLAYED)
-    pipe.hgetall(NOTES)
-    pipe.hgetall(UNMET)
+    pipe.xlen(names.inbox)
+    pipe.xrange(names.inbox, count=1)
+    pipe.hgetall(names.ledger)
+    pipe.hgetall(names.oddities)
+    pipe.hvals(names.spools)
+    pipe.hgetall(names.holds)
+    pipe.hgetall(names.replayed)
+    pipe.hgetall(names.notes)
+    pipe.hgetall(names.unmet)
 
 
 def snapshot_in(answers: Sequence[Any]) -> Snapshot:
@@ -100,6 +88,35 @@ def snapshot_in(answers: Sequence[Any]) -> Snapshot:
         notes_in(notes),
         reports_in(unmet, seconds_of(time)),
     )
+
+
+def merged(snapshots: Sequence[Snapshot]) -> Snapshot:
+    """Several shards as one; at least one."""
+    first, *others = snapshots
+    for other in others:
+        first = Snapshot(
+            Depth(
+                first.depth.entries + other.depth.entries,
+                max(first.depth.oldest_seconds, other.depth.oldest_seconds),
+            ),
+            _sum(first.ledger, other.ledger),
+            _sum(first.oddities, other.oddities),
+            Counter(first.spooled) + Counter(other.spooled),
+            {**other.holds, **first.holds},
+            _sum(first.replayed, other.replayed),
+            merged_notes(first.notes, other.notes),
+            {**other.unmet, **first.unmet},
+        )
+    return first
+
+
+def _sum(counts: Counts, others: Counts) -> Counts:
+    found = {source: dict(whats) for source, whats in counts.items()}
+    for source, whats in others.items():
+        sums = found.setdefault(source, {})
+        for what, count in whats.items():
+            sums[what] = sums.get(what, 0) + count
+    return found
 
 
 def _by_source(counts: Mapping[bytes, bytes]) -> dict[str, dict[str, int]]:

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from shared.demands import CHECK_SECONDS
-from shared.inbox.client import Client, or_unavailable, text_of
+from shared.inbox.client import Shard, or_unavailable, text_of
 from shared.inbox.clock import seconds_of
-from shared.inbox.keys import UNMET, script
+from shared.inbox.keys import script
 
 Unmet = Mapping[str, Sequence[str]]  # server → sentences
 
@@ -20,14 +20,14 @@ class _Report(msgspec.Struct, frozen=True):
 
 
 @or_unavailable
-def report_unmet(client: Client, host: str, unmet: Unmet) -> None:
+def report_unmet(shard: Shard, host: str, unmet: Unmet) -> None:
     """Takes the place of this host's report before. Raises RedisUnavailable."""
     if any(unmet.values()):
-        at = seconds_of(client.time())
+        at = seconds_of(shard.time())
         report = msgspec.json.encode(_Report(at, {what: list(each) for what, each in unmet.items() if each}))
-        client.register_script(script("note"))(keys=[UNMET], args=["HSET", host, report])
+        shard.register_script(script("note"))(keys=[shard.names.unmet], args=["HSET", host, report])
     else:
-        client.hdel(UNMET, host)
+        shard.hdel(shard.names.unmet, host)
 
 
 def reports_in(fields: Mapping[bytes, bytes], now: float) -> dict[str, Unmet]:

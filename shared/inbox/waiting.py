@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from shared.inbox.client import Client, or_unavailable, text_of
+from shared.inbox.client import Shard, or_unavailable, text_of
 from shared.inbox.clock import appended_seconds, seconds_of
-from shared.inbox.keys import INBOX, script
+from shared.inbox.keys import script
 
 
 class _Some(NamedTuple):
@@ -18,24 +18,24 @@ class _Some(NamedTuple):
 
 
 @or_unavailable
-def waiting_by_source(client: Client) -> Mapping[str, int]:
+def waiting_by_source(shard: Shard) -> Mapping[str, int]:
     """How many entries of each source are in the inbox. Raises RedisUnavailable."""
     counted: Counter[str] = Counter()
-    for stretch in _stretches(client):
+    for stretch in _stretches(shard):
         for some in stretch:
             counted[some.source] += some.entries
     return counted
 
 
 @or_unavailable
-def oldest_by_source(client: Client, sources: Collection[str]) -> Mapping[str, float]:
+def oldest_by_source(shard: Shard, sources: Collection[str]) -> Mapping[str, float]:
     """The age in seconds of the oldest entry of each of these sources that has one; looks no further than it must.
 
     Raises RedisUnavailable.
     """
     missing, oldest = set(sources), {}
-    now = seconds_of(client.time())
-    for stretch in _stretches(client) if missing else ():
+    now = seconds_of(shard.time())
+    for stretch in _stretches(shard) if missing else ():
         for some in stretch:
             if some.source in missing:
                 missing.remove(some.source)
@@ -45,9 +45,9 @@ def oldest_by_source(client: Client, sources: Collection[str]) -> Mapping[str, f
     return oldest
 
 
-def _stretches(client: Client) -> Iterator[list[_Some]]:
+def _stretches(shard: Shard) -> Iterator[list[_Some]]:
     after: Any = b"-"
-    count = client.register_script(script("count"))
+    count = shard.register_script(script("count"))
     while after:
-        after, found = count(keys=[INBOX], args=[after])
+        after, found = count(keys=[shard.names.inbox], args=[after])
         yield [_Some(text_of(found[i]), found[i + 1], found[i + 2]) for i in range(0, len(found), 3)]

@@ -81,9 +81,9 @@ def test_a_server_is_wrong_risky_or_good_and_says_all_that_was_found() -> None:
 
 
 def test_a_redis_is_tried(redis_url: str) -> None:
-    (finding,) = checks._check_redis(redis_url)
+    (finding,) = checks._check_redis(Settings(redis_url=redis_url))
     assert (finding.level, "no maxmemory" in finding.sentence) == ("risky", True)
-    (finding,) = checks._check_redis("redis://127.0.0.1:1/0")
+    (finding,) = checks._check_redis(Settings(redis_url="redis://127.0.0.1:1/0"))
     assert (finding.level, "CALLBOX_REDIS_URL" in finding.sentence) == ("wrong", True)
 
 

@@ -19,9 +19,9 @@ from deploy.commands.main import main
 from deploy.local import demo, sender
 from shared import config, inbox
 from shared.callback import Callback, new_id, pack
-from shared.inbox import keys
 from shared.providers import PROVIDERS
 from shared.settings import Settings
+from tests.keys import INBOX, LEDGER, ODDITIES
 from workers import queries
 from workers.database import Database
 from workers.drain.drainer import Drainer
@@ -70,18 +70,17 @@ def stored(folder: Path, database_url: str, redis_url: str, monkeypatch: pytest.
                 headers={"user-agent": f"curl\nx-forged: yes{ATTACK}"},
                 body=body.encode(),
             )
-            client.xadd(keys.INBOX, {"s": "open", "c": pack(callback)})
-            client.hincrby(keys.LEDGER, "open:appended", 1)
+            client.xadd(INBOX, {"s": "open", "c": pack(callback)})
+            client.hincrby(LEDGER, "open:appended", 1)
             ids.append(str(callback.id))
         database = Database(database_url, statement_seconds=10)
         settings = Settings(linger_seconds=0.01)
         sources = config.load(None, {}, PROVIDERS).sources
-        drainer = Drainer(
-            client, "one", Store(database), sources, settings, now=lambda: datetime.now(UTC), stopping=lambda: False
-        )
+        drainer = Drainer(client, "one", lambda: None, Store(database), sources, settings)
         drainer.run()
         drainer.close()
-        client.hincrby(keys.ODDITIES, f"open:{TEXT}", 1)
+        database.close()
+        client.hincrby(ODDITIES, f"open:{TEXT}", 1)
         inbox.Holds(client).hold("open", inbox.Hold(TEXT, 0.0))
     with psycopg.connect(database_url) as connection:
         change = "UPDATE dead_letters SET reason = %s, detail = %s, created_at = created_at RETURNING id"

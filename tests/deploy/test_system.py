@@ -29,8 +29,8 @@ def test_the_configuration_is_the_given_file_else_that_of_the_environment(folder
 
 def test_servers_that_are_away_raise_what_a_command_can_explain() -> None:
     system = System(AWAY)
-    with system.inbox() as client, pytest.raises(inbox.RedisUnavailable):
-        inbox.ping(client)
+    with system.inbox() as found, pytest.raises(inbox.RedisUnavailable):
+        found.ping()
     with pytest.raises(psycopg.OperationalError):
         system.queries()
     with pytest.raises(psycopg.OperationalError), system.database():
@@ -39,8 +39,8 @@ def test_servers_that_are_away_raise_what_a_command_can_explain() -> None:
 
 def test_servers_that_are_there_are_used(redis_url: str, database_url: str) -> None:
     system = System({"CALLBOX_REDIS_URL": redis_url, "CALLBOX_DATABASE_URL": database_url})
-    with system.inbox() as client:
-        inbox.ping(client)
+    with system.inbox() as found:
+        found.ping()
     with system.queries() as queries:
         assert queries.dead_letters(limit=1) == []
     with system.database() as database:

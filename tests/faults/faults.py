@@ -18,10 +18,11 @@ import redis
 from shared.callback import unpack
 from shared.errors import Malformed
 from shared.inbox import doorbell
-from shared.inbox.keys import GROUP, INBOX
+from shared.inbox.keys import GROUP
 from tests.faults.relay import Relay
 from tests.faults.system import LONGER_THAN_ALL, Server, System, until
 from tests.faults.traffic import Body, Traffic
+from tests.keys import AUDITED, INBOX
 from tests.pipeline.conftest import family
 
 EVERYTHING = "everything"
@@ -225,7 +226,7 @@ class Faults:
         with self._system.client() as client:
             for consumer in client.xinfo_consumers(INBOX, GROUP):
                 client.xgroup_delconsumer(INBOX, GROUP, consumer["name"])
-            client.delete("callbox:audited")  # or the next audit is AUDIT_SECONDS away
+            client.delete(AUDITED)  # or the next audit is AUDIT_SECONDS away
 
     async def _damage_entry(self) -> None:
         worker = family(self._pid("worker-1"))

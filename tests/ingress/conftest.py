@@ -15,7 +15,7 @@ from ingress import commit, keeper, receive, spool_mover
 from ingress.commit import Done
 from shared.callback import Callback, new_id
 from shared.errors import Unavailable
-from shared.inbox import Appender
+from shared.inbox import Appender, RedisUnavailable, Ringer, shards
 
 NOWHERE = "/dev/null/spool"  # no folder can be made here: an ingress without a spool
 NOW = datetime(2024, 5, 1, 12, 30, 0, 123_456, tzinfo=UTC)
@@ -128,12 +128,27 @@ class Inbox(Appender):
         for _ in range(appends):
             self._passes.release()
 
-    async def append(self, group: Sequence[tuple[str, bytes]], now: datetime) -> None:
+    async def append(
+        self, group: Sequence[tuple[str, bytes]], seconds: float | None = None, confirm: bool = True
+    ) -> None:
         self.asked.release()
         await self._passes.acquire()
         if self._errors:
             raise self._errors.pop(0)
         self.appended.append(list(group))
+
+
+class NoBroker(Ringer):
+    """Counts in the place of ringing."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+
+    def ring(self) -> None:
+        self.rings += 1
+
+    async def close(self) -> None:
+        pass
 
 
 class Kept:
@@ -160,7 +175,7 @@ class Kept:
         done(cast(Unavailable | None, self._error))
 
 
-AWAY = Unavailable("Redis does not answer (ConnectionError)")
+AWAY = RedisUnavailable("Redis does not answer (ConnectionError)")
 
 
 def a_callback(body: bytes = b"{}", source: str = "fleet") -> Callback:
@@ -177,7 +192,7 @@ async def settle() -> None:
 def log_entries(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The events that the ingress logs, whatever the logs are set to."""
     capture = LogCapture()
-    for module in (commit, keeper, receive, spool_mover):
+    for module in (commit, keeper, receive, shards, spool_mover):
         monkeypatch.setattr(module, "log", structlog.wrap_logger(None, processors=[capture]))
     return cast(list[dict[str, Any]], capture.entries)
 

@@ -14,7 +14,7 @@ from shared.errors import Unavailable
 from shared.inbox import Group
 from shared.metrics import GROUP_SIZE
 from shared.settings import Settings
-from tests.ingress.conftest import AWAY, NOW, Inbox, a_callback, settle
+from tests.ingress.conftest import AWAY, Inbox, a_callback, settle
 
 SIZE = len(pack(a_callback(b"")))
 
@@ -22,15 +22,18 @@ SIZE = len(pack(a_callback(b"")))
 class AppendsTo(Keeper):
     """A keeper without a spool."""
 
-    def __init__(self, inbox: Inbox) -> None:
+    most = (0, 0)
+
+    def __init__(self, inbox: Inbox, count: int, size: int) -> None:
         self._to = inbox
+        self.most = (count, size)
 
     async def keep(self, group: Group) -> None:
-        await self._to.append(group, NOW)
+        await self._to.append(group)
 
 
 def a_committer(inbox: Inbox, count: int = 500, size: int = 1 << 20) -> Committer:
-    return Committer(AppendsTo(inbox), Settings(group_count=count, group_bytes=size))
+    return Committer(AppendsTo(inbox, count, size), Settings(group_count=count, group_bytes=size))
 
 
 def bodies(inbox: Inbox) -> list[list[bytes]]:

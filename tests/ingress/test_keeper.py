@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from ingress import keeper as keepers
 from ingress import spool, spool_mover
 from ingress.keeper import Keeper
 from ingress.spool_mover import SpoolMover
 from ingress.spools import Spools
 from shared.errors import Unavailable
+from shared.inbox import Shards
 from shared.settings import Settings
-from tests.ingress.conftest import AWAY, NOW, Inbox
+from tests.ingress.conftest import AWAY, Inbox, NoBroker
 
 GROUPS = [[("a", b"%d" % number)] for number in range(5)]
 
@@ -29,10 +31,12 @@ class Switched(Inbox):
         self.asks = 0
         self.reports: dict[str, dict[str, int]] = {}
 
-    async def append(self, group: Sequence[tuple[str, bytes]], now: Any) -> None:
+    async def append(
+        self, group: Sequence[tuple[str, bytes]], seconds: float | None = None, confirm: bool = True
+    ) -> None:
         self.asks += 1
         await self._go()
-        await super().append(group, now)
+        await super().append(group)
 
     async def probe(self) -> None:
         await self._go()
@@ -78,9 +82,10 @@ def check(folder: Path, steps: Callable[[Kept, Switched], Awaitable[None]], limi
     async def run() -> None:
         settings = Settings(group_count=2, spool_dir=str(folder), spool_bytes=limit_bytes)
         spools = Spools(settings)
-        keeper = Keeper(inbox, spools, lambda: NOW)
+        shards = Shards([inbox])
+        keeper = Keeper(shards, spools, NoBroker(), settings)
         try:
-            await steps(Kept(keeper, SpoolMover(keeper, spools, inbox, settings)), inbox)
+            await steps(Kept(keeper, SpoolMover(keeper, spools, shards, settings)), inbox)
         finally:
             await spools.close()
 
@@ -90,20 +95,22 @@ def check(folder: Path, steps: Callable[[Kept, Switched], Awaitable[None]], limi
 
 async def until(true: Callable[[], bool], keeper: Kept) -> None:
     """Lets the background task run until it is so."""
-    task = asyncio.create_task(keeper.mover.run())
+    tasks = [asyncio.create_task(work.run()) for work in (keeper.keeper, keeper.mover)]
     try:
         async with asyncio.timeout(20):
             while not true():
                 await asyncio.sleep(0.005)
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PROBE_SECONDS", "ADOPT_SECONDS", "MOVE_PAUSE_SECONDS"):
+    monkeypatch.setattr(keepers, "PROBE_SECONDS", 0.001)
+    monkeypatch.setattr(spool_mover, "FIRST_SHARE", 1.0)
+    for name in ("LOOK_SECONDS", "ADOPT_SECONDS", "MOVE_PAUSE_SECONDS"):
         monkeypatch.setattr(spool_mover, name, 0.001)
 
 

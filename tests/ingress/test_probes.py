@@ -4,10 +4,10 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from fakeredis import FakeAsyncRedis, FakeServer
+from fakeredis import FakeServer
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -17,10 +17,10 @@ from ingress.probes import Probes
 from ingress.spools import Spools
 from shared.callback import pack
 from shared.demands import Watch
-from shared.inbox import Appender
-from shared.inbox.keys import INBOX, PROBE, UNMET
+from shared.inbox import Appender, AsyncShard, Shards
 from shared.settings import Settings
-from tests.ingress.conftest import NOW, NOWHERE, a_callback, ask
+from tests.ingress.conftest import NOWHERE, NoBroker, a_callback, ask
+from tests.keys import INBOX, PROBE, UNMET, FakeAsyncShard
 
 NO_SPOOL = f"the spool cannot be made in {NOWHERE} (Not a directory)"
 
@@ -28,7 +28,7 @@ GOOD = {"ready": True, "redis": "ok", "spool": "ok", "durability": "ok", "worker
 
 
 def probe(
-    check: Callable[[Any, FakeAsyncRedis], Awaitable[None]],
+    check: Callable[[Any, FakeAsyncShard], Awaitable[None]],
     limit: int = 1,
     spool: Path = Path(NOWHERE),
     watch: Watch | None = None,
@@ -37,11 +37,11 @@ def probe(
     """Runs a check on an ingress that is nothing but its probes, over a Redis in memory."""
 
     async def run() -> None:
-        async with FakeAsyncRedis(**options) as client:
-            inbox = Appender(client, limit, 5.0)
+        async with FakeAsyncShard(**options) as client:
+            inbox = Shards([Appender(cast(AsyncShard, client), limit, 5.0)])
             settings = Settings(spool_dir=str(spool), spool_bytes=1 << 20, retry_after_seconds=7)
             spools = Spools(settings)
-            probes = Probes(inbox, Keeper(inbox, spools, lambda: NOW), watch or Watch(), settings)
+            probes = Probes(inbox, Keeper(inbox, spools, NoBroker(), settings), watch or Watch(), settings)
             routes = [Route(f"/{name}", getattr(probes, name)) for name in ("healthz", "readyz", "metrics")]
             await check(Starlette(routes=routes), client)
             await spools.close()
@@ -57,7 +57,7 @@ def away() -> FakeServer:
 
 @pytest.mark.parametrize("options", [{}, {"server": away()}], ids=["up", "away"])
 def test_it_is_alive_whether_redis_is_or_not(options: dict[str, Any]) -> None:
-    async def check(app: Any, client: FakeAsyncRedis) -> None:
+    async def check(app: Any, client: FakeAsyncShard) -> None:
         answer = await ask(app, "/healthz", "GET")
         assert (answer.status, answer.body) == (200, b"ok\n")
 
@@ -65,7 +65,7 @@ def test_it_is_alive_whether_redis_is_or_not(options: dict[str, Any]) -> None:
 
 
 def test_it_is_ready_while_redis_takes_callbacks_and_leaves_no_trace_in_the_inbox() -> None:
-    async def check(app: Any, client: FakeAsyncRedis) -> None:
+    async def check(app: Any, client: FakeAsyncShard) -> None:
         answer = await ask(app, "/readyz", "GET")
         assert (answer.status, json.loads(answer.body)) == (200, {**GOOD, "spool": NO_SPOOL})
         assert await client.keys() == [PROBE.encode()]
@@ -77,7 +77,7 @@ def test_it_says_which_promises_cannot_be_kept_and_is_ready_all_the_while(tmp_pa
     watch = Watch()
     watch.note("redis", ["appendfsync is everysec", "is a replica"])
 
-    async def check(app: Any, client: FakeAsyncRedis) -> None:
+    async def check(app: Any, client: FakeAsyncShard) -> None:
         now = (await client.time())[0]
         report = {"at": now, "unmet": {"postgresql": ["fsync is off"]}}
         old = {"at": now - 200, "unmet": {"postgresql": ["is not migrated"]}}
@@ -96,7 +96,7 @@ def test_it_says_which_promises_cannot_be_kept_and_is_ready_all_the_while(tmp_pa
 
 
 def test_it_is_not_ready_while_redis_is_away_and_says_so() -> None:
-    async def check(app: Any, client: FakeAsyncRedis) -> None:
+    async def check(app: Any, client: FakeAsyncShard) -> None:
         answer = await ask(app, "/readyz", "GET")
         assert (answer.status, answer.header("retry-after")) == (503, "7")
         said = json.loads(answer.body)
@@ -111,7 +111,7 @@ def test_it_is_not_ready_while_redis_is_away_and_says_so() -> None:
 
 
 def test_it_is_ready_while_redis_is_away_and_the_spool_takes_callbacks(tmp_path: Path) -> None:
-    async def check(app: Any, client: FakeAsyncRedis) -> None:
+    async def check(app: Any, client: FakeAsyncShard) -> None:
         answer = await ask(app, "/readyz", "GET")
         said = {**GOOD, "redis": "Redis does not answer (ConnectionError)"}
         assert (answer.status, json.loads(answer.body)) == (200, said)
@@ -121,8 +121,8 @@ def test_it_is_ready_while_redis_is_away_and_the_spool_takes_callbacks(tmp_path:
 
 
 def test_it_is_not_ready_while_the_inbox_is_full_and_is_again_when_it_is_not() -> None:
-    async def check(app: Any, client: FakeAsyncRedis) -> None:
-        await Appender(client, 1, 5.0).append([("fleet", pack(a_callback()))], NOW)
+    async def check(app: Any, client: FakeAsyncShard) -> None:
+        await Appender(cast(AsyncShard, client), 1, 5.0).append([("fleet", pack(a_callback()))])
         answer = await ask(app, "/readyz", "GET")
         assert (answer.status, json.loads(answer.body)["redis"]) == (503, "the inbox holds as many callbacks as it may")
         await client.delete(INBOX)
@@ -148,7 +148,7 @@ def test_it_is_not_ready_while_redis_takes_no_writes(error: Exception, monkeypat
     async def refuse(*args: Any, **keys: Any) -> None:
         raise error
 
-    async def check(app: Any, client: FakeAsyncRedis) -> None:
+    async def check(app: Any, client: FakeAsyncShard) -> None:
         monkeypatch.setattr(client, "set", refuse)
         answer = await ask(app, "/readyz", "GET")
         assert answer.status == 503
@@ -158,8 +158,8 @@ def test_it_is_not_ready_while_redis_takes_no_writes(error: Exception, monkeypat
 
 
 def test_the_metrics_have_the_ledger_of_redis_and_the_figures_of_the_process() -> None:
-    async def check(app: Any, client: FakeAsyncRedis) -> None:
-        await Appender(client, 10, 5.0).append([("fleet", pack(a_callback()))] * 2, NOW)
+    async def check(app: Any, client: FakeAsyncShard) -> None:
+        await Appender(cast(AsyncShard, client), 10, 5.0).append([("fleet", pack(a_callback()))] * 2)
         answer = await ask(app, "/metrics", "GET")
         assert answer.status == 200
         assert answer.header("content-type") == "text/plain; version=0.0.4; charset=utf-8"
@@ -173,7 +173,7 @@ def test_the_metrics_have_the_ledger_of_redis_and_the_figures_of_the_process() -
 
 
 def test_the_metrics_are_there_while_redis_is_away() -> None:
-    async def check(app: Any, client: FakeAsyncRedis) -> None:
+    async def check(app: Any, client: FakeAsyncShard) -> None:
         answer = await ask(app, "/metrics", "GET")
         assert answer.status == 200
         assert "callbox_redis_up 0.0" in answer.body.decode().splitlines()

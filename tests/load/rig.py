@@ -24,9 +24,9 @@ import redis.asyncio
 from deploy.local import servers
 from deploy.local.supervisor import die_with_parent
 from shared import inbox
-from shared.inbox.keys import INBOX, LEDGER
 from tests.conftest import answers, wait_until
 from tests.faults.system import Server
+from tests.keys import INBOX, LEDGER
 from tests.load import contenders, payloads
 from tests.pipeline.conftest import Running, clean_environment, family
 
@@ -107,7 +107,7 @@ class Callbox:
             appender = inbox.Appender.connect(self.redis_url, 10**7, 60.0)
             count = 0
             for group in groups:
-                await appender.append(group, payloads.now())
+                await appender.append(group)
                 count += len(group)
             await appender.close()
             return count

@@ -17,8 +17,8 @@ from deploy.local import servers
 from deploy.local.supervisor import die_with_parent
 from shared.callback import Callback, new_id, pack
 from shared.inbox import doorbell
-from shared.inbox.keys import INBOX
 from tests.conftest import wait_until
+from tests.keys import INBOX
 from tests.pipeline.conftest import SOURCES, callbox, clean_environment, http
 from workers import schema
 

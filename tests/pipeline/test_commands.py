@@ -11,9 +11,9 @@ import pytest
 
 from shared import inbox
 from shared.callback import TEST_HEADER, Request
-from shared.inbox import keys
 from shared.providers import PROVIDERS
 from tests.conftest import wait_until
+from tests.keys import INBOX
 from tests.pipeline.conftest import CALLBOX, SECONDS, Running, Start, callbox, clean_environment, http
 
 
@@ -46,7 +46,7 @@ def test_status_names_a_difference_and_what_is_held(start: Start) -> None:
     up = start("--workers", "0", "--no-flower")
     up.send(up.request("open", "mo"))
     with inbox.connect(up.addresses["CALLBOX_REDIS_URL"], 5.0) as client:
-        client.xadd(keys.INBOX, {"s": "open", "c": b""})
+        client.xadd(INBOX, {"s": "open", "c": b""})
         inbox.Holds(client).hold("open", inbox.Hold("its parser failed", 0.0))
     said = up.command("status").stdout
     assert "the inbox holds 1 more of open than the ledger says" in said

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import redis
 
 from deploy.local import servers
 from deploy.local.supervisor import die_with_parent
@@ -17,7 +16,7 @@ from shared.demands import Watch
 from shared.inbox import RedisUnavailable, examine
 from tests.conftest import answers, wait_until
 
-Client = redis.Redis
+Client = inbox.Shard
 
 
 @contextmanager
@@ -47,12 +46,11 @@ def as_user(client: Client, *rules: str) -> Client:
     """A client of a user who may do this."""
     run: Any = client.execute_command
     run("ACL", "SETUSER", "tried", "reset", "on", ">pw", *rules)
-    place = client.connection_pool.connection_kwargs
-    return inbox.connect(f"redis://tried:pw@{place['host']}:{place['port']}/0", 5.0)
+    return inbox.connect(f"redis://tried:pw@127.0.0.1:{client.url.hosts[0][1]}/0", 5.0)
 
 
 def test_production_s_settings_are_met_and_the_trial_leaves_nothing(server: Client) -> None:
-    examined = examine(server)
+    examined = examine([server])
     assert (list(examined.unmet), list(examined.risks)) == ([], ["has no maxmemory: " + WHY_MAXMEMORY])
     assert server.keys() == []
 
@@ -73,7 +71,7 @@ def test_a_setting_that_loses_callbacks_is_named_with_the_right_value(
 ) -> None:
     server.config_set(name, value)
     try:
-        (sentence,) = examine(server).unmet
+        (sentence,) = examine([server]).unmet
     finally:
         server.config_set(name, kept)
     assert f"{name} is {value}" in sentence
@@ -92,7 +90,7 @@ def test_a_setting_that_loses_callbacks_is_named_with_the_right_value(
 )
 def test_what_its_user_may_not_do_is_named(server: Client, rules: tuple[str, ...], says: str) -> None:
     with as_user(server, *rules) as client:
-        (sentence,) = examine(client).unmet
+        (sentence,) = examine([client]).unmet
     assert says in sentence
     assert "ACL SETUSER" in sentence
     assert "tried" not in sentence
@@ -100,45 +98,44 @@ def test_what_its_user_may_not_do_is_named(server: Client, rules: tuple[str, ...
 
 def test_a_user_without_config_is_a_risk_unless_nothing_is_on_disk(server: Client) -> None:
     with as_user(server, "~*", "+@all", "-config") as client:
-        examined = examine(client)
+        examined = examine([client])
         assert examined.unmet == []
         assert "CONFIG is closed" in examined.risks[0]
         server.config_set("appendonly", "no")
         try:
-            assert "has no append-only file" in examine(client).unmet[0]
+            assert "has no append-only file" in examine([client]).unmet[0]
         finally:
             server.config_set("appendonly", "yes")
 
 
 def test_a_user_with_the_rules_that_are_proposed_is_met(server: Client) -> None:
     with as_user(server, *inbox.demands.RULES.split()) as client:
-        assert examine(client).unmet == []
+        assert examine([client]).unmet == []
 
 
 def test_a_node_of_a_cluster(tmp_path: Path) -> None:
     with own_redis(tmp_path, "cluster-enabled yes") as client:
-        (sentence,) = examine(client).unmet
-    assert "is a node of a cluster" in sentence
+        (sentence,) = examine([client]).unmet
+    assert "is a node of a Cluster" in sentence
 
 
 def test_a_replica(server: Client, tmp_path: Path) -> None:
-    place = server.connection_pool.connection_kwargs
-    with own_redis(tmp_path, f"replicaof 127.0.0.1 {place['port']}", "masterauth pw") as client:
-        (sentence,) = examine(client).unmet
+    with own_redis(tmp_path, f"replicaof 127.0.0.1 {server.url.hosts[0][1]}", "masterauth pw") as client:
+        (sentence,) = examine([client]).unmet
     assert "name its primary" in sentence
 
 
 def test_one_that_is_full_is_met(server: Client) -> None:
     server.config_set("maxmemory", "1mb")
     try:
-        assert examine(server).unmet == []
+        assert examine([server]).unmet == []
     finally:
         server.config_set("maxmemory", "0")
 
 
 def test_one_that_is_away_is_not_examined() -> None:
     with inbox.connect("redis://127.0.0.1:1/0", 1.0) as client, pytest.raises(RedisUnavailable):
-        examine(client)
+        examine([client])
 
 
 def test_a_watch_says_once_what_is_unmet_and_once_that_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

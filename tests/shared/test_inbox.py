@@ -6,20 +6,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-import redis
-import redis.asyncio
 
 from shared import inbox
 from shared.errors import Unavailable
 from shared.inbox import doorbell
-from shared.inbox.keys import GROUP, INBOX, MARKS
+from shared.inbox.keys import GROUP
+from tests.keys import AUDITED, INBOX, MARKS
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 LINGER_SECONDS = 0.01
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
+def client(redis_url: str) -> Iterator[inbox.Shard]:
     with inbox.connect(redis_url, 5.0) as client:
         yield client
 
@@ -30,7 +29,7 @@ def append(redis_url: str) -> Callable[..., None]:
         async def once() -> None:
             appender = inbox.Appender.connect(redis_url, limit, 5.0)
             try:
-                await appender.append(group, NOW)
+                await appender.append(group)
             finally:
                 await appender.close()
 
@@ -39,25 +38,25 @@ def append(redis_url: str) -> Callable[..., None]:
     return append
 
 
-def consumer(client: redis.Redis, name: str = "one") -> inbox.Consumer:
+def consumer(client: inbox.Shard, name: str = "one") -> inbox.Consumer:
     return inbox.Consumer(client, name)
 
 
-def test_what_is_appended_is_claimed_in_order_and_byte_for_byte(client: redis.Redis, append: Any) -> None:
+def test_what_is_appended_is_claimed_in_order_and_byte_for_byte(client: inbox.Shard, append: Any) -> None:
     append(("a", b"\x00\xff1"), ("b", b""), ("a", b"3"))
     entries = consumer(client).claim(10, LINGER_SECONDS)
     assert [(entry.source, entry.packed) for entry in entries] == [("a", b"\x00\xff1"), ("b", b""), ("a", b"3")]
     assert consumer(client).claim(10, LINGER_SECONDS) == []
 
 
-def test_an_entry_is_claimed_by_one_worker_only(client: redis.Redis, append: Any) -> None:
+def test_an_entry_is_claimed_by_one_worker_only(client: inbox.Shard, append: Any) -> None:
     append(("a", b"1"), ("a", b"2"), ("a", b"3"))
     first, second = consumer(client, "one"), consumer(client, "two")
     claimed = [*first.claim(2, LINGER_SECONDS), *second.claim(2, LINGER_SECONDS)]
     assert [entry.packed for entry in claimed] == [b"1", b"2", b"3"]
 
 
-def test_the_ledger_adds_up_at_every_step(client: redis.Redis, append: Any) -> None:
+def test_the_ledger_adds_up_at_every_step(client: inbox.Shard, append: Any) -> None:
     append(("a", b"1"), ("a", b"2"), ("b", b"3"))
     worker = consumer(client)
     entries = worker.claim(10, LINGER_SECONDS)
@@ -71,7 +70,7 @@ def test_the_ledger_adds_up_at_every_step(client: redis.Redis, append: Any) -> N
     assert ledger["b"] == {"appended": 1, "repeat": 0, "stored": 0, "duplicate": 0, "dead": 1, "ignored": 0}
 
 
-def test_an_entry_acknowledged_twice_is_counted_once(client: redis.Redis, append: Any) -> None:
+def test_an_entry_acknowledged_twice_is_counted_once(client: inbox.Shard, append: Any) -> None:
     append(("a", b"1"))
     worker = consumer(client)
     entries = worker.claim(10, LINGER_SECONDS)
@@ -81,7 +80,7 @@ def test_an_entry_acknowledged_twice_is_counted_once(client: redis.Redis, append
 
 
 def test_what_a_lost_worker_had_claimed_is_reclaimed_and_what_a_living_one_has_is_not(
-    client: redis.Redis, append: Any
+    client: inbox.Shard, append: Any
 ) -> None:
     append(("a", b"1"), ("a", b"2"))
     lost, living, third = consumer(client, "lost"), consumer(client, "living"), consumer(client, "third")
@@ -96,7 +95,7 @@ def test_what_a_lost_worker_had_claimed_is_reclaimed_and_what_a_living_one_has_i
     assert third.abandoned(10, idle_seconds=60) == []
 
 
-def test_only_a_delivery_that_is_blamed_counts(client: redis.Redis, append: Any) -> None:
+def test_only_a_delivery_that_is_blamed_counts(client: inbox.Shard, append: Any) -> None:
     append(("a", b"1"))
     worker = consumer(client)
     entries = worker.claim(1, LINGER_SECONDS)
@@ -106,7 +105,7 @@ def test_only_a_delivery_that_is_blamed_counts(client: redis.Redis, append: Any)
         assert [entry.deliveries for entry in entries] == [deliveries]
 
 
-def test_what_is_pending_but_gone_from_the_stream_is_forgotten(client: redis.Redis, append: Any) -> None:
+def test_what_is_pending_but_gone_from_the_stream_is_forgotten(client: inbox.Shard, append: Any) -> None:
     append(("a", b"1"))
     worker = consumer(client)
     (entry,) = worker.claim(1, LINGER_SECONDS)
@@ -116,7 +115,7 @@ def test_what_is_pending_but_gone_from_the_stream_is_forgotten(client: redis.Red
     assert worker.abandoned(1, idle_seconds=60) == []
 
 
-def test_entries_of_a_held_source_are_skipped_until_the_hold_ends(client: redis.Redis, append: Any) -> None:
+def test_entries_of_a_held_source_are_skipped_until_the_hold_ends(client: inbox.Shard, append: Any) -> None:
     append(("a", b"1"), ("a", b"2"))
     worker, holds = consumer(client), inbox.Holds(client)
     entries = worker.claim(2, LINGER_SECONDS)
@@ -134,7 +133,7 @@ def test_entries_of_a_held_source_are_skipped_until_the_hold_ends(client: redis.
     assert [entry.packed for entry in worker.take(worker.abandoned(10, 60), 60)] == [b"1", b"2"]
 
 
-def test_a_full_redis_takes_no_ring_and_a_drain_goes_on(client: redis.Redis, append: Any) -> None:
+def test_a_full_redis_takes_no_ring_and_a_drain_goes_on(client: inbox.Shard, append: Any) -> None:
     append(("a", b"1"))
     client.delete(doorbell.QUEUE)
     worker = consumer(client)
@@ -156,7 +155,7 @@ def test_a_full_redis_takes_no_ring_and_a_drain_goes_on(client: redis.Redis, app
 
 
 @pytest.mark.parametrize("fault", ["consumer deleted", "group set by hand"])
-def test_entries_neither_pending_nor_unread_are_repaired(client: redis.Redis, append: Any, fault: str) -> None:
+def test_entries_neither_pending_nor_unread_are_repaired(client: inbox.Shard, append: Any, fault: str) -> None:
     append(*[("a", b"%d" % number) for number in range(600)], ("a", b"unread"))
     worker = consumer(client)
     worker.claim(600, LINGER_SECONDS)
@@ -169,12 +168,12 @@ def test_entries_neither_pending_nor_unread_are_repaired(client: redis.Redis, ap
     assert inbox.audit_group(client, 60) is None, "some worker did it just now"
     assert len(worker.abandoned(1000, 60)) == expected
     assert inbox.take_snapshot(client).notes.repaired == expected
-    client.delete("callbox:audited")
+    client.delete(AUDITED)
     assert inbox.audit_group(client, 60) == 0
 
 
 def test_an_audit_forgets_the_names_of_workers_that_are_gone(
-    client: redis.Redis, append: Any, monkeypatch: pytest.MonkeyPatch
+    client: inbox.Shard, append: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     append(("a", b"1"))
     consumer(client, "idle").claim(1, LINGER_SECONDS)
@@ -184,7 +183,7 @@ def test_an_audit_forgets_the_names_of_workers_that_are_gone(
     assert [consumer["name"] for consumer in _consumers(client)] == [b"idle"], "it has something pending"
 
 
-def test_a_difference_to_the_ledger_is_seen_and_named(client: redis.Redis, append: Any) -> None:
+def test_a_difference_to_the_ledger_is_seen_and_named(client: inbox.Shard, append: Any) -> None:
     append(("a", b"1"), ("b", b"2"), ("b", b"3"))
     assert inbox.take_snapshot(client).difference == 0
     client.xadd(INBOX, {"s": "a", "c": b""})
@@ -192,7 +191,7 @@ def test_a_difference_to_the_ledger_is_seen_and_named(client: redis.Redis, appen
     assert inbox.waiting_by_source(client) == {"a": 2, "b": 2}
 
 
-def test_activity_shows_what_waits_and_who_works(client: redis.Redis, append: Any) -> None:
+def test_activity_shows_what_waits_and_who_works(client: inbox.Shard, append: Any) -> None:
     assert inbox.activity(client, "") == inbox.Activity(0.0, None)
     seconds: Any = client.time()[0]
     consumer(client, "host-1-2").claim(1, LINGER_SECONDS)
@@ -204,7 +203,7 @@ def test_activity_shows_what_waits_and_who_works(client: redis.Redis, append: An
     assert inbox.activity(client, "host-2-").idle_seconds is None
 
 
-def test_renewing_a_claim_does_not_count_as_a_delivery(client: redis.Redis, append: Any) -> None:
+def test_renewing_a_claim_does_not_count_as_a_delivery(client: inbox.Shard, append: Any) -> None:
     append(("a", b"1"))
     worker = consumer(client)
     entries = worker.claim(1, LINGER_SECONDS)
@@ -214,7 +213,7 @@ def test_renewing_a_claim_does_not_count_as_a_delivery(client: redis.Redis, appe
     assert [entry["times_delivered"] for entry in pending] == [1]
 
 
-def test_reclaiming_finds_entries_behind_many_that_are_too_young(client: redis.Redis, append: Any) -> None:
+def test_reclaiming_finds_entries_behind_many_that_are_too_young(client: inbox.Shard, append: Any) -> None:
     append(*[("a", b"young")] * 50, ("a", b"old"))
     worker = consumer(client)
     entries = worker.claim(51, LINGER_SECONDS)
@@ -223,7 +222,7 @@ def test_reclaiming_finds_entries_behind_many_that_are_too_young(client: redis.R
     assert [entry.packed for entry in two.take(two.abandoned(1, idle_seconds=60), idle_seconds=60)] == [b"old"]
 
 
-def test_a_full_inbox_takes_all_of_a_group_or_nothing(client: redis.Redis, append: Any) -> None:
+def test_a_full_inbox_takes_all_of_a_group_or_nothing(client: inbox.Shard, append: Any) -> None:
     append(("a", b"1"), limit=2)
     with pytest.raises(Unavailable, match="as many callbacks as it may"):
         append(("a", b"2"), ("a", b"3"), limit=2)
@@ -232,7 +231,7 @@ def test_a_full_inbox_takes_all_of_a_group_or_nothing(client: redis.Redis, appen
     assert ledger["a"]["appended"] == 1
 
 
-def test_a_redis_short_of_memory_refuses_callbacks_and_still_lets_them_out(client: redis.Redis, append: Any) -> None:
+def test_a_redis_short_of_memory_refuses_callbacks_and_still_lets_them_out(client: inbox.Shard, append: Any) -> None:
     append(*[("a", b"x" * 1000)] * 10)
     entries = consumer(client).claim(10, LINGER_SECONDS)
     used: Any = client.info("memory")
@@ -247,10 +246,10 @@ def test_a_redis_short_of_memory_refuses_callbacks_and_still_lets_them_out(clien
     assert inbox.take_snapshot(client).ledger["a"]["stored"] == 10
 
 
-def test_the_doorbell_rings_once_until_it_is_answered(client: redis.Redis, append: Any) -> None:
-    for _ in range(3):
-        append(("a", b"1"))
-    assert client.llen(doorbell.QUEUE) == 1
+def test_the_doorbell_rings_once_until_it_is_answered(client: inbox.Shard, append: Any) -> None:
+    append(("a", b"1"))
+    assert client.llen(doorbell.QUEUE) == 0, "an append touches the keys of its shard only"
+    inbox.ring(client, NOW)
     inbox.ring(client, NOW)
     assert client.llen(doorbell.QUEUE) == 1
     client.delete(doorbell.QUEUE)
@@ -258,7 +257,7 @@ def test_the_doorbell_rings_once_until_it_is_answered(client: redis.Redis, appen
     assert client.llen(doorbell.QUEUE) == 1
 
 
-def test_probing_writes_no_callback_and_rings_no_bell(redis_url: str, client: redis.Redis) -> None:
+def test_probing_writes_no_callback_and_rings_no_bell(redis_url: str, client: inbox.Shard) -> None:
     async def probe(limit: int) -> None:
         appender = inbox.Appender.connect(redis_url, limit, 5.0)
         try:
@@ -272,7 +271,7 @@ def test_probing_writes_no_callback_and_rings_no_bell(redis_url: str, client: re
         asyncio.run(probe(limit=0))
 
 
-def test_a_redis_that_lost_everything_is_taken_up_again(client: redis.Redis, append: Any) -> None:
+def test_a_redis_that_lost_everything_is_taken_up_again(client: inbox.Shard, append: Any) -> None:
     append(("a", b"1"))
     worker = consumer(client)
     worker.claim(1, LINGER_SECONDS)
@@ -282,7 +281,7 @@ def test_a_redis_that_lost_everything_is_taken_up_again(client: redis.Redis, app
     assert [entry.packed for entry in worker.claim(1, LINGER_SECONDS)] == [b"2"]
 
 
-def test_a_worker_that_asks_in_vain_leaves_a_mark(client: redis.Redis) -> None:
+def test_a_worker_that_asks_in_vain_leaves_a_mark(client: inbox.Shard) -> None:
     """Redis before 7.2 notes nothing about it."""
     worker = consumer(client, "host-1-2")
     assert worker.claim(1, 0.01) == []
@@ -294,7 +293,7 @@ def test_a_worker_that_asks_in_vain_leaves_a_mark(client: redis.Redis) -> None:
     assert inbox.activity(client, "host-1-").idle_seconds is None
 
 
-def test_marks_of_workers_that_are_gone_are_forgotten(client: redis.Redis, append: Any) -> None:
+def test_marks_of_workers_that_are_gone_are_forgotten(client: inbox.Shard, append: Any) -> None:
     append(("fleet", b"1"))
     seconds: Any = client.time()[0]
     client.hset(MARKS, mapping={"gone": (seconds - 601) * 1000, "quiet": (seconds - 500) * 1000})
@@ -302,7 +301,7 @@ def test_marks_of_workers_that_are_gone_are_forgotten(client: redis.Redis, appen
     assert client.hkeys(MARKS) == [b"quiet"]
 
 
-def test_a_worker_leaves_only_when_nothing_is_pending_under_its_name(client: redis.Redis, append: Any) -> None:
+def test_a_worker_leaves_only_when_nothing_is_pending_under_its_name(client: inbox.Shard, append: Any) -> None:
     append(("a", b"1"))
     worker = consumer(client, "one")
     entries = worker.claim(1, LINGER_SECONDS)
@@ -313,7 +312,7 @@ def test_a_worker_leaves_only_when_nothing_is_pending_under_its_name(client: red
     assert _consumers(client) == []
 
 
-def test_the_age_is_that_of_the_oldest_entry(client: redis.Redis) -> None:
+def test_the_age_is_that_of_the_oldest_entry(client: inbox.Shard) -> None:
     seconds: Any = client.time()[0]
     client.xadd(INBOX, {"s": "a", "c": b""}, id=f"{(seconds - 100) * 1000}-0")
     client.xadd(INBOX, {"s": "a", "c": b""})
@@ -322,7 +321,7 @@ def test_the_age_is_that_of_the_oldest_entry(client: redis.Redis) -> None:
     assert 99 < depth.oldest_seconds < 110
 
 
-def test_an_entry_that_somebody_else_wrote_is_claimed_as_it_is(client: redis.Redis) -> None:
+def test_an_entry_that_somebody_else_wrote_is_claimed_as_it_is(client: inbox.Shard) -> None:
     client.xadd(INBOX, {"x": "y"})
     (entry,) = consumer(client).claim(1, LINGER_SECONDS)
     assert (entry.source, entry.packed) == ("", b"")
@@ -332,7 +331,7 @@ def test_a_redis_that_is_not_there_is_unavailable() -> None:
     async def append() -> None:
         appender = inbox.Appender.connect("redis://127.0.0.1:1/0", 10, 0.5)
         try:
-            await appender.append([("a", b"1")], NOW)
+            await appender.append([("a", b"1")])
         finally:
             await appender.close()
 
@@ -343,7 +342,7 @@ def test_a_redis_that_is_not_there_is_unavailable() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        lambda appender: appender.append([("a", b"1")], NOW),
+        lambda appender: appender.append([("a", b"1")]),
         lambda appender: appender.probe(),
         lambda appender: appender.report_spool("file", {"a": 1}),
         lambda appender: appender.snapshot(),
@@ -375,6 +374,6 @@ def test_a_redis_that_does_not_answer_is_unavailable_after_the_deadline(call: Ca
         asyncio.run(asyncio.wait_for(hang(), 10))
 
 
-def _consumers(client: redis.Redis) -> list[dict[str, Any]]:
+def _consumers(client: inbox.Shard) -> list[dict[str, Any]]:
     found: Any = client.xinfo_consumers(INBOX, GROUP)
     return list(found)

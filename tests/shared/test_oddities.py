@@ -4,22 +4,21 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
-import redis
 
 from shared import inbox
 from shared.inbox.consumer import ODDITIES_NAMED, ODDITY_KINDS, OTHER_ODDITIES
-from shared.inbox.keys import INBOX, KINDS, ODDITIES
+from tests.keys import INBOX, KINDS, ODDITIES
 
 LINGER_SECONDS = 0.01
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
+def client(redis_url: str) -> Iterator[inbox.Shard]:
     with inbox.connect(redis_url, 5.0) as client:
         yield client
 
 
-def settle(client: redis.Redis, *callbacks: tuple[str, Sequence[str]]) -> None:
+def settle(client: inbox.Shard, *callbacks: tuple[str, Sequence[str]]) -> None:
     """Callbacks of a source with their oddities arrive, and are acknowledged in one step, sent twice."""
     for source, _ in callbacks:
         client.xadd(INBOX, {"s": source, "c": b""})
@@ -33,16 +32,16 @@ def phrases(first: int, count: int) -> list[str]:
     return [f"undocumented field {number:04}" for number in range(first, first + count)]
 
 
-def oddities(client: redis.Redis) -> dict[str, dict[str, int]]:
+def oddities(client: inbox.Shard) -> dict[str, dict[str, int]]:
     return {source: dict(counts) for source, counts in inbox.take_snapshot(client).oddities.items()}
 
 
-def test_an_oddity_is_counted_by_source_and_phrase(client: redis.Redis) -> None:
+def test_an_oddity_is_counted_by_source_and_phrase(client: inbox.Shard) -> None:
     settle(client, ("a", ["repaired", "unknown: status"]), ("b", []), ("a", ["repaired"]))
     assert oddities(client) == {"a": {"repaired": 2, "unknown: status": 1}}
 
 
-def test_a_source_has_so_many_kinds_and_one_word_for_the_others(client: redis.Redis) -> None:
+def test_a_source_has_so_many_kinds_and_one_word_for_the_others(client: inbox.Shard) -> None:
     sent = phrases(0, ODDITY_KINDS + 30)
     settle(client, *(("a", [phrase]) for phrase in sent))
     counted = oddities(client)["a"]
@@ -52,7 +51,7 @@ def test_a_source_has_so_many_kinds_and_one_word_for_the_others(client: redis.Re
     assert oddities(client)["a"] == {**counted, known: 2, OTHER_ODDITIES: 31}
 
 
-def test_a_source_that_used_up_its_room_takes_none_from_another(client: redis.Redis) -> None:
+def test_a_source_that_used_up_its_room_takes_none_from_another(client: inbox.Shard) -> None:
     for first in range(0, 2000, 20):
         settle(client, ("greedy", phrases(first, 20)))
     settle(client, ("modest", ["unknown status"]), ("greedy", ["unknown status"]))
@@ -61,14 +60,14 @@ def test_a_source_that_used_up_its_room_takes_none_from_another(client: redis.Re
     assert (len(counted["greedy"]), sum(counted["greedy"].values())) == (ODDITY_KINDS + 1, 2001)
 
 
-def test_one_callback_names_a_few_of_its_oddities_and_counts_the_others(client: redis.Redis) -> None:
+def test_one_callback_names_a_few_of_its_oddities_and_counts_the_others(client: inbox.Shard) -> None:
     settle(client, ("a", phrases(0, 5000)), ("b", phrases(0, ODDITIES_NAMED)))
     counted = oddities(client)
     assert counted["a"] == {**dict.fromkeys(phrases(0, ODDITIES_NAMED), 1), OTHER_ODDITIES: 5000 - ODDITIES_NAMED}
     assert counted["b"] == dict.fromkeys(phrases(0, ODDITIES_NAMED), 1)
 
 
-def test_counts_of_an_older_release_go_on_and_use_room_of_their_own_source(client: redis.Redis) -> None:
+def test_counts_of_an_older_release_go_on_and_use_room_of_their_own_source(client: inbox.Shard) -> None:
     before: dict[Any, Any] = {f"old:{phrase}": 7 for phrase in phrases(0, ODDITY_KINDS - 1)}
     client.hset(ODDITIES, mapping=before)  # it knew no number of kinds
     settle(client, ("old", phrases(0, 1)), ("old", ["new"]), ("young", ["new"]))
@@ -78,7 +77,7 @@ def test_counts_of_an_older_release_go_on_and_use_room_of_their_own_source(clien
     assert counted == {"old": {**kinds, OTHER_ODDITIES: 1}, "young": {"new": 1}}
 
 
-def test_counts_that_were_deleted_begin_anew_with_all_their_room(client: redis.Redis) -> None:
+def test_counts_that_were_deleted_begin_anew_with_all_their_room(client: inbox.Shard) -> None:
     settle(client, *(("a", [phrase]) for phrase in phrases(0, ODDITY_KINDS)))
     client.delete(ODDITIES)
     settle(client, ("a", ["new"]))
@@ -86,7 +85,7 @@ def test_counts_that_were_deleted_begin_anew_with_all_their_room(client: redis.R
     assert client.hgetall(KINDS) == {b"a": b"1"}
 
 
-def test_an_oddity_costs_the_same_however_many_are_counted(client: redis.Redis) -> None:
+def test_an_oddity_costs_the_same_however_many_are_counted(client: inbox.Shard) -> None:
     settle(client, ("a", ["first"]))
     client.config_resetstat()
     settle(client, *(("a", phrases(20 * number, 20)) for number in range(50)))

@@ -14,9 +14,9 @@ from psycopg.rows import dict_row
 from shared import inbox
 from shared.callback import Callback, new_id, pack
 from shared.events import DeliveryReport, Event, InboundMessage, Status
-from shared.inbox import Client, Consumer, Entry
-from shared.inbox.keys import INBOX, LEDGER
+from shared.inbox import Consumer, Entry, Shard
 from shared.providers import PROVIDERS
+from tests.keys import INBOX, LEDGER
 from tests.workers.scene import Scene, Words
 from workers.connection import Connection
 from workers.database import Database
@@ -70,7 +70,7 @@ def attempt(store: Store, batch: Sequence[Parsed], seconds: float = 60.0) -> lis
     return store.attempt(batch, Run(Idle(), seconds))
 
 
-def entries(client: Client) -> list[dict[Any, Any]]:
+def entries(client: Shard) -> list[dict[Any, Any]]:
     """The fields of the entries in the inbox."""
     found: Any = client.xrange(INBOX)
     return [fields for _, fields in found]
@@ -141,13 +141,13 @@ def scene(
 
 
 @pytest.fixture
-def client(redis_url: str) -> Iterator[Client]:
+def client(redis_url: str) -> Iterator[Shard]:
     with inbox.connect(redis_url, 5.0) as client:
         yield client
 
 
 @pytest.fixture
-def put(client: Client) -> Any:
+def put(client: Shard) -> Any:
     def put(count: int, body: bytes | None = None) -> None:
         for _ in range(count):
             now = datetime.now(UTC)

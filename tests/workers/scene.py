@@ -13,11 +13,11 @@ from shared import inbox
 from shared.callback import Callback, new_id, pack, unpack
 from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
-from shared.inbox import Client, Reclassifier
-from shared.inbox.keys import INBOX, LEDGER
+from shared.inbox import Reclassifier, Shard
 from shared.outcomes import Outcome
 from shared.settings import Settings
 from shared.source import Source
+from tests.keys import INBOX, LEDGER
 from workers.database import Database
 from workers.dead_letters import ALL, Filter
 from workers.drain import read
@@ -60,7 +60,7 @@ class Scene:
     """A running system without its processes."""
 
     def __init__(
-        self, url: str, client: Client, database: Database, rows: Callable[[str], list[dict[str, Any]]], words: Words
+        self, url: str, client: Shard, database: Database, rows: Callable[[str], list[dict[str, Any]]], words: Words
     ) -> None:
         self.url, self.client, self.database, self.rows, self.words = url, client, database, rows, words
         self.sources = {name: Source(name, "emnify", unsigned=True) for name in ("s", "t")}
@@ -92,10 +92,10 @@ class Scene:
         Drainer(
             self.client,
             "one",
+            lambda: None,
             Store(self.database),
             self.sources,
             Settings(linger_seconds=0.01),
-            now=lambda: datetime.now(UTC),
         ).run()
         assert self.client.xlen(INBOX) == 0
 
@@ -111,7 +111,7 @@ class Scene:
         monkeypatch.setattr(read, "unpack", lambda packed: unpack(packed.removeprefix(b"LATER")))
 
     def replayer(self, database: Database | None = None, **options: Any) -> Replayer:
-        given = {"rate": 10_000.0, "reclassifier": Reclassifier(self.client), **options}
+        given = {"rate": 10_000.0, "reclassifier": Reclassifier([self.client]), **options}
         return Replayer(database=database or self.database, sources=self.sources, **given)
 
     def replay(self, wanted: Filter = ALL, **options: Any) -> Counter[Change]:

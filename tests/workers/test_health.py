@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from shared.inbox import Client, Consumer
-from shared.inbox.keys import GROUP, INBOX
+from shared import inbox
+from shared.inbox import Consumer, Shard
+from shared.inbox.keys import GROUP
 from shared.settings import Settings
+from tests.keys import INBOX
 from tests.workers.conftest import Rows
 from workers import health
 
@@ -24,7 +26,7 @@ def ask(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.fixture
-def waiting(client: Client) -> None:
+def waiting(client: Shard) -> None:
     """One callback waits, for long, and a worker of this host asked for something just before."""
     seconds: Any = client.time()[0]
     client.xgroup_create(INBOX, GROUP, id="0", mkstream=True)
@@ -32,19 +34,21 @@ def waiting(client: Client) -> None:
     client.xadd(INBOX, {"s": "fleet", "c": b""}, id=f"{(seconds - OLD_SECONDS) * 1000}-0")
 
 
-def test_a_worker_that_was_active_is_not_stalled_and_one_that_did_not_is(client: Client, waiting: None) -> None:
-    assert health.stalled(client, health.consumer_prefix(1), SETTINGS, OLD_SECONDS) is None
+def test_a_worker_that_was_active_is_not_stalled_and_one_that_did_not_is(client: Shard, waiting: None) -> None:
+    assert health.stalled(inbox.Inbox([client], client), health.consumer_prefix(1), SETTINGS, OLD_SECONDS) is None
     assert "no drain was active for 100 s" in str(
-        health.stalled(client, health.consumer_prefix(3), SETTINGS, OLD_SECONDS)
+        health.stalled(inbox.Inbox([client], client), health.consumer_prefix(3), SETTINGS, OLD_SECONDS)
     )
-    assert health.stalled(client, health.consumer_prefix(3), SETTINGS, 1) is None, "it has only just started"
+    assert health.stalled(inbox.Inbox([client], client), health.consumer_prefix(3), SETTINGS, 1) is None, (
+        "it has only just started"
+    )
 
 
-def test_no_worker_is_stalled_while_nothing_waits(client: Client) -> None:
-    assert health.stalled(client, "no-worker", SETTINGS, OLD_SECONDS) is None
+def test_no_worker_is_stalled_while_nothing_waits(client: Shard) -> None:
+    assert health.stalled(inbox.Inbox([client], client), "no-worker", SETTINGS, OLD_SECONDS) is None
 
 
-def test_the_liveness_check_has_an_exit_code(client: Client, redis_url: str, waiting: None) -> None:
+def test_the_liveness_check_has_an_exit_code(client: Shard, redis_url: str, waiting: None) -> None:
     assert ask("-m", "workers.health", CALLBOX_REDIS_URL=redis_url).returncode == 0
     Consumer(client, f"{health.consumer_prefix(1)}2").leave()
     if health._up_seconds() > SETTINGS.stall_seconds:
@@ -54,7 +58,7 @@ def test_the_liveness_check_has_an_exit_code(client: Client, redis_url: str, wai
 
 
 def test_a_worker_that_starts_on_a_full_redis_makes_room_first(
-    client: Client, redis_url: str, database_url: str, rows: Rows, put: Any, tmp_path: Path
+    client: Shard, redis_url: str, database_url: str, rows: Rows, put: Any, tmp_path: Path
 ) -> None:
     (tmp_path / "callbox.toml").write_text('[sources.fleet]\nprovider = "emnify"\nunsigned = true\n')
     put(20)

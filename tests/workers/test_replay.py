@@ -9,8 +9,8 @@ from shared.callback import Callback
 from shared.errors import Malformed
 from shared.events import Event, InboundMessage
 from shared.inbox import Holds
-from shared.inbox.keys import LEDGER
 from shared.source import Source
+from tests.keys import LEDGER
 from tests.workers.scene import Scene, packed_by_a_later_release
 from workers.dead_letters import WHOLE
 from workers.drain.holds import this_release

@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from shared import inbox, metrics
 from shared.errors import Unavailable
 from shared.inbox import Consumer, Reclassification, Reclassifier, RedisUnavailable
-from shared.inbox.keys import RECLASSIFIED
 from tests.conftest import wait_until
+from tests.keys import RECLASSIFIED
 from tests.workers.drain.test_drainer import Killed
 from tests.workers.scene import Scene
 from workers.database import Database
@@ -38,7 +38,7 @@ class Dying(Reclassifier):
 def test_a_death_between_commit_and_ledger_is_counted_exactly_once(scene: Scene, after: bool) -> None:
     scene.arrive(b"odd:1", b"odd:1", b"strange:2")
     scene.fix("odd")
-    reclassifier = Dying(scene.client)
+    reclassifier = Dying([scene.client])
     reclassifier.after = after
     with pytest.raises(Killed):
         scene.replay(reclassifier=reclassifier)
@@ -55,7 +55,7 @@ def test_a_dry_run_counts_nothing(scene: Scene) -> None:
     scene.arrive(b"odd:1")
     scene.fix("odd")
     with pytest.raises(Killed):
-        scene.replay(reclassifier=Dying(scene.client))
+        scene.replay(reclassifier=Dying([scene.client]))
     scene.replay(dry=True)
     assert scene.ledger() == {"appended": 1, "dead": 1}
 
@@ -64,7 +64,7 @@ def test_two_runs_that_count_at_once_count_once(scene: Scene) -> None:
     scene.arrive(*(b"odd:%d" % number for number in range(15)))
     scene.fix("odd")
     with pytest.raises(Killed):
-        scene.replay(reclassifier=Dying(scene.client))
+        scene.replay(reclassifier=Dying([scene.client]))
 
     def count(_: int) -> None:
         database = Database(scene.url, statement_seconds=10)
@@ -86,7 +86,7 @@ def test_a_run_leaves_to_another_what_that_counts(scene: Scene) -> None:
             scene.replayer(other).count()
             return super().reclassify(changes)
 
-    scene.replay(reclassifier=Overtaken(scene.client))
+    scene.replay(reclassifier=Overtaken([scene.client]))
     other.close()
     assert scene.ledger() == {"appended": 3, "stored": 2, "dead": 1}
 
@@ -118,7 +118,7 @@ def test_without_redis_nothing_is_replayed(scene: Scene) -> None:
     scene.fix("odd")
     before = scene.everything()
     with inbox.connect("redis://127.0.0.1:1", 1.0) as nowhere, pytest.raises(RedisUnavailable):
-        scene.replay(reclassifier=Reclassifier(nowhere))
+        scene.replay(reclassifier=Reclassifier([nowhere]))
     assert scene.everything() == before
 
 
@@ -263,7 +263,7 @@ def test_an_interrupt_in_the_middle_of_a_callback_takes_it_back(scene: Scene) ->
             return super().is_counted(entry_id)
 
     with pytest.raises(KeyboardInterrupt):
-        scene.replay(reclassifier=Interrupting(scene.client))
+        scene.replay(reclassifier=Interrupting([scene.client]))
     assert scene.outcomes() == ["stored", "dead"]
     scene.assert_adds_up()
 

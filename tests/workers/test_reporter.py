@@ -7,8 +7,8 @@ from urllib.parse import quote
 import pytest
 
 from shared import inbox
-from shared.inbox import Client
-from shared.inbox.keys import UNMET
+from shared.inbox import Shard
+from tests.keys import UNMET
 from workers.database import Database
 from workers.reporter import Reporter
 
@@ -16,16 +16,16 @@ HOST = socket.gethostname()
 
 
 @pytest.fixture
-def reporter(client: Client, database_url: str) -> Iterator[Reporter]:
+def reporter(client: Shard, database_url: str) -> Iterator[Reporter]:
     """Of a worker whose role may only read."""
     only_reads = quote("-c default_transaction_read_only=on")
     database = Database(f"{database_url}?options={only_reads}", 5)
-    yield Reporter(client, database)
+    yield Reporter(inbox.Inbox([client], client), database)
     database.close()
 
 
 def test_what_is_unmet_is_reported_once_a_minute(
-    client: Client, reporter: Reporter, monkeypatch: pytest.MonkeyPatch
+    client: Shard, reporter: Reporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reporter.report_if_due()
     unmet = inbox.take_snapshot(client).unmet
@@ -39,11 +39,11 @@ def test_what_is_unmet_is_reported_once_a_minute(
     assert list(inbox.take_snapshot(client).unmet) == [HOST]
 
 
-def test_a_postgresql_that_is_away_is_no_news_and_a_good_one_ends_the_report(client: Client, database_url: str) -> None:
+def test_a_postgresql_that_is_away_is_no_news_and_a_good_one_ends_the_report(client: Shard, database_url: str) -> None:
     inbox.report_unmet(client, HOST, {"postgresql": ["fsync is off"], "redis": []})
     assert inbox.take_snapshot(client).unmet == {HOST: {"postgresql": ["fsync is off"]}}
-    Reporter(client, Database("postgresql://127.0.0.1:1/x", 5)).report_if_due()
+    Reporter(inbox.Inbox([client], client), Database("postgresql://127.0.0.1:1/x", 5)).report_if_due()
     database = Database(database_url, 5)
-    Reporter(client, database).report_if_due()
+    Reporter(inbox.Inbox([client], client), database).report_if_due()
     database.close()
     assert inbox.take_snapshot(client).unmet == {}

@@ -6,13 +6,13 @@ number of hosts; each entry is claimed by one of them, and what a worker that is
 """
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from typing import NamedTuple
 
 from shared import logs
-from shared.inbox import Client, Consumer, Entry, RedisUnavailable, audit_group, ring
+from shared.inbox import Consumer, Entry, RedisUnavailable, Shard, audit_group
 from shared.settings import Settings
 from shared.source import Source
 from workers.drain.holds import HoldPolicy, this_release, verdict
@@ -21,7 +21,6 @@ from workers.drain.read import Parsed, read_unless_deadly
 from workers.drain.run import Run
 from workers.drain.settle import settle, settle_trial
 from workers.drain.store import Store
-from workers.reporter import Reporter
 
 FEW_SHARE = 0.05  # of a full batch: with fewer it pays to let more arrive before the next transaction
 GATHER_SECONDS = 0.02
@@ -38,44 +37,44 @@ class Batch(NamedTuple):
 
 
 class Drainer:
-    """What one worker process keeps from run to run."""
+    """What one worker process keeps from run to run, for one shard. `ring` asks for another drain."""
 
     def __init__(
         self,
-        client: Client,
+        shard: Shard,
         name: str,
+        ring: Callable[[], None],
         store: Store,
         sources: Mapping[str, Source],
         settings: Settings,
-        now: Callable[[], datetime],
         stopping: Callable[[], bool] = lambda: False,
         sleep: Callable[[float], None] = time.sleep,
         release: str | None = None,
-        reporter: Reporter | None = None,
     ) -> None:
-        self._client = client
-        self._consumer = Consumer(client, name)
+        self._shard = shard
+        self._consumer = Consumer(shard, name)
+        self._ring = ring
         self._sources = sources
         self._settings = settings
-        self._now = now
         self._stopping = stopping
         self._sleep = sleep
         self._intake = Intake(self._consumer, settings)
-        self._holds = HoldPolicy(client, settings.inbox_limit, release or this_release(), sources.keys())
+        limit = settings.inbox_limit // settings.shard_count
+        self._holds = HoldPolicy(shard, limit, release or this_release(), sources.keys())
         self._store = store
-        self._reporter = reporter
+        self._linger_seconds = settings.linger_seconds
         self._audited_at = float("-inf")
 
-    def run(self) -> dict[str, int]:
-        """Drains until the inbox stays empty or the time is up; returns what it counted (shown by Flower).
+    def run(self, seconds: float | None = None, linger_seconds: float | None = None) -> Counter[str]:
+        """Drains until the shard stays empty or the time is up (the settings' own, unless it is given); returns what it
+        counted.
 
         Raises RedisUnavailable.
         """
-        run = Run(self._consumer, self._settings.drain_seconds, self._stopping, self._sleep)
+        run = Run(self._consumer, seconds or self._settings.drain_seconds, self._stopping, self._sleep)
+        self._linger_seconds = self._settings.linger_seconds if linger_seconds is None else linger_seconds
         try:
             self._audit()
-            if self._reporter is not None:
-                self._reporter.report_if_due()
             self._try_held_sources(run)
             is_empty = self._drain(run)
         except RedisUnavailable:
@@ -89,13 +88,12 @@ class Drainer:
             self._ring()  # what is left is another run's
         if run.counts["claimed"]:
             log.info("drained", seconds=round(run.seconds, 3), **run.counts)
-        return dict(run.counts)
+        return run.counts
 
     def close(self) -> None:
-        """Leaves the group of workers, and PostgreSQL."""
+        """Leaves the group of workers."""
         with suppress(RedisUnavailable):
             self._consumer.leave()
-        self._store.database.close()
 
     def _drain(self, run: Run) -> bool:
         """Whether the inbox was empty in the end."""
@@ -120,7 +118,7 @@ class Drainer:
     def _next(self, run: Run) -> Batch:
         """The next batch, claimed and read; empty when the inbox stays empty for a moment."""
         entries = self._intake.reclaimed(run) or self._suspect(run)
-        return self._read(entries or self._intake.new(run, self._settings.linger_seconds))
+        return self._read(entries or self._intake.new(run, self._linger_seconds))
 
     def _next_ahead(self, run: Run, behind: Sequence[Entry]) -> Batch:
         """The next batch, while PostgreSQL works on the one before; empty unless that is safe and useful."""
@@ -154,8 +152,5 @@ class Drainer:
     def _audit(self) -> None:
         if time.monotonic() - self._audited_at >= AUDIT_SECONDS:
             self._audited_at = time.monotonic()
-            if repaired := audit_group(self._client, AUDIT_SECONDS):
+            if repaired := audit_group(self._shard, AUDIT_SECONDS):
                 log.error("repaired the inbox", entries=repaired, why="they were neither pending nor unread")
-
-    def _ring(self) -> None:
-        ring(self._client, self._now())

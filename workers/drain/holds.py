@@ -19,7 +19,7 @@ from importlib.resources.abc import Traversable
 from typing import NamedTuple
 
 from shared import logs
-from shared.inbox import Abandoned, Client, Hold, HoldRecords, Holds
+from shared.inbox import Abandoned, Hold, HoldRecords, Holds, Shard
 from workers.dead_letters import WHOLE, Blame
 from workers.drain.read import Parsed
 from workers.drain.run import Run
@@ -64,8 +64,8 @@ class HoldPolicy:
     """Decides which sources are held. One for each worker process; its decisions count for all. Every method raises
     RedisUnavailable."""
 
-    def __init__(self, client: Client, inbox_limit: int, release: str, configured: Collection[str]) -> None:
-        self._holds = Holds(client)
+    def __init__(self, shard: Shard, inbox_limit: int, release: str, configured: Collection[str]) -> None:
+        self._holds = Holds(shard)
         self._inbox_limit = inbox_limit
         self._release = release
         self._configured = configured

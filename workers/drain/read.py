@@ -96,7 +96,7 @@ def _stand_in(entry: Entry, sources: Mapping[str, Source]) -> Callback:
     received_at = _appended_at(entry.id)
     source = sources.get(entry.source)
     return Callback(
-        id=stand_in_id(entry.id),
+        id=stand_in_id(entry.inbox_id),
         source=entry.source.replace("\0", "") or UNKNOWN,
         provider=source.provider if source else UNKNOWN,
         received_at=received_at,

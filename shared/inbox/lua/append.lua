@@ -1,9 +1,9 @@
--- Appends a group of callbacks to the inbox, counts them, and rings the doorbell if no ring is waiting: all or none.
--- With no callbacks it only checks whether one would be taken.
--- KEYS: inbox, ledger, Celery's queue
--- ARGV: most entries the inbox may hold, share of maxmemory it may use, doorbell, then source and callback in turn
+-- Appends a group of callbacks to the inbox and counts them: all or none. With no callbacks it only checks whether one
+-- would be taken.
+-- KEYS: inbox, ledger
+-- ARGV: most entries the inbox may hold, share of maxmemory it may use, then source and callback in turn
 -- Refuses with FULL before it writes anything, so that the drain and Celery always have room left to work.
-local first = 4
+local first = 3
 local count = (#ARGV - first + 1) / 2
 
 if redis.call('XLEN', KEYS[1]) + math.max(count, 1) > tonumber(ARGV[1]) then
@@ -26,8 +26,5 @@ for i = first, #ARGV, 2 do
 end
 for source, appended in pairs(counts) do
   redis.call('HINCRBY', KEYS[2], source .. ':appended', appended)
-end
-if count > 0 and redis.call('LLEN', KEYS[3]) == 0 then
-  redis.call('LPUSH', KEYS[3], ARGV[3])
 end
 return count

@@ -15,7 +15,7 @@ from shared import inbox
 from shared.settings import Settings
 from workers import health
 
-URL = "redis://127.0.0.1:1"
+SETTINGS = Settings(redis_url="redis://127.0.0.1:1")
 
 
 @pytest.fixture
@@ -33,14 +33,14 @@ def connected(monkeypatch: pytest.MonkeyPatch) -> None:
     def connect(*_: object) -> Iterator[None]:
         yield
 
-    monkeypatch.setattr(inbox, "connect", connect)
+    monkeypatch.setattr(inbox.Inbox, "connect", connect)
 
 
 @pytest.mark.usefixtures("connected")
 def test_a_stalled_worker_is_ended_and_reported(worker: Child, monkeypatch: pytest.MonkeyPatch) -> None:
     reported: list[str] = []
     monkeypatch.setattr(health, "stalled", lambda *_: "no drain was active")
-    StallCheck(Settings(), reported.append).check(worker, URL)
+    StallCheck(reported.append).check(worker, SETTINGS)
     assert worker.process
     assert worker.process.wait(10) == -9
     assert reported == ["worker-1 is stalled: no drain was active"]
@@ -52,18 +52,18 @@ def test_a_worker_that_works_is_left_alone_and_not_asked_again_at_once(
 ) -> None:
     asked: list[Any] = []
     monkeypatch.setattr(health, "stalled", lambda *words: asked.append(words))
-    check = StallCheck(Settings(), asked.append)
+    check = StallCheck(asked.append)
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
-    check.check(worker, URL)
-    check.check(worker, URL)
+    check.check(worker, SETTINGS)
+    check.check(worker, SETTINGS)
     assert len(asked) == 1
     assert worker.running()
     monkeypatch.setattr(time, "monotonic", lambda: 1000.0 + stalls.CHECK_SECONDS)
-    check.check(worker, URL)
+    check.check(worker, SETTINGS)
     assert len(asked) == 2
 
 
 def test_while_redis_is_away_no_worker_is_ended(worker: Child) -> None:
-    StallCheck(Settings(), pytest.fail).check(worker, URL)
-    StallCheck(Settings(), pytest.fail).check(None, URL)
+    StallCheck(pytest.fail).check(worker, SETTINGS)
+    StallCheck(pytest.fail).check(None, SETTINGS)
     assert worker.running()

@@ -10,10 +10,11 @@ import pytest
 
 from shared import inbox
 from shared.errors import Unavailable
-from shared.inbox import Client, Consumer, doorbell
-from shared.inbox.keys import GROUP, INBOX, LEDGER
+from shared.inbox import Consumer, Shard, doorbell
+from shared.inbox.keys import GROUP
 from shared.settings import Settings
 from shared.source import Source
+from tests.keys import INBOX, LEDGER
 from tests.workers.conftest import Rows, entries
 from workers.database import Database
 from workers.drain.drainer import GATHER_SECONDS, Drainer
@@ -27,9 +28,10 @@ class Killed(BaseException):
     """Ends a drain as a kill would: nothing after it runs."""
 
 
-def drain(client: Client, store: Store, name: str = "one", **given: Any) -> Drainer:
+def drain(client: Shard, store: Store, name: str = "one", **given: Any) -> Drainer:
     settings = Settings(**{"batch_count": 10, "linger_seconds": 0.01, **given.pop("settings", {})})
-    return Drainer(client, name, store, given.pop("sources", SOURCES), settings, now=lambda: datetime.now(UTC), **given)
+    sources = given.pop("sources", SOURCES)
+    return Drainer(client, name, lambda: inbox.ring(client, datetime.now(UTC)), store, sources, settings, **given)
 
 
 class Counting(Store):
@@ -44,11 +46,11 @@ class Counting(Store):
         return super().begin(batch)
 
 
-def ledger(client: Client) -> dict[str, int]:
+def ledger(client: Shard) -> dict[str, int]:
     return dict(inbox.take_snapshot(client).ledger["fleet"])
 
 
-def test_a_drain_empties_the_inbox_and_counts(client: Client, store: Store, rows: Rows, put: Any) -> None:
+def test_a_drain_empties_the_inbox_and_counts(client: Shard, store: Store, rows: Rows, put: Any) -> None:
     put(25)
     put(1, b"junk")
     assert drain(client, store).run() == {"claimed": 26, "stored": 25, "dead": 1}
@@ -58,7 +60,7 @@ def test_a_drain_empties_the_inbox_and_counts(client: Client, store: Store, rows
 
 
 def test_a_callback_that_was_appended_twice_is_counted_as_a_repeat(
-    client: Client, store: Store, rows: Rows, put: Any
+    client: Shard, store: Store, rows: Rows, put: Any
 ) -> None:
     put(1)
     (entry,) = entries(client)
@@ -69,7 +71,7 @@ def test_a_callback_that_was_appended_twice_is_counted_as_a_repeat(
     assert len(rows("SELECT FROM callbacks")) == 1
 
 
-def test_what_is_odd_is_counted_per_source(client: Client, store: Store, put: Any) -> None:
+def test_what_is_odd_is_counted_per_source(client: Shard, store: Store, put: Any) -> None:
     first = b'{"id": 1, "organisation": {"id": 1}, "payload": "hi", "colour": "red", "submit_date": {}}'
     put(1, first)
     put(1, first.replace(b"hi", b"ho"))
@@ -79,11 +81,11 @@ def test_what_is_odd_is_counted_per_source(client: Client, store: Store, put: An
     }
 
 
-def test_a_drain_of_nothing_ends_at_once(client: Client, store: Store) -> None:
+def test_a_drain_of_nothing_ends_at_once(client: Shard, store: Store) -> None:
     assert drain(client, store).run() == {"claimed": 0}
 
 
-def test_few_callbacks_are_gathered_before_the_next_transaction(client: Client, store: Store, put: Any) -> None:
+def test_few_callbacks_are_gathered_before_the_next_transaction(client: Shard, store: Store, put: Any) -> None:
     pauses: list[float] = []
 
     counting = Counting(store.database)
@@ -102,7 +104,7 @@ def test_few_callbacks_are_gathered_before_the_next_transaction(client: Client, 
     assert pauses == [GATHER_SECONDS], "three are no longer few"
 
 
-def test_a_drain_that_has_to_end_does_not_gather(client: Client, store: Store, put: Any) -> None:
+def test_a_drain_that_has_to_end_does_not_gather(client: Shard, store: Store, put: Any) -> None:
     pauses: list[float] = []
     put(1)
     drainer = drain(client, store, sleep=pauses.append, stopping=lambda: True, settings={"batch_count": 50})
@@ -111,7 +113,7 @@ def test_a_drain_that_has_to_end_does_not_gather(client: Client, store: Store, p
 
 
 def test_a_worker_killed_before_commit_loses_nothing(
-    client: Client, store: Store, failing: Callable[..., Store], rows: Rows, put: Any
+    client: Shard, store: Store, failing: Callable[..., Store], rows: Rows, put: Any
 ) -> None:
     put(5)
     with pytest.raises(Killed):
@@ -123,7 +125,7 @@ def test_a_worker_killed_before_commit_loses_nothing(
 
 
 def test_a_worker_killed_between_commit_and_acknowledgement_doubles_nothing(
-    client: Client, store: Store, failing: Callable[..., Store], rows: Rows, put: Any
+    client: Shard, store: Store, failing: Callable[..., Store], rows: Rows, put: Any
 ) -> None:
     put(5)
     with pytest.raises(Killed):
@@ -135,7 +137,7 @@ def test_a_worker_killed_between_commit_and_acknowledgement_doubles_nothing(
 
 
 def test_while_postgresql_is_away_a_drain_waits_with_growing_pauses(
-    client: Client, failing: Callable[..., Store], rows: Rows, put: Any
+    client: Shard, failing: Callable[..., Store], rows: Rows, put: Any
 ) -> None:
     put(3)
     slept: list[float] = []
@@ -147,7 +149,7 @@ def test_while_postgresql_is_away_a_drain_waits_with_growing_pauses(
 
 
 def test_a_drain_whose_time_is_up_hands_its_claim_back_and_rings(
-    client: Client, store: Store, failing: Callable[..., Store], put: Any
+    client: Shard, store: Store, failing: Callable[..., Store], put: Any
 ) -> None:
     put(3)
     away = failing(*[Unavailable("away")] * 99)
@@ -156,19 +158,19 @@ def test_a_drain_whose_time_is_up_hands_its_claim_back_and_rings(
     assert drain(client, store, "other").run() == {"claimed": 3, "stored": 3}
 
 
-def test_a_worker_that_is_to_stop_finishes_its_batch_and_rings(client: Client, store: Store, put: Any) -> None:
+def test_a_worker_that_is_to_stop_finishes_its_batch_and_rings(client: Shard, store: Store, put: Any) -> None:
     put(25)
     assert drain(client, store, stopping=lambda: True).run() == {"claimed": 10, "stored": 10}
     assert (client.xlen(INBOX), client.llen(doorbell.QUEUE)) == (15, 1)
 
 
-def test_a_standing_backlog_calls_for_other_children(client: Client, store: Store, put: Any) -> None:
+def test_a_standing_backlog_calls_for_other_children(client: Shard, store: Store, put: Any) -> None:
     put(10)
     drain(client, store).run()
     assert client.llen(doorbell.QUEUE) == 1
 
 
-def test_a_batch_is_cut_by_bytes(client: Client, store: Store, put: Any) -> None:
+def test_a_batch_is_cut_by_bytes(client: Shard, store: Store, put: Any) -> None:
     put(10)
     counting = Counting(store.database)
     assert drain(client, counting, settings={"batch_bytes": 500}).run() == {"claimed": 10, "stored": 10}
@@ -182,7 +184,7 @@ def test_without_redis_a_drain_says_so(store: Store) -> None:
         drain(client, store).run()
 
 
-def test_a_closed_drain_leaves_no_name_behind(client: Client, store: Store, put: Any) -> None:
+def test_a_closed_drain_leaves_no_name_behind(client: Shard, store: Store, put: Any) -> None:
     put(1)
     one = drain(client, store)
     one.run()
@@ -192,7 +194,7 @@ def test_a_closed_drain_leaves_no_name_behind(client: Client, store: Store, put:
 
 
 def test_a_cut_connection_in_the_middle_is_taken_up_again(
-    client: Client, store: Store, database_url: str, rows: Rows, put: Any
+    client: Shard, store: Store, database_url: str, rows: Rows, put: Any
 ) -> None:
     put(1)
     drain(client, store).run()
@@ -206,7 +208,7 @@ def test_a_cut_connection_in_the_middle_is_taken_up_again(
     assert len(rows("SELECT FROM callbacks")) == 2
 
 
-def test_everything_that_was_handed_back_is_taken_in_one_drain(client: Client, store: Store, put: Any) -> None:
+def test_everything_that_was_handed_back_is_taken_in_one_drain(client: Shard, store: Store, put: Any) -> None:
     put(35)
     gone = Consumer(client, "gone")
     gone.hand_back(gone.claim(35, 0.01))

@@ -6,10 +6,10 @@ import psycopg
 import pytest
 
 from shared import inbox
-from shared.inbox import Client, Holds
-from shared.inbox.keys import INBOX, LEDGER
+from shared.inbox import Holds, Shard
 from shared.providers import emnify
 from shared.source import Source
+from tests.keys import INBOX, KEYS, LEDGER
 from tests.workers.conftest import Rows, entries
 from tests.workers.drain.test_drainer import SOURCES, drain, ledger
 from workers.drain import holds
@@ -24,12 +24,12 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(holds, "REFRESH_SECONDS", -1.0)
 
 
-def held(client: Client) -> dict[str, str]:
+def held(client: Shard) -> dict[str, str]:
     return {source: hold.why for source, hold in inbox.take_snapshot(client).holds.items()}
 
 
-def try_again(client: Client) -> None:
-    client.delete("callbox:trial:fleet")
+def try_again(client: Shard) -> None:
+    client.delete(KEYS.trial + "fleet")
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_parser_that_breaks_holds_its_source_and_a_fix_releases_it(
-    client: Client,
+    client: Shard,
     store: Store,
     rows: Rows,
     put: Any,
@@ -68,7 +68,7 @@ def test_a_parser_that_breaks_holds_its_source_and_a_fix_releases_it(
     assert client.xlen(INBOX) == 0
 
 
-def test_a_held_source_stops_no_other(client: Client, store: Store, put: Any, broken: Any) -> None:
+def test_a_held_source_stops_no_other(client: Shard, store: Store, put: Any, broken: Any) -> None:
     put(MANY)
     drain(client, store).run()
     broken()
@@ -82,7 +82,7 @@ def test_a_held_source_stops_no_other(client: Client, store: Store, put: Any, br
     assert client.xlen(INBOX) == waiting
 
 
-def test_junk_of_a_source_becomes_dead_letters_however_much_there_is(client: Client, store: Store, put: Any) -> None:
+def test_junk_of_a_source_becomes_dead_letters_however_much_there_is(client: Shard, store: Store, put: Any) -> None:
     put(MANY, JUNK)
     assert drain(client, store, release="one").run() == {"claimed": MANY, "dead": MANY}
     put(MANY)
@@ -92,7 +92,7 @@ def test_junk_of_a_source_becomes_dead_letters_however_much_there_is(client: Cli
 
 
 def test_a_release_that_no_longer_understands_a_source_holds_it(
-    client: Client,
+    client: Shard,
     store: Store,
     rows: Rows,
     put: Any,
@@ -111,7 +111,7 @@ def test_a_release_that_no_longer_understands_a_source_holds_it(
 
 
 def test_rows_that_postgresql_refuses_hold_their_source(
-    client: Client,
+    client: Shard,
     store: Store,
     database_url: str,
     put: Any,
@@ -133,7 +133,7 @@ OTHER = {"other": Source("other", "emnify", unsigned=True)}
 
 
 def test_a_source_that_workers_do_not_know_waits_until_one_does(
-    client: Client, store: Store, rows: Rows, put: Any
+    client: Shard, store: Store, rows: Rows, put: Any
 ) -> None:
     put(1)
     assert drain(client, store, sources=OTHER).run() == {"claimed": 1, "held": 1}
@@ -152,18 +152,18 @@ def test_a_source_that_workers_do_not_know_waits_until_one_does(
 
 
 def test_a_worker_that_does_not_know_it_takes_no_trial_from_one_that_does(
-    client: Client, store: Store, put: Any
+    client: Shard, store: Store, put: Any
 ) -> None:
     put(1)
     drain(client, store, sources=OTHER).run()
     try_again(client)
     drain(client, store, sources=OTHER).run()
-    assert client.exists("callbox:trial:fleet") == 0
+    assert client.exists(KEYS.trial + "fleet") == 0
     assert list(held(client)) == ["fleet"]
 
 
 def test_a_source_that_workers_do_not_know_becomes_dead_letters_when_somebody_says_so(
-    client: Client, store: Store, put: Any
+    client: Shard, store: Store, put: Any
 ) -> None:
     put(MANY)
     drain(client, store, sources=OTHER).run()
@@ -175,7 +175,7 @@ def test_a_source_that_workers_do_not_know_becomes_dead_letters_when_somebody_sa
 
 
 def test_more_than_its_share_of_the_inbox_is_not_held(
-    client: Client,
+    client: Shard,
     store: Store,
     put: Any,
     broken: Any,
@@ -186,7 +186,7 @@ def test_more_than_its_share_of_the_inbox_is_not_held(
     assert counts["held"] + counts["dead"] == 3 * MANY
 
 
-def test_a_configuration_without_any_of_several_sources_holds_every_one(client: Client, store: Store, put: Any) -> None:
+def test_a_configuration_without_any_of_several_sources_holds_every_one(client: Shard, store: Store, put: Any) -> None:
     put(MANY)
     waiting = entries(client)
     for other in ("other", "third"):

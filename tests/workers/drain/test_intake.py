@@ -7,9 +7,10 @@ import psycopg
 import pytest
 
 from shared.errors import Unavailable
-from shared.inbox import Client, Entry
-from shared.inbox.keys import GROUP, INBOX
+from shared.inbox import Entry, Shard
+from shared.inbox.keys import GROUP
 from shared.outcomes import Stage
+from tests.keys import AUDITED, INBOX
 from tests.workers.conftest import Rows
 from tests.workers.drain.test_drainer import Killed, drain, ledger
 from workers.database import Database
@@ -39,7 +40,7 @@ def deadly(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return died
 
 
-def workers(client: Client, store: Any, most: int = 20) -> int:
+def workers(client: Shard, store: Any, most: int = 20) -> int:
     """Worker after worker, until one lives; how many died."""
     for died in range(most):
         try:
@@ -51,7 +52,7 @@ def workers(client: Client, store: Any, most: int = 20) -> int:
 
 
 def test_what_ends_its_workers_becomes_a_dead_letter_and_its_batch_is_stored(
-    client: Client,
+    client: Shard,
     store: Store,
     rows: Rows,
     put: Any,
@@ -71,7 +72,7 @@ def test_what_ends_its_workers_becomes_a_dead_letter_and_its_batch_is_stored(
 
 
 def test_the_others_are_stored_before_a_suspect_is_tried_again(
-    client: Client,
+    client: Shard,
     store: Store,
     put: Any,
     deadly: list[int],
@@ -84,7 +85,7 @@ def test_the_others_are_stored_before_a_suspect_is_tried_again(
 
 
 def test_while_postgresql_does_not_answer_no_suspect_is_tried(
-    client: Client,
+    client: Shard,
     store: Store,
     put: Any,
     deadly: list[int],
@@ -99,7 +100,7 @@ def test_while_postgresql_does_not_answer_no_suspect_is_tried(
 
 
 def test_no_outage_however_long_makes_a_dead_letter(
-    client: Client,
+    client: Shard,
     store: Store,
     failing: Callable[..., Store],
     rows: Rows,
@@ -138,7 +139,7 @@ def _is_too_much(parsed: Parsed) -> bool:
 
 
 def test_what_overtaxes_postgresql_is_blamed_and_the_others_are_not(
-    client: Client,
+    client: Shard,
     store: Store,
     rows: Rows,
     put: Any,
@@ -154,18 +155,18 @@ def test_what_overtaxes_postgresql_is_blamed_and_the_others_are_not(
 
 
 def test_orphans_are_found_by_the_next_drain(
-    client: Client, store: Store, failing: Callable[..., Store], put: Any
+    client: Shard, store: Store, failing: Callable[..., Store], put: Any
 ) -> None:
     put(5)
     with pytest.raises(Killed):
         drain(client, failing(Killed()), "deleted").run()
     client.xgroup_delconsumer(INBOX, GROUP, "deleted")
-    client.delete("callbox:audited")
+    client.delete(AUDITED)
     assert drain(client, store, settings=AT_ONCE).run() == {"claimed": 5, "stored": 5}
 
 
 def test_a_lock_held_for_long_costs_no_callback(
-    client: Client,
+    client: Shard,
     store: Store,
     database_url: str,
     rows: Rows,

@@ -8,9 +8,10 @@ import psycopg
 import pytest
 
 from shared.errors import Unavailable
-from shared.inbox import Abandoned, Client, Consumer, Entry, RedisUnavailable
-from shared.inbox.keys import GROUP, INBOX
+from shared.inbox import Abandoned, Consumer, Entry, RedisUnavailable, Shard
+from shared.inbox.keys import GROUP
 from tests.conftest import wait_until
+from tests.keys import INBOX
 from tests.workers.conftest import Idle, Rows, message, parsed
 from tests.workers.drain.test_drainer import drain, ledger
 from workers.drain import drainer
@@ -29,7 +30,7 @@ class Watched(Store):
     def __init__(
         self,
         store: Store,
-        client: Client,
+        client: Shard,
         then: Callable[[], None] = lambda: None,
         first: Callable[[], None] = lambda: None,
     ) -> None:
@@ -67,13 +68,13 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return ids
 
 
-def deliveries(client: Client) -> set[int]:
+def deliveries(client: Shard) -> set[int]:
     found: Any = client.xpending_range(INBOX, GROUP, "-", "+", 1000)
     return {each["times_delivered"] for each in found}
 
 
 def test_the_next_batch_is_claimed_and_parsed_while_one_is_stored(
-    client: Client, store: Store, put: Any, read: list[str]
+    client: Shard, store: Store, put: Any, read: list[str]
 ) -> None:
     before: list[int] = []
     put(25)
@@ -99,7 +100,7 @@ def test_the_statement_is_with_postgresql_before_anything_else_is_done(
     assert {result.outcome for result in results or ()} == {"stored"}  # type: ignore[union-attr]
 
 
-def test_a_worker_that_is_to_stop_hands_back_what_it_claimed_ahead(client: Client, store: Store, put: Any) -> None:
+def test_a_worker_that_is_to_stop_hands_back_what_it_claimed_ahead(client: Shard, store: Store, put: Any) -> None:
     put(25)
     stops: list[bool] = []
     watched = Watched(store, client, lambda: stops.append(True))
@@ -109,14 +110,14 @@ def test_a_worker_that_is_to_stop_hands_back_what_it_claimed_ahead(client: Clien
     assert drain(client, store, "other").run() == {"claimed": 15, "stored": 15}
 
 
-def test_a_worker_that_is_to_stop_claims_nothing_more(client: Client, store: Store, put: Any) -> None:
+def test_a_worker_that_is_to_stop_claims_nothing_more(client: Shard, store: Store, put: Any) -> None:
     put(25)
     watched = Watched(store, client)
     assert drain(client, watched, stopping=lambda: True).run() == {"claimed": 10, "stored": 10}
     assert watched.claimed == [10]
 
 
-def test_in_a_backlog_what_others_lost_is_still_looked_for(client: Client, store: Store, put: Any) -> None:
+def test_in_a_backlog_what_others_lost_is_still_looked_for(client: Shard, store: Store, put: Any) -> None:
     gone = Consumer(client, "gone")
 
     def lose() -> None:
@@ -132,7 +133,7 @@ def test_in_a_backlog_what_others_lost_is_still_looked_for(client: Client, store
 
 
 def test_a_drain_whose_time_is_up_stores_what_it_claimed_ahead_and_no_more(
-    client: Client, store: Store, put: Any
+    client: Shard, store: Store, put: Any
 ) -> None:
     put(35)
     watched = Watched(store, client, lambda: time.sleep(0.2))
@@ -142,7 +143,7 @@ def test_a_drain_whose_time_is_up_stores_what_it_claimed_ahead_and_no_more(
 
 
 def test_while_postgresql_is_away_both_batches_stay_claimed_and_in_the_end_are_handed_back(
-    client: Client,
+    client: Shard,
     store: Store,
     failing: Callable[..., Store],
     put: Any,
@@ -165,7 +166,7 @@ def test_while_postgresql_is_away_both_batches_stay_claimed_and_in_the_end_are_h
 
 
 def test_a_redis_that_goes_away_while_a_batch_is_stored_loses_and_doubles_nothing(
-    client: Client, store: Store, rows: Rows, put: Any
+    client: Shard, store: Store, rows: Rows, put: Any
 ) -> None:
     def fail() -> None:
         raise RedisUnavailable("away")
@@ -178,7 +179,7 @@ def test_a_redis_that_goes_away_while_a_batch_is_stored_loses_and_doubles_nothin
     assert len(rows("SELECT FROM callbacks")) == 25
 
 
-def test_nothing_is_claimed_behind_a_suspect(client: Client, store: Store, put: Any) -> None:
+def test_nothing_is_claimed_behind_a_suspect(client: Shard, store: Store, put: Any) -> None:
     """It may be what ended its workers, and shall take nothing else along."""
     put(2)
     (entry,) = Consumer(client, "gone").claim(1, 0.01)
@@ -190,14 +191,14 @@ def test_nothing_is_claimed_behind_a_suspect(client: Client, store: Store, put: 
     assert watched.claimed == [1, 1]
 
 
-def test_nothing_is_claimed_behind_a_batch_that_is_not_full(client: Client, store: Store, put: Any) -> None:
+def test_nothing_is_claimed_behind_a_batch_that_is_not_full(client: Shard, store: Store, put: Any) -> None:
     put(7)
     watched = Watched(store, client, first=lambda: put(2) if not watched.claimed else None)
     assert drain(client, watched).run() == {"claimed": 9, "stored": 9}
     assert watched.claimed == [7, 2]
 
 
-def test_large_callbacks_are_not_gathered_in_memory(client: Client, store: Store, put: Any) -> None:
+def test_large_callbacks_are_not_gathered_in_memory(client: Shard, store: Store, put: Any) -> None:
     put(20)
     watched = Watched(store, client)
     assert drain(client, watched, settings={"batch_bytes": 500}).run() == {"claimed": 20, "stored": 20}
@@ -205,7 +206,7 @@ def test_large_callbacks_are_not_gathered_in_memory(client: Client, store: Store
 
 
 def test_large_callbacks_are_claimed_ahead_but_parsed_piece_by_piece(
-    client: Client, store: Store, put: Any, read: list[str]
+    client: Shard, store: Store, put: Any, read: list[str]
 ) -> None:
     before: list[int] = []
     put(BATCH)

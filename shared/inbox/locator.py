@@ -1,0 +1,154 @@
+"""Where the primary of a shard is now: the one server of the URL, the one that Sentinels name, or the node of a Cluster
+that has the shard's slot.
+
+Sentinels and nodes may be out of date, above all one that is cut off from the others. So all are asked at once, and the
+answer of the latest epoch counts, which a failover raises at the one that decides it first.
+"""
+
+import socket
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from ipaddress import ip_address
+from typing import Any, NamedTuple
+
+import redis
+from redis.backoff import NoBackoff
+from redis.crc import key_slot
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from shared.redis_url import RedisURL
+
+ASK_SECONDS = 0.5  # for all Sentinels or nodes to answer
+
+
+class Place(NamedTuple):
+    """A server's host and port, or the path of its socket and 0."""
+
+    host: str
+    port: int
+
+
+class _Answer(NamedTuple):
+    epoch: int
+    place: Place
+    others: Sequence[Place] = ()  # to be asked the next time
+
+
+class Locator:
+    """For one shard; many threads may use it."""
+
+    def __init__(self, url: RedisURL, tag: str) -> None:
+        """`tag` is the hash tag of the shard's keys."""
+        self.url = url
+        self._slot = key_slot(tag.encode())
+        self._given = [Place(*host) for host in url.hosts]
+        self._ask = self._given
+
+    @property
+    def can_move(self) -> bool:
+        """Whether `locate` may answer something else another time."""
+        return not self.url.path and (self._asks_others or not _is_address(self.url.hosts[0][0]))
+
+    def locate(self) -> Place:
+        """The primary's place. Raises redis-py's ConnectionError when nobody knows it."""
+        if self.url.path:
+            return Place(self.url.path, 0)
+        return self._latest() if self._asks_others else self._given[0]
+
+    def addresses(self, place: Place) -> set[str]:
+        """The addresses that a place's name now stands for; empty when that cannot be found out."""
+        with suppress(OSError):
+            return {str(found[4][0]) for found in socket.getaddrinfo(*place, type=socket.SOCK_STREAM)}
+        return set()
+
+    @property
+    def _asks_others(self) -> bool:
+        return bool(self.url.master) or self.url.is_cluster
+
+    def _latest(self) -> Place:
+        """Also notes whom to ask the next time."""
+        answers = list(self._answers(self._ask)) or list(self._answers(self._given))
+        if not answers:
+            asked = "node of the Cluster" if self.url.is_cluster else "Sentinel"
+            raise RedisConnectionError(f"no {asked} says where the primary is")
+        latest = max(answers, key=lambda answer: answer.epoch)
+        self._ask = list(latest.others) or self._given
+        return latest.place
+
+    def _answers(self, places: Sequence[Place]) -> Iterator[_Answer]:
+        pool = ThreadPoolExecutor(len(places), thread_name_prefix="locate")
+        try:
+            done, _ = wait([pool.submit(self._answer, place) for place in places], ASK_SECONDS)
+            for each in done:
+                with suppress(RedisError, OSError, LookupError, ValueError, TypeError):
+                    yield each.result()
+        finally:
+            pool.shutdown(wait=False)
+
+    def _answer(self, place: Place) -> _Answer:
+        url = self.url
+        user = (url.sentinel_username, url.sentinel_password) if url.master else (url.username, url.password)
+        with redis.Redis(
+            host=place.host,
+            port=place.port,
+            username=user[0],
+            password=user[1],
+            protocol=2,
+            socket_timeout=ASK_SECONDS,
+            socket_connect_timeout=ASK_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+            ssl=url.is_tls,
+            **tls_options(url),
+        ) as client:
+            return self._answer_of_node(client, place) if url.is_cluster else self._answer_of_sentinel(client)
+
+    def _answer_of_sentinel(self, client: redis.Redis) -> _Answer:
+        # The address is asked for by itself: the state has the old one for as long as a failover goes on.
+        pipe: Any = client.pipeline(transaction=False)
+        with pipe:
+            pipe.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.url.master)
+            pipe.execute_command("SENTINEL", "MASTER", self.url.master)
+            (host, port), state = pipe.execute()
+        fields = dict(zip(state[::2], state[1::2], strict=True))
+        return _Answer(int(fields[b"config-epoch"]), Place(host.decode(), int(port)))
+
+    def _answer_of_node(self, client: redis.Redis, node: Place) -> _Answer:
+        pipe: Any = client.pipeline(transaction=False)
+        with pipe:
+            pipe.execute_command("CLUSTER", "SLOTS")
+            pipe.execute_command("CLUSTER", "INFO")
+            slots, info = pipe.execute()
+        ranges = [(first, last, [_place(each, node) for each in nodes]) for first, last, *nodes in slots]
+        primary = next(nodes[0] for first, last, nodes in ranges if first <= self._slot <= last)
+        return _Answer(_epoch(info), primary, list(dict.fromkeys(node for *_, nodes in ranges for node in nodes)))
+
+
+def tls_options(url: RedisURL) -> dict[str, Any]:
+    """What redis-py's connections take for the TLS of a URL."""
+    options: dict[str, Any] = dict(url.tls)
+    if "ssl_check_hostname" in options:
+        options["ssl_check_hostname"] = options["ssl_check_hostname"].lower() == "true"
+    return options
+
+
+def _place(node: Sequence[Any], asked: Place) -> Place:
+    """A node of CLUSTER SLOTS; one without a name is where the asked one is."""
+    host, port, *_ = node
+    name = host.decode() if host else ""
+    return Place(name if name not in ("", "?") else asked.host, int(port))
+
+
+def _epoch(info: bytes) -> int:
+    fields = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+    return int(fields["cluster_current_epoch"])
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,146 @@
+"""All shards of the inbox, from the ingress's end: each group goes to one of them."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from os import getpid
+
+from shared import logs
+from shared.inbox.append import Appender, Group, TooFewReplicas
+from shared.inbox.client import RedisUnavailable, connect_async
+from shared.inbox.snapshot import Snapshot, merged
+from shared.settings import Settings
+
+log = logs.get(__name__)
+
+
+class _Choice:
+    """A shard, and why nothing is to be appended to it now (None: it takes callbacks)."""
+
+    def __init__(self, number: int, appender: Appender) -> None:
+        self.number = number
+        self.appender = appender
+        self.failure: RedisUnavailable | None = None
+
+
+class Shards:
+    """One for each ingress process, which stays with one shard for as long as that one takes callbacks: a group of one
+    shard is one append, and one fsync. What asks Redis raises RedisUnavailable."""
+
+    def __init__(self, appenders: Sequence[Appender], first: int = 0) -> None:
+        """`first` is the shard that this process prefers."""
+        choices = [_Choice(number, appender) for number, appender in enumerate(appenders)]
+        first %= len(choices)
+        self._choices = choices[first:] + choices[:first]  # in the order of preference
+        self._first_shard = appenders[0]
+
+    @classmethod
+    def connect(cls, settings: Settings) -> "Shards":
+        """The shards that the settings name."""
+        limit, deadline = settings.inbox_limit // settings.shard_count, settings.append_seconds
+        appenders = [
+            Appender(
+                connect_async(url, settings.connect_seconds, number), limit, deadline, settings.redis_wait_replicas
+            )
+            for number, url in enumerate(settings.shard_urls)
+        ]
+        return cls(appenders, getpid())
+
+    @property
+    def failure(self) -> str | None:
+        """Why no shard takes callbacks, as far as is known; None while one does."""
+        failures = [choice.failure for choice in self._choices]
+        return str(failures[0]) if all(failures) else None
+
+    async def append(self, group: Group) -> None:
+        """To the first shard that takes it. Raises RedisUnavailable when none makes it durable; one may have it
+        nevertheless."""
+        for choice in self._choices:
+            if choice.failure is None:
+                try:
+                    return await choice.appender.append(group)
+                except RedisUnavailable as error:
+                    self._failed(choice, error)
+                except Exception as error:
+                    log.error("append failed", exc_info=error)
+                    self._failed(choice, RedisUnavailable("the append failed"))
+        await self._append_unconfirmed(group)
+        raise RedisUnavailable(self.failure or "no shard took the callbacks")
+
+    async def move(self, group: Group, seconds: float) -> None:
+        """The same for a group that can wait longer, and that nobody waits for."""
+        failure: RedisUnavailable | None = None
+        for choice in self._choices:
+            if choice.failure is None:
+                try:
+                    return await choice.appender.append(group, seconds)
+                except RedisUnavailable as error:
+                    failure = error
+        raise failure or RedisUnavailable(self.failure)
+
+    async def probe(self) -> None:
+        """Asks each shard that took no callbacks whether it does again. Raises RedisUnavailable unless one does."""
+        away = [choice for choice in self._choices if choice.failure is not None]
+        await asyncio.gather(*(self._probe(choice) for choice in away))
+        if failure := self.failure:
+            raise RedisUnavailable(failure)
+
+    async def state(self) -> str:
+        """`ok`, or which shards would not take a callback now, and why."""
+        outcomes = await asyncio.gather(*(_outcome(choice.appender) for choice in self._choices))
+        if not any(outcomes):
+            return "ok"
+        if len(self._choices) == 1:
+            return str(outcomes[0])
+        pairs = zip(self._choices, outcomes, strict=True)
+        return "; ".join(f"shard {choice.number}: {outcome}" for choice, outcome in pairs if outcome)
+
+    async def report_spool(self, file: str, counts: Mapping[str, int]) -> None:
+        """Notes in the first shard how many callbacks of each source wait in a spool file."""
+        await self._first_shard.report_spool(file, counts)
+
+    async def snapshot(self) -> Snapshot:
+        """The shards that answer, at this moment. Raises RedisUnavailable when none does."""
+        choices = sorted(self._choices, key=lambda choice: choice.number)
+        found = await asyncio.gather(*(choice.appender.snapshot() for choice in choices), return_exceptions=True)
+        snapshots = [each for each in found if isinstance(each, Snapshot)]
+        for error in found:
+            if isinstance(error, BaseException) and not (snapshots and isinstance(error, RedisUnavailable)):
+                raise error
+        return merged(snapshots)
+
+    async def close(self) -> None:
+        for choice in self._choices:
+            await choice.appender.close()
+
+    async def _append_unconfirmed(self, group: Group) -> None:
+        """Has the drain go on while replicas are missing: the group is in Redis, but is not durable by that."""
+        for choice in self._choices:
+            if isinstance(choice.failure, TooFewReplicas):
+                try:
+                    await choice.appender.append(group, confirm=False)
+                except RedisUnavailable as error:
+                    choice.failure = error
+                else:
+                    return
+
+    async def _probe(self, choice: _Choice) -> None:
+        try:
+            await choice.appender.probe()
+        except RedisUnavailable as error:
+            choice.failure = error
+        else:
+            choice.failure = None
+            log.info("Redis is back", shard=choice.number)
+
+    def _failed(self, choice: _Choice, failure: RedisUnavailable) -> None:
+        choice.failure = failure
+        if len(self._choices) > 1:
+            log.warning("a shard takes no callbacks", shard=choice.number, why=str(failure))
+
+
+async def _outcome(appender: Appender) -> str | None:
+    try:
+        await appender.probe()
+    except RedisUnavailable as error:
+        return str(error)
+    return None

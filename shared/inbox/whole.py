@@ -1,0 +1,76 @@
+"""The whole inbox, from the workers' and the commands' end: its shards, and the doorbell of those who drain them."""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+import redis
+
+from shared.inbox import doorbell
+from shared.inbox.activity import Activity, activity
+from shared.inbox.client import Shard, connect_all, connect_broker, ping
+from shared.inbox.snapshot import Snapshot, merged, take_snapshot
+from shared.inbox.waiting import oldest_by_source, waiting_by_source
+from shared.settings import Settings
+
+
+class Inbox:
+    """What is asked of it raises RedisUnavailable when one of its Redis is away."""
+
+    def __init__(self, shards: Sequence[Shard], broker: redis.Redis) -> None:
+        """At least one shard. The first also has what is known of the system as a whole."""
+        self.shards = shards
+        self.first = shards[0]
+        self.broker = broker
+
+    @classmethod
+    def connect(cls, settings: Settings, timeout_seconds: float) -> Self:
+        """The inbox that the settings name. Each answer comes within the timeout."""
+        return cls(connect_all(settings, timeout_seconds), connect_broker(settings.celery_url, timeout_seconds))
+
+    def ring(self, now: datetime) -> None:
+        """Asks for another drain, unless one is asked for already."""
+        doorbell.ring(self.broker, now)
+
+    def ping(self) -> None:
+        """Returns once all of its Redis have answered."""
+        for shard in self.shards:
+            ping(shard)
+
+    def snapshot(self) -> Snapshot:
+        """All shards, each at one moment."""
+        return merged([take_snapshot(shard) for shard in self.shards])
+
+    def activity(self, consumer_prefix: str) -> Activity:
+        """Whether the workers of this prefix are active in any shard, and how long callbacks wait in the worst."""
+        found = [activity(shard, consumer_prefix) for shard in self.shards]
+        idle = [each.idle_seconds for each in found if each.idle_seconds is not None]
+        return Activity(max(each.unclaimed_seconds for each in found), min(idle, default=None))
+
+    def waiting_by_source(self) -> Mapping[str, int]:
+        """How many entries of each source are in it, counted one by one."""
+        counted: Counter[str] = Counter()
+        for shard in self.shards:
+            counted.update(waiting_by_source(shard))
+        return counted
+
+    def oldest_by_source(self, sources: Collection[str]) -> Mapping[str, float]:
+        """The age in seconds of the oldest entry of each of these sources that has one."""
+        oldest: dict[str, float] = {}
+        for shard in self.shards:
+            for source, seconds in oldest_by_source(shard, sources).items():
+                oldest[source] = max(seconds, oldest.get(source, 0.0))
+        return oldest
+
+    def close(self) -> None:
+        for shard in self.shards:
+            shard.close()
+        self.broker.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
