@@ -7,7 +7,7 @@ import ssl
 from typing import Any
 
 from kombu.connection import Connection as KombuConnection
-from kombu.transport import redis
+from kombu.transport import TRANSPORT_ALIASES, redis
 
 from shared.inbox import broker_options
 from shared.redis_url import RedisURL, parse_redis_url
@@ -55,12 +55,15 @@ def _polled(channel: _Channel, connection_class: type[Any]) -> type[Any]:
     return Polled
 
 
+# For whatever scheme `broker_url` has below.
+TRANSPORT_ALIASES.update(dict.fromkeys(("redis", "rediss", "sentinel"), f"{__name__}:Transport"))
+
+
 def settings_of(url: str) -> dict[str, Any]:
     """Celery's settings for a broker at this URL. `broker_url` is what Flower understands: of Sentinels the first."""
     parsed = parse_redis_url(url)
     return {
         "broker_url": _known_url(url, parsed),
-        "broker_transport": f"{__name__}:Transport",
         "broker_transport_options": {**OPTIONS, "callbox_url": url, **_of_sentinels(parsed)},
         "broker_use_ssl": _tls(parsed),
     }

@@ -106,10 +106,13 @@ class Appender:
         return await pipe.execute()
 
     def _queue_wait(self, pipe: Any, seconds: float) -> None:
-        pipe.execute_command("WAITAOF", 1, self._wait_replicas, max(1, round(seconds * 1000)))
+        # Asked at once, a replica answers before its fsync, and again only a second later: so first whether it has it.
+        milliseconds = max(1, round(seconds * 1000 / 2))
+        pipe.wait(self._wait_replicas, milliseconds)
+        pipe.execute_command("WAITAOF", 1, self._wait_replicas, milliseconds)
 
     def _check_confirmed(self, answers: Sequence[Any]) -> None:
-        _, (_, replicas) = answers
+        *_, (_, replicas) = answers
         self.confirming = replicas
         if replicas < self._wait_replicas:
             raise TooFewReplicas(f"only {replicas} of {self._wait_replicas} replicas confirm in time")

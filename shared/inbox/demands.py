@@ -77,8 +77,9 @@ def _unmet_by_replicas(shard: Shard, server: Server, wanted: int) -> Iterator[st
         with shard.pipeline(transaction=False) as pipe:
             queue: Any = pipe.execute_command
             pipe.set(key, b"", ex=1)
+            pipe.wait(wanted, CONFIRM_MILLISECONDS)
             queue("WAITAOF", 1, wanted, CONFIRM_MILLISECONDS)
-            confirming = pipe.execute()[1][1]
+            *_, (_, confirming) = pipe.execute()
     except NoPermissionError as error:
         yield _forbidden(error)
     except ResponseError as error:
@@ -97,6 +98,11 @@ def _risks_of(server: Server, url: RedisURL, wait_replicas: int) -> Iterator[str
         yield (
             "may be replaced by a replica that lacks its latest callbacks:"
             " set CALLBOX_REDIS_WAIT_REPLICAS to 1 or more, or take that loss"
+        )
+    if 0 < wait_replicas < server.replicas:
+        yield (
+            f"has {server.replicas} replicas, of which {wait_replicas} must confirm: a failover by hand, or to one that"
+            f" was cut off, may lose what only others have; set CALLBOX_REDIS_WAIT_REPLICAS to {server.replicas}"
         )
     if server.settings is None:
         yield "does not show its settings (CONFIG is closed): see deploy/docker/redis.conf"
