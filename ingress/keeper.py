@@ -11,6 +11,7 @@ from ingress.spools import Spools
 from shared import logs
 from shared.errors import Unavailable
 from shared.inbox import Group, Ringer, Shards
+from shared.metrics import CONFIRMING
 from shared.settings import Settings
 
 PROBE_SECONDS = 0.5  # between two probes whether Redis is back
@@ -41,11 +42,14 @@ class Keeper:
         return self._pace.count, self._pace.limit_bytes
 
     async def run(self) -> None:
-        """Asks whether Redis is back, for as long as the ingress runs."""
+        """Asks whether Redis is back, and notes what it lost, for as long as the ingress runs."""
         while True:
             await asyncio.sleep(PROBE_SECONDS)
+            for shard, count in self._inbox.confirming.items():
+                CONFIRMING.labels(shard).set(count)
             try:
                 await self._inbox.probe()
+                await self._inbox.report_lost()
             except Unavailable:
                 pass
             except Exception as error:
@@ -79,6 +83,13 @@ class Keeper:
     async def state(self) -> dict[str, str]:
         """What would take a callback now: `ok`, or why not, for Redis and for the spool."""
         return {"redis": await self._inbox.state(), "spool": await _outcome(self._spools.probe())}
+
+    @property
+    def replicas(self) -> str:
+        """`ok`, or how many confirm of those that are waited for."""
+        wanted = self._settings.redis_wait_replicas
+        few = [f"{count} of {wanted} confirm" for count in self._inbox.confirming.values() if count < wanted]
+        return few[0] if few else "ok"
 
 
 async def _outcome(probe: Awaitable[None]) -> str:

@@ -27,8 +27,8 @@ class Probes:
         return PlainTextResponse("ok\n")
 
     async def readyz(self, request: Request) -> Response:
-        """200 while a callback would be accepted, by Redis or by the spool. It also says which promises cannot be kept:
-        `durability` by this process, `workers` by theirs."""
+        """200 while a callback would be accepted, by Redis or by the spool. It also says whether enough replicas confirm,
+        and which promises cannot be kept: `durability` by this process, `workers` by theirs."""
         state = await self._keeper.state()
         ready = "ok" in state.values()
         try:
@@ -38,6 +38,7 @@ class Probes:
         document = {
             "ready": ready,
             **state,
+            "replicas": self._keeper.replicas,
             "durability": _sentences(self._watch.unmet),
             "workers": "; ".join(f"{host}: {_sentences(unmet)}" for host, unmet in workers.items()) or "ok",
         }

@@ -73,6 +73,16 @@ UNMET = Gauge(
 )
 
 
+CONFIRMING = Gauge(
+    "callbox_confirming_replicas",
+    "Replicas of Redis that confirmed the latest append, where CALLBOX_REDIS_WAIT_REPLICAS is set; the fewest of all "
+    "ingress processes",
+    ["shard"],
+    registry=_OWN,
+    multiprocess_mode="livemin",
+)
+
+
 class InboxCollector(Collector):
     """Depth, age, ledger and oddities of the inbox, as read just before; None when Redis did not answer."""
 
@@ -98,6 +108,18 @@ def _of_inbox(snapshot: Snapshot) -> Iterator[Metric]:
         "Callbacks in the inbox, less those that must be there by the ledger: not 0 when something broke",
         value=snapshot.difference,
     )
+    yield CounterMetricFamily(
+        "callbox_lost",
+        "Callbacks that Redis had taken and lost, by a failover without CALLBOX_REDIS_WAIT_REPLICAS for example; those "
+        "that workers had stored before are in PostgreSQL",
+        value=snapshot.notes.lost,
+    )
+    shards = GaugeMetricFamily("callbox_shard_callbacks", "Callbacks that wait in a shard", labels=["shard"])
+    oldest = GaugeMetricFamily("callbox_shard_oldest_seconds", "Age of the oldest of them", labels=["shard"])
+    for number, found in snapshot.shards.items():
+        shards.add_metric([str(number)], found.entries)
+        oldest.add_metric([str(number)], found.oldest_seconds)
+    yield from (shards, oldest)
     yield CounterMetricFamily(
         "callbox_repaired",
         "Inbox entries found neither pending nor unread, and made pending again",

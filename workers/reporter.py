@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from shared.demands import CHECK_SECONDS, Watch
 from shared.errors import Unavailable
-from shared.inbox import Inbox, examine, note_open_dead_letters, report_unmet
+from shared.inbox import Inbox, examine, note_open_dead_letters, note_shards, report_unmet
 from workers import demands
 from workers.database import REFUSALS, Database
 from workers.queries import count_open_dead_letters
@@ -32,6 +32,7 @@ class Reporter:
         with suppress(Unavailable, *REFUSALS):
             self._watch.note("postgresql", self._database.ask(demands.examine).unmet)
         report_unmet(self._inbox.first, socket.gethostname(), self._watch.unmet)
+        note_shards(self._inbox.first, len(self._inbox.shards))
         report_dead_letters(self._inbox, self._database)
 
 

@@ -27,7 +27,7 @@ from shared.inbox.doorbell import ring
 from shared.inbox.group import Abandoned
 from shared.inbox.holds import Hold, HoldRecords, Holds
 from shared.inbox.keys import APPENDED, COUNTERS, REPEAT
-from shared.inbox.notes import Notes, note_open_dead_letters
+from shared.inbox.notes import Notes, note_open_dead_letters, note_shards
 from shared.inbox.reclassify import Reclassification, Reclassifier
 from shared.inbox.ringer import Ringer
 from shared.inbox.shards import Shards
@@ -84,6 +84,7 @@ __all__ = [
     "is_full",
     "merged",
     "note_open_dead_letters",
+    "note_shards",
     "oldest_by_source",
     "pending_in",
     "ping",

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 from redis.exceptions import NoScriptError, RedisError
@@ -14,6 +15,7 @@ from shared.inbox.snapshot import Snapshot, queue_reads, snapshot_in
 
 Group = Sequence[tuple[str, bytes]]  # (source, packed callback), made durable together
 
+WRITER_SECONDS = 30 * 86400  # for which the count of a process that appends nothing is kept
 WAIT_SHARE = 0.8  # of the time of an append, for replicas to confirm it
 
 
@@ -22,7 +24,11 @@ class TooFewReplicas(RedisUnavailable):
 
 
 class Appender:
-    """Appends callbacks, and reads the shard for `/metrics`. Each method raises RedisUnavailable."""
+    """Appends callbacks, and reads the shard for `/metrics`. Each method raises RedisUnavailable.
+
+    `confirming` is how many replicas confirmed the latest append (None before the first). `lost` is how many callbacks
+    Redis had taken and no longer knows: its latest state was lost, or it was replaced by a replica that lacked them.
+    """
 
     def __init__(self, shard: AsyncShard, limit: int, deadline_seconds: float, wait_replicas: int = 0) -> None:
         """Appends up to `limit` entries in the shard; each call has the deadline unless it has its own. A group is
@@ -33,7 +39,10 @@ class Appender:
         self._deadline_seconds = deadline_seconds
         self._wait_replicas = wait_replicas
         self._append = shard.register_script(script("append"))
-        self.confirming: int | None = None  # replicas that confirmed the latest append; None before the first
+        self._writer = shard.names.writer + uuid4().hex
+        self._total = 0
+        self.confirming: int | None = None
+        self.lost = 0
 
     @classmethod
     def connect(cls, url: str, limit: int, deadline_seconds: float) -> "Appender":
@@ -47,21 +56,23 @@ class Appender:
         taken; appending it again is harmless, since a callback's id makes it one. Raises TooFewReplicas when it was
         taken, unless `confirm` is False.
         """
-        arguments: list[Any] = [self._limit, MEMORY_SHARE]
+        arguments: list[Any] = [self._limit, MEMORY_SHARE, WRITER_SECONDS]
         for pair in group:
             arguments += pair
         seconds = seconds or self._deadline_seconds
         async with self._call(seconds):
             if self._wait_replicas and confirm:
-                await self._append_and_wait(arguments, seconds * WAIT_SHARE)
+                total = await self._append_and_wait(arguments, seconds * WAIT_SHARE)
             else:
-                await self._append(keys=self._keys, args=arguments)
+                total = await self._append(keys=self._keys, args=arguments)
+        self.lost += max(0, self._total + len(group) - total)
+        self._total = total
 
     async def probe(self) -> None:
         """Raises Unavailable unless Redis would take a callback now: room for one, writing works, and replicas
         confirm."""
         async with self._call(self._deadline_seconds):
-            await self._append(keys=self._keys, args=[self._limit, MEMORY_SHARE])
+            await self._append(keys=self._keys, args=[self._limit, MEMORY_SHARE, WRITER_SECONDS])
             await self._shard.set(self._names.probe, b"")
             if self._wait_replicas:
                 pipe = self._shard.pipeline(transaction=False)
@@ -81,16 +92,21 @@ class Appender:
         """The shard at this moment. Raises Unavailable."""
         async with self._call(self._deadline_seconds), self._shard.pipeline() as pipe:
             queue_reads(pipe, self._names)
-            return snapshot_in(await pipe.execute())
+            return snapshot_in(await pipe.execute(), self._names.number)
+
+    async def report_lost(self, count: int) -> None:
+        """Notes that Redis lost so many callbacks that it had taken. Raises Unavailable."""
+        async with self._call(self._deadline_seconds):
+            await self._shard.hincrby(self._names.notes, "lost", count)
 
     async def close(self) -> None:
         await self._shard.aclose()
 
     @property
     def _keys(self) -> list[str]:
-        return [self._names.inbox, self._names.ledger]
+        return [self._names.inbox, self._names.ledger, self._names.retired, self._writer]
 
-    async def _append_and_wait(self, arguments: list[Any], wait_seconds: float) -> None:
+    async def _append_and_wait(self, arguments: list[Any], wait_seconds: float) -> int:
         """Waits over the same connection: Redis waits for what came over it."""
         try:
             answers = await self._appended_and_waited(arguments, wait_seconds)
@@ -98,6 +114,7 @@ class Appender:
             await self._shard.script_load(self._append.script)
             answers = await self._appended_and_waited(arguments, wait_seconds)
         self._check_confirmed(answers)
+        return int(answers[0])
 
     async def _appended_and_waited(self, arguments: list[Any], wait_seconds: float) -> list[Any]:
         pipe = self._shard.pipeline(transaction=False)

@@ -58,11 +58,21 @@ class AsyncShard(redis.asyncio.Redis):
 def connect(url: str, timeout_seconds: float, number: int = 0) -> Shard:
     """The shard of this number in the Redis at this URL. It answers or fails within the timeout: with redis-py's own
     defaults it may take a minute."""
-    names, parsed = Keys(number), parse_redis_url(url)
+    return _connect(parse_redis_url(url), timeout_seconds, number)
+
+
+def sibling(shard: Shard, number: int) -> Shard:
+    """The shard of another number in the same Redis."""
+    timeout_seconds: float = shard.connection_pool.connection_kwargs["socket_timeout"]
+    return _connect(shard.url, timeout_seconds, number)
+
+
+def _connect(url: RedisURL, timeout_seconds: float, number: int) -> Shard:
+    names = Keys(number)
     seconds = min(timeout_seconds, CONNECT_SECONDS)
-    options = connection_options(parsed, names.tag)
+    options = connection_options(url, names.tag)
     pool = redis.ConnectionPool(socket_timeout=timeout_seconds, socket_connect_timeout=seconds, **options)
-    return Shard(pool, names, parsed)
+    return Shard(pool, names, url)
 
 
 def connect_async(url: str, connect_seconds: float, number: int = 0) -> AsyncShard:

@@ -8,13 +8,14 @@ from uuid import uuid4
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from shared.demands import Examined
-from shared.inbox.client import Shard, or_unavailable
-from shared.inbox.keys import GROUP, script
+from shared.inbox.client import Shard, or_unavailable, sibling
+from shared.inbox.keys import GROUP, Keys, script
 from shared.inbox.server import Server, read_server
 from shared.outcomes import Outcome
 from shared.redis_url import RedisURL
 
 OLDEST = (7, 0)
+LEFT_SHARDS = 8  # numbers behind the last shard that are looked at: there may have been more
 CONFIRM_MILLISECONDS = 1000  # for replicas to have something on disk
 
 # What Redis must be set to, and what happens otherwise.
@@ -36,8 +37,33 @@ def examine(shards: Sequence[Shard], wait_replicas: int = 0) -> Examined:
     prefixes = [f"of shard {shard.names.number} " if are_apart else "" for shard in shards]
     unmet = [prefix + sentence for prefix, each in zip(prefixes, found, strict=True) for sentence in each.unmet]
     risks = [prefix + sentence for prefix, each in zip(prefixes, found, strict=True) for sentence in each.risks]
+    if not unmet:
+        unmet += _unmet_by_numbers(shards)
     versions = dict.fromkeys(each.version for each in found)
     return Examined(", ".join(versions), list(dict.fromkeys(unmet)), list(dict.fromkeys(risks)))
+
+
+@or_unavailable
+def _unmet_by_numbers(shards: Sequence[Shard]) -> Iterator[str]:
+    """All processes must know the same shards, and no other one may have callbacks."""
+    first = shards[0]
+    noted: Any = first.hget(first.names.notes, "shards")
+    if noted is not None and int(noted) != len(shards):
+        yield (
+            f"is cut into {int(noted)} shards by the workers, and into {len(shards)} here:"
+            " set CALLBOX_INBOX_SHARDS alike"
+        )
+    for number in range(len(shards), len(shards) + LEFT_SHARDS):
+        if waiting := _waiting_in(shards[number % len(shards)], number):
+            yield f"has {waiting} callbacks in shard {number}, which is not configured: raise CALLBOX_INBOX_SHARDS"
+
+
+def _waiting_in(neighbour: Shard, number: int) -> int:
+    """What waits in the shard of this number, in the Redis of another one."""
+    if not neighbour.url.is_cluster:
+        return int(neighbour.xlen(Keys(number).inbox))
+    with sibling(neighbour, number) as other:
+        return int(other.xlen(other.names.inbox))
 
 
 @or_unavailable
@@ -112,10 +138,12 @@ def _risks_of(server: Server, url: RedisURL, wait_replicas: int) -> Iterator[str
 
 def _unmet_in_trial(shard: Shard) -> Iterator[str]:
     """Takes a callback into an inbox made for this and out again, as ingress and workers do."""
-    kinds = ("inbox", "ledger", "oddities", "kinds")
-    inbox, ledger, oddities, oddity_kinds = keys = [f"{shard.names.check}:{uuid4().hex}:{kind}" for kind in kinds]
+    kinds = ("inbox", "ledger", "oddities", "kinds", "retired", "writer")
+    inbox, ledger, oddities, oddity_kinds, retired, writer = keys = [
+        f"{shard.names.check}:{uuid4().hex}:{kind}" for kind in kinds
+    ]
     try:
-        shard.register_script(script("append"))(keys=[inbox, ledger], args=[1000, 1, "check", b""])
+        shard.register_script(script("append"))(keys=[inbox, ledger, retired, writer], args=[1000, 1, 1, "check", b""])
         shard.xgroup_create(inbox, GROUP, id="0")
         shard.xreadgroup(GROUP, "check", {inbox: ">"}, count=1)
         entries: Any = shard.xrange(inbox, count=1)

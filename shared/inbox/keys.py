@@ -35,6 +35,8 @@ class Keys:
         self.unmet = f"{self.tag}:unmet"  # host of workers → what its servers do not meet
         self.check = f"{self.tag}:check"  # what the names of keys begin with that are made and deleted for a check
         self.notes = f"{self.tag}:notes"
+        self.retired = f"{self.tag}:retired"  # exists once the shard takes no more callbacks
+        self.writer = f"{self.tag}:writer:"  # + name of an ingress process: how many callbacks it appended
         self.audited = f"{self.tag}:audited"
         self.reclassified = f"{self.tag}:reclassified"
         self.replayed = f"{self.tag}:replayed"  # source, `from` or `to`, outcome → callbacks

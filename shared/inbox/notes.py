@@ -12,11 +12,14 @@ from shared.inbox.keys import script
 
 class Notes(msgspec.Struct, frozen=True):
     """`repaired`: entries that were neither pending nor unread, in all. `since`: when the ledger began (seconds of the
-    Unix epoch). `open_dead_letters`: by source, as PostgreSQL last had them. None: not noted yet."""
+    Unix epoch). `open_dead_letters`: by source, as PostgreSQL last had them. `shards`: how many the workers take from.
+    `lost`: callbacks that Redis had taken and no longer knew, in all. None: not noted yet."""
 
     repaired: int = 0
     since: float | None = None
     open_dead_letters: dict[str, int] | None = None
+    shards: int | None = None
+    lost: int = 0
 
 
 @or_unavailable
@@ -28,6 +31,12 @@ def note_open_dead_letters(shard: Shard, counts: Mapping[str, int]) -> None:
     note: Any = shard.register_script(script("note"))
     note(keys=[shard.names.notes], args=["HSETNX", "since", seconds_of(shard.time())])
     note(keys=[shard.names.notes], args=["HSET", "open_dead_letters", msgspec.json.encode(counts)])
+
+
+@or_unavailable
+def note_shards(shard: Shard, count: int) -> None:
+    """Notes that a worker takes from so many shards. Raises RedisUnavailable."""
+    shard.register_script(script("note"))(keys=[shard.names.notes], args=["HSET", "shards", count])
 
 
 def notes_in(fields: Mapping[bytes, bytes]) -> Notes:
@@ -44,4 +53,6 @@ def merged_notes(notes: Notes, others: Notes) -> Notes:
         notes.repaired + others.repaired,
         min(begun, default=None),
         notes.open_dead_letters if is_noted else others.open_dead_letters,
+        notes.shards if notes.shards is not None else others.shards,
+        notes.lost + others.lost,
     )

@@ -51,6 +51,21 @@ class Shards:
         failures = [choice.failure for choice in self._choices]
         return str(failures[0]) if all(failures) else None
 
+    @property
+    def confirming(self) -> Mapping[int, int]:
+        """By shard, how many replicas confirmed the latest append; only where they are waited for."""
+        found = {choice.number: choice.appender.confirming for choice in self._choices}
+        return {number: count for number, count in found.items() if count is not None}
+
+    async def report_lost(self) -> None:
+        """Notes in each shard how many callbacks its Redis lost since the last time. Raises RedisUnavailable."""
+        for choice in self._choices:
+            appender = choice.appender
+            if appender.lost and choice.failure is None:
+                count, appender.lost = appender.lost, 0
+                log.error("Redis lost callbacks that were acknowledged", shard=choice.number, callbacks=count)
+                await appender.report_lost(count)
+
     async def append(self, group: Group) -> None:
         """To the first shard that takes it. Raises RedisUnavailable when none makes it durable; one may have it
         nevertheless."""

@@ -35,6 +35,7 @@ class Snapshot(NamedTuple):
     replayed: Mapping[str, Mapping[str, int]] = {}  # source → `from:` or `to:` and outcome
     notes: Notes = Notes()
     unmet: Mapping[str, Unmet] = {}  # host of workers → what its servers do not meet of Callbox's demands
+    shards: Mapping[int, Depth] = {}
 
     @property
     def difference(self) -> int:
@@ -52,7 +53,7 @@ def take_snapshot(shard: Shard) -> Snapshot:
     """The inbox at this moment. Raises RedisUnavailable."""
     with shard.pipeline() as pipe:
         queue_reads(pipe, shard.names)
-        return snapshot_in(pipe.execute())
+        return snapshot_in(pipe.execute(), shard.names.number)
 
 
 def queue_reads(pipe: Any, names: Keys) -> None:
@@ -69,8 +70,8 @@ def queue_reads(pipe: Any, names: Keys) -> None:
     pipe.hgetall(names.unmet)
 
 
-def snapshot_in(answers: Sequence[Any]) -> Snapshot:
-    """The snapshot in the answers to `queue_reads`, which are in its order."""
+def snapshot_in(answers: Sequence[Any], number: int) -> Snapshot:
+    """The snapshot of the shard of this number in the answers to `queue_reads`, which are in its order."""
     time, entries, first, counts, odd, spools, holds, replayed, notes, unmet = answers
     oldest = max(0.0, seconds_of(time) - appended_seconds(first[0][0])) if first else 0.0
     ledger = {source: {**dict.fromkeys(COUNTERS, 0), **counts} for source, counts in _by_source(counts).items()}
@@ -78,8 +79,9 @@ def snapshot_in(answers: Sequence[Any]) -> Snapshot:
     for spool in spools:
         spooled.update(msgspec.json.decode(spool, type=dict[str, int]))
     held = records_in(holds).held
+    depth = Depth(entries, oldest)
     return Snapshot(
-        Depth(entries, oldest),
+        depth,
         ledger,
         _by_source(odd),
         spooled,
@@ -87,6 +89,7 @@ def snapshot_in(answers: Sequence[Any]) -> Snapshot:
         _by_source(replayed),
         notes_in(notes),
         reports_in(unmet, seconds_of(time)),
+        {number: depth},
     )
 
 
@@ -106,6 +109,7 @@ def merged(snapshots: Sequence[Snapshot]) -> Snapshot:
             _sum(first.replayed, other.replayed),
             merged_notes(first.notes, other.notes),
             {**other.unmet, **first.unmet},
+            {**first.shards, **other.shards},
         )
     return first
 

@@ -120,6 +120,8 @@ class Inbox(Appender):
 
     def __init__(self, *errors: Exception, held: bool = False) -> None:
         self.appended: list[list[tuple[str, bytes]]] = []
+        self.confirming: int | None = None
+        self.lost = 0
         self.asked = asyncio.Semaphore(0)  # one more for every append that began
         self._errors = list(errors)
         self._passes = asyncio.Semaphore(0 if held else 1_000_000)

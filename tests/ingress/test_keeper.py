@@ -213,11 +213,11 @@ def test_a_full_spool_refuses_and_takes_again_once_it_was_moved(tmp_path: Path) 
                 await keeper.keep(large)
                 kept += 1
         inbox.state = "there"
-        await until(lambda: len(inbox.all) == kept, keeper)
+        await until(lambda: inbox.has_all_of(kept), keeper)
         inbox.state = "away"
         await keeper.keep(large)
         inbox.state = "there"
-        await until(lambda: len(inbox.all) == kept + 1, keeper)
+        await until(lambda: inbox.has_all_of(kept + 1), keeper)
 
     check(tmp_path, steps, limit_bytes=spool.SMALLEST_BYTES)
 

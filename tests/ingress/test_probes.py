@@ -24,7 +24,7 @@ from tests.keys import INBOX, PROBE, UNMET, FakeAsyncShard
 
 NO_SPOOL = f"the spool cannot be made in {NOWHERE} (Not a directory)"
 
-GOOD = {"ready": True, "redis": "ok", "spool": "ok", "durability": "ok", "workers": "ok"}
+GOOD = {"ready": True, "redis": "ok", "spool": "ok", "replicas": "ok", "durability": "ok", "workers": "ok"}
 
 
 def probe(

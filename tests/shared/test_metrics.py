@@ -27,7 +27,18 @@ SEEN = Snapshot(
     Notes(repaired=7, open_dead_letters={"fleet": 2}),
     {"worker-host": {"postgresql": ["fsync is off"]}},
 )
-UNITS = ("_total", "_seconds", "_callbacks", "_up", "_held", "_connections", "_demands", "_open")
+UNITS = (
+    "_total",
+    "_seconds",
+    "_callbacks",
+    "_up",
+    "_held",
+    "_connections",
+    "_demands",
+    "_open",
+    "_lost_total",
+    "_replicas",
+)
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -53,7 +64,7 @@ def value(rendered: bytes, sample: str, **labels: str) -> float | None:
 
 def test_every_metric_says_what_it_means() -> None:
     found = families(metrics.render(SEEN))
-    assert len(found) == 23
+    assert len(found) == 27
     for name, family in found.items():
         assert name.startswith("callbox_")
         assert len(family.documentation) > 10, name

@@ -1,11 +1,16 @@
 -- Appends a group of callbacks to the inbox and counts them: all or none. With no callbacks it only checks whether one
 -- would be taken.
--- KEYS: inbox, ledger
--- ARGV: most entries the inbox may hold, share of maxmemory it may use, then source and callback in turn
+-- KEYS: inbox, ledger, what exists once the shard takes no more, what counts all that this writer appended
+-- ARGV: most entries the inbox may hold, share of maxmemory it may use, seconds for which the count of a writer that
+--   appends nothing is kept, then source and callback in turn
+-- Returns the count of the writer: less than it has appended when Redis went back to a state before.
 -- Refuses with FULL before it writes anything, so that the drain and Celery always have room left to work.
-local first = 3
+local first = 4
 local count = (#ARGV - first + 1) / 2
 
+if redis.call('EXISTS', KEYS[3]) == 1 then
+  return redis.error_reply('FULL this shard of the inbox is retired')
+end
 if redis.call('XLEN', KEYS[1]) + math.max(count, 1) > tonumber(ARGV[1]) then
   return redis.error_reply('FULL the inbox holds as many callbacks as it may')
 end
@@ -27,4 +32,7 @@ end
 for source, appended in pairs(counts) do
   redis.call('HINCRBY', KEYS[2], source .. ':appended', appended)
 end
-return count
+if count == 0 then return 0 end
+local total = redis.call('INCRBY', KEYS[4], count)
+redis.call('EXPIRE', KEYS[4], ARGV[3])
+return total
