@@ -27,8 +27,8 @@ class Probes:
         return PlainTextResponse("ok\n")
 
     async def readyz(self, request: Request) -> Response:
-        """200 while a callback would be accepted, by Redis or by the spool. It also says whether enough replicas confirm,
-        and which promises cannot be kept: `durability` by this process, `workers` by theirs."""
+        """200 while a callback would be accepted, by Redis or by the spool. It also says whether enough replicas
+        confirm, and which promises cannot be kept: `durability` by this process, `workers` by theirs."""
         state = await self._keeper.state()
         ready = "ok" in state.values()
         try:

@@ -11,6 +11,7 @@ from deploy.commands.migrate import migrate
 from deploy.commands.remove_tests import remove_tests
 from deploy.commands.resume import resume
 from deploy.commands.send import send
+from deploy.commands.shards import shards
 from deploy.commands.show import show
 from deploy.commands.status import status
 from deploy.commands.up import up
@@ -22,5 +23,5 @@ def main() -> None:
     """Takes the callbacks of SMS providers, answers them at once, and never loses one."""
 
 
-for command in (up, demo, migrate, check, send, remove_tests, status, resume, show, conflicts, dead_letters):
+for command in (up, demo, migrate, check, send, remove_tests, status, resume, shards, show, conflicts, dead_letters):
     main.add_command(command)

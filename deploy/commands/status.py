@@ -102,6 +102,7 @@ def document(found: Status) -> dict[str, Any]:
         "difference": snapshot.difference,
         "held": {source: hold.why for source, hold in snapshot.holds.items()},
         "ledger_since": _since(snapshot),
+        "lost": snapshot.notes.lost,
         **away,
         "sources": {
             name: {
@@ -157,6 +158,11 @@ def warnings(ledger: Ledger, now: datetime) -> Iterator[str]:
     for source, difference in ledger.differences.items():
         comparison = "more" if difference > 0 else "less"
         yield f"the inbox holds {abs(difference)} {comparison} of {source} than the ledger says"
+    if lost := ledger.snapshot.notes.lost:
+        yield (
+            f"Redis lost {lost} callbacks that it had taken: those that workers had not stored before are gone;"
+            " with replicas, CALLBOX_REDIS_WAIT_REPLICAS prevents it"
+        )
     for source, hold in ledger.snapshot.holds.items():
         since = datetime.fromtimestamp(hold.since, UTC)
         decide = "decide now: " if hold.unconfigured and now - since > DECISION else ""

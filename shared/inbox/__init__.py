@@ -29,6 +29,7 @@ from shared.inbox.holds import Hold, HoldRecords, Holds
 from shared.inbox.keys import APPENDED, COUNTERS, REPEAT
 from shared.inbox.notes import Notes, note_open_dead_letters, note_shards
 from shared.inbox.reclassify import Reclassification, Reclassifier
+from shared.inbox.retire import fold, is_retired, restore, retire
 from shared.inbox.ringer import Ringer
 from shared.inbox.shards import Shards
 from shared.inbox.snapshot import (
@@ -81,7 +82,9 @@ __all__ = [
     "connect_broker",
     "differences",
     "examine",
+    "fold",
     "is_full",
+    "is_retired",
     "merged",
     "note_open_dead_letters",
     "note_shards",
@@ -89,6 +92,8 @@ __all__ = [
     "pending_in",
     "ping",
     "report_unmet",
+    "restore",
+    "retire",
     "ring",
     "take_snapshot",
     "waiting_by_source",

@@ -35,6 +35,7 @@ class Keys:
         self.unmet = f"{self.tag}:unmet"  # host of workers → what its servers do not meet
         self.check = f"{self.tag}:check"  # what the names of keys begin with that are made and deleted for a check
         self.notes = f"{self.tag}:notes"
+        self.folded = f"{self.tag}:folded"  # number of a shard that was removed → what was added here of it
         self.retired = f"{self.tag}:retired"  # exists once the shard takes no more callbacks
         self.writer = f"{self.tag}:writer:"  # + name of an ingress process: how many callbacks it appended
         self.audited = f"{self.tag}:audited"
