@@ -69,16 +69,19 @@ class Shards:
     async def append(self, group: Group) -> None:
         """To the first shard that takes it. Raises RedisUnavailable when none makes it durable; one may have it
         nevertheless."""
+        is_unconfirmed = False
         for choice in self._choices:
             if choice.failure is None:
                 try:
                     return await choice.appender.append(group)
                 except RedisUnavailable as error:
                     self._failed(choice, error)
+                    is_unconfirmed |= isinstance(error, TooFewReplicas)
                 except Exception as error:
                     log.error("append failed", exc_info=error)
                     self._failed(choice, RedisUnavailable("the append failed"))
-        await self._append_unconfirmed(group)
+        if not is_unconfirmed:
+            await self._append_unconfirmed(group)
         raise RedisUnavailable(self.failure or "no shard took the callbacks")
 
     async def move(self, group: Group, seconds: float) -> None:
