@@ -1,0 +1,85 @@
+"""Several shards: they take turns, and one that is away keeps nobody waiting."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+
+from shared import inbox
+from shared.callback import Callback, new_id, pack
+from shared.inbox import RedisUnavailable, Shard
+from shared.settings import Settings
+from shared.source import Source
+from tests.workers.conftest import Rows
+from workers.drain import rounds
+from workers.drain.drainer import Drainer
+from workers.drain.rounds import Rounds
+from workers.drain.store import Store
+
+SOURCES = {"fleet": Source("fleet", "emnify", unsigned=True)}
+SETTINGS = Settings(batch_count=10, linger_seconds=0.01)
+
+
+@pytest.fixture
+def shards(redis_url: str) -> Iterator[list[Shard]]:
+    found = [inbox.connect(redis_url, 5.0, number) for number in range(3)]
+    yield found
+    for shard in found:
+        shard.close()
+
+
+def fill(shard: Shard, count: int) -> None:
+    now = datetime.now(UTC)
+    for _ in range(count):
+        body = b'{"id": 1}'
+        callback = Callback(
+            id=new_id(now), source="fleet", provider="emnify", received_at=now, method="POST", body=body
+        )
+        shard.xadd(shard.names.inbox, {"s": "fleet", "c": pack(callback)})
+        shard.hincrby(shard.names.ledger, "fleet:appended", 1)
+
+
+def drainers(shards: list[Shard], store: Store) -> list[Drainer]:
+    return [Drainer(shard, "one", lambda: None, store, SOURCES, SETTINGS) for shard in shards]
+
+
+def test_all_shards_are_emptied_whichever_comes_first(shards: list[Shard], store: Store, rows: Rows) -> None:
+    for first in range(3):
+        for number, shard in enumerate(shards):
+            fill(shard, 5 * number)
+        done = Rounds(drainers(shards, store), store, 30.0, first).run()
+        assert done["claimed"] == 15
+        assert [shard.xlen(shard.names.inbox) for shard in shards] == [0, 0, 0]
+    ids = [row["inbox_id"] for row in rows("SELECT inbox_id FROM callbacks")]
+    assert len(ids) == 45
+    assert {id.partition("@")[2] for id in ids} == {"1", "2"}
+
+
+def test_a_long_backlog_does_not_keep_the_others_waiting(
+    shards: list[Shard], store: Store, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rounds, "TURN_SECONDS", 0.001)
+    fill(shards[0], 100)
+    fill(shards[1], 5)
+    Rounds(drainers(shards, store), store, 30.0).run()
+    order = [row["inbox_id"] for row in rows("SELECT inbox_id FROM callbacks ORDER BY xmin::text::bigint")]
+    turn = next(number for number, id in enumerate(order) if id.endswith("@1"))
+    assert turn < 50, "it had its turn before the backlog had ended"
+    assert len(order) == 105
+
+
+def test_a_shard_that_is_away_is_left_out_and_only_all_of_them_is_a_failure(shards: list[Shard], store: Store) -> None:
+    with inbox.connect("redis://127.0.0.1:1", 1.0, 7) as away:
+        fill(shards[0], 3)
+        assert Rounds(drainers([away, shards[0]], store), store, 30.0).run()["claimed"] == 3
+        with pytest.raises(RedisUnavailable):
+            Rounds(drainers([away, away], store), store, 30.0).run()
+
+
+@pytest.mark.parametrize("stop", [lambda: True], ids=["stopping"])
+def test_a_worker_that_is_asked_to_stop_begins_no_turn(
+    shards: list[Shard], store: Store, stop: Callable[[], bool]
+) -> None:
+    fill(shards[0], 3)
+    assert Rounds(drainers(shards, store), store, 30.0, 0, stop).run()["claimed"] == 0
+    assert shards[0].xlen(shards[0].names.inbox) == 3
