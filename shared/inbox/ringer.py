@@ -13,7 +13,7 @@ from shared.inbox.client import connect_broker_async
 from shared.inbox.doorbell import QUEUE, message
 from shared.inbox.keys import script
 
-PAUSE_SECONDS = 0.001  # between two doorbells
+PAUSE_SECONDS = 0.02  # between two doorbells: a drain that runs takes what comes without being asked
 RING_SECONDS = 1.0  # for the broker to take one
 
 
