@@ -31,6 +31,8 @@ from workers import schema
 READY_SECONDS = 60.0  # for everything to come up
 EMPTY_SECONDS = 10.0  # at the end, for the workers to empty the inbox
 REDIS_SECONDS = 2.0  # for Redis to answer
+# What commands must know beside the addresses, to see the same inbox.
+OF_THE_INBOX = ("CALLBOX_BROKER_URL", "CALLBOX_INBOX_SHARDS", "CALLBOX_REDIS_WAIT_REPLICAS")
 POLL_SECONDS = 0.1  # between two checks of the children
 
 
@@ -86,6 +88,7 @@ class Up:
             "CALLBOX_DATABASE_URL": database_url,
             "CALLBOX_CONFIG": str(self._plan.config.path.resolve()),
             "CALLBOX_SPOOL_DIR": os.environ.get("CALLBOX_SPOOL_DIR") or str(self._plan.folder / "spool"),
+            **{name: os.environ[name] for name in OF_THE_INBOX if os.environ.get(name)},
         }
         self._start_roles(listeners)
         write_addresses(self._plan.folder, self.addresses)
