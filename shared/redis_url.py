@@ -5,7 +5,7 @@ names of its parts: it may hold a password.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -26,7 +26,7 @@ class RedisURL:
     """Where a Redis is. `hosts` are the server itself, Sentinels, or nodes of a Cluster; none for a socket (`path`).
     `master` is the name that Sentinels know it by."""
 
-    hosts: Sequence[tuple[str, int]]
+    hosts: tuple[tuple[str, int], ...]
     path: str = ""
     master: str = ""
     is_cluster: bool = False
@@ -34,7 +34,7 @@ class RedisURL:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     is_tls: bool = False
-    tls: Mapping[str, str] = field(default_factory=dict)  # by TLS_PARAMETERS
+    tls: Mapping[str, str] = field(default_factory=dict, hash=False)  # by TLS_PARAMETERS
     sentinel_username: str | None = None
     sentinel_password: str | None = field(default=None, repr=False)
 
@@ -61,7 +61,7 @@ def parse_redis_url(text: str) -> RedisURL:
     username, _, password = user.partition(":")
     kind = scheme.partition("+")[2]
     return RedisURL(
-        hosts=[] if scheme == "unix" else _hosts(hosts, kind),
+        hosts=() if scheme == "unix" else tuple(_hosts(hosts, kind)),
         path=_socket(hosts, path) if scheme == "unix" else "",
         master=_master(path) if kind == "sentinel" else "",
         is_cluster=kind == "cluster",

@@ -6,6 +6,8 @@ it: its messages are only doorbells, and losing one costs seconds at most.
 
 import mmap
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -94,11 +96,22 @@ def _get_rounds() -> Rounds:
         store = Store(database)
         name = f"{health.consumer_prefix(_worker_pid)}{os.getpid()}"
         sources = configuration.sources
-        ring = lambda: found.ring(datetime.now(UTC))  # noqa: E731
-        drainers = [Drainer(shard, name, ring, store, sources, settings, _is_stopping) for shard in found.shards]
+        drainers = [
+            Drainer(shard, name, _ring(found), store, sources, settings, _is_stopping) for shard in found.shards
+        ]
         reporter = Reporter(found, database, settings.redis_wait_replicas)
         _rounds = Rounds(drainers, store, settings.drain_seconds, os.getpid(), _is_stopping, reporter)
     return _rounds
+
+
+def _ring(found: inbox.Inbox) -> Callable[[], None]:
+    """Asks for another drain, unless the broker is away: then beat asks once it is back."""
+
+    def ring() -> None:
+        with suppress(Unavailable):
+            found.ring(datetime.now(UTC))
+
+    return ring
 
 
 def _is_stopping() -> bool:

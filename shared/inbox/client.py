@@ -1,7 +1,7 @@
 """Connections to Redis for the inbox and for the doorbell, and the one error that they raise."""
 
 from collections.abc import Callable
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, ParamSpec, TypeVar
 
 import redis
@@ -111,7 +111,7 @@ def connection_options(url: RedisURL, tag: str = "", is_async: bool = False) -> 
     """What a pool of redis-py takes so that its connections go to the primary of the shard with this hash tag."""
     options: dict[str, Any] = {
         "connection_class": _connection_class(url, is_async),
-        "watch": Watch(Locator(url, tag)),
+        "watch": _watch(url, tag),
         "db": url.database,
         "username": url.username,
         "password": url.password,
@@ -119,6 +119,12 @@ def connection_options(url: RedisURL, tag: str = "", is_async: bool = False) -> 
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
     return options | tls_options(url)
+
+
+@cache
+def _watch(url: RedisURL, tag: str) -> Watch:
+    """The only one of this process."""
+    return Watch(Locator(url, tag))
 
 
 def _connection_class(url: RedisURL, is_async: bool) -> type[Any]:

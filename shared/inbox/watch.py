@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from shared.inbox.locator import Locator, Place
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 
 
 class Followed(Protocol):
@@ -46,8 +46,10 @@ class Watch:
         """Cuts this connection once it leads elsewhere."""
         if not self.locator.can_move:
             return
+        if self._looking is not None and self._looking.process != os.getpid():
+            self._followed, self._looking = set(), None  # a copy of the parent's, whose connections are its own
         self._followed.add(weakref.ref(connection, self._followed.discard))
-        if self._looking is None or self._looking.process != os.getpid() or not self._looking.thread.is_alive():
+        if self._looking is None or not self._looking.thread.is_alive():
             self._looking = _Thread(os.getpid(), Thread(target=self._run, name="watch", daemon=True))
             self._looking.thread.start()
 

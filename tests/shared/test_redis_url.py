@@ -12,21 +12,21 @@ PASSWORD = "s3cret-s3cret"
 @pytest.mark.parametrize(
     ("text", "parsed"),
     [
-        ("redis://host", RedisURL([("host", 6379)])),
-        ("redis:///3", RedisURL([("localhost", 6379)], database=3)),
-        ("redis://me:p%40ss@[::1]:7/2", RedisURL([("::1", 7)], database=2, username="me", password="p@ss")),
-        ("redis://:pw@host/?db=4", RedisURL([("host", 6379)], database=4, password="pw")),
+        ("redis://host", RedisURL((("host", 6379),))),
+        ("redis:///3", RedisURL((("localhost", 6379),), database=3)),
+        ("redis://me:p%40ss@[::1]:7/2", RedisURL((("::1", 7),), database=2, username="me", password="p@ss")),
+        ("redis://:pw@host/?db=4", RedisURL((("host", 6379),), database=4, password="pw")),
         (
             "rediss://host?ssl_ca_certs=%2Fca.pem&ssl_check_hostname=false",
-            RedisURL([("host", 6379)], is_tls=True, tls={"ssl_ca_certs": "/ca.pem", "ssl_check_hostname": "false"}),
+            RedisURL((("host", 6379),), is_tls=True, tls={"ssl_ca_certs": "/ca.pem", "ssl_check_hostname": "false"}),
         ),
-        ("unix:///run/redis.sock?db=1", RedisURL([], path="/run/redis.sock", database=1)),
-        ("unix://:pw@/run/redis.sock", RedisURL([], path="/run/redis.sock", password="pw")),
-        ("redis+sentinel://a,b:7/mymaster", RedisURL([("a", 26379), ("b", 7)], master="mymaster")),
+        ("unix:///run/redis.sock?db=1", RedisURL((), path="/run/redis.sock", database=1)),
+        ("unix://:pw@/run/redis.sock", RedisURL((), path="/run/redis.sock", password="pw")),
+        ("redis+sentinel://a,b:7/mymaster", RedisURL((("a", 26379), ("b", 7)), master="mymaster")),
         (
             "rediss+sentinel://me:pw@a/mymaster/5?sentinel_username=s&sentinel_password=t",
             RedisURL(
-                [("a", 26379)],
+                (("a", 26379),),
                 master="mymaster",
                 database=5,
                 username="me",
@@ -36,8 +36,8 @@ PASSWORD = "s3cret-s3cret"
                 sentinel_password="t",
             ),
         ),
-        ("redis+cluster://a:1,[::2]:3", RedisURL([("a", 1), ("::2", 3)], is_cluster=True)),
-        ("rediss+cluster://:pw@a:1/0", RedisURL([("a", 1)], is_cluster=True, password="pw", is_tls=True)),
+        ("redis+cluster://a:1,[::2]:3", RedisURL((("a", 1), ("::2", 3)), is_cluster=True)),
+        ("rediss+cluster://:pw@a:1/0", RedisURL((("a", 1),), is_cluster=True, password="pw", is_tls=True)),
     ],
 )
 def test_each_way_to_name_a_redis(text: str, parsed: RedisURL) -> None:
