@@ -95,7 +95,7 @@ class Appender:
             return snapshot_in(await pipe.execute(), self._names.number)
 
     async def report_lost(self, count: int) -> None:
-        """Notes that Redis lost so many callbacks that it had taken. Raises Unavailable."""
+        """Notes that Redis lost this number of callbacks that it had taken. Raises Unavailable."""
         async with self._call(self._deadline_seconds):
             await self._shard.hincrby(self._names.notes, "lost", count)
 

@@ -35,7 +35,7 @@ def note_open_dead_letters(shard: Shard, counts: Mapping[str, int]) -> None:
 
 @or_unavailable
 def note_shards(shard: Shard, count: int) -> None:
-    """Notes that a worker takes from so many shards. Raises RedisUnavailable."""
+    """Notes the number of shards that a worker takes from. Raises RedisUnavailable."""
     shard.register_script(script("note"))(keys=[shard.names.notes], args=["HSET", "shards", count])
 
 
