@@ -36,8 +36,8 @@ def test_a_group_has_always_one_callback() -> None:
 
 
 class SlowLink(Inbox):
-    """Takes this number of bytes a second, behind a delay; a group that takes longer than the caller waits arrives without
-    being confirmed."""
+    """Takes this number of bytes a second, behind a delay. A group that takes longer than the caller waits arrives
+    without being confirmed."""
 
     def __init__(self, bytes_a_second: float, delay_seconds: float) -> None:
         super().__init__()
