@@ -122,8 +122,9 @@ class Locator:
             pipe.execute_command("CLUSTER", "INFO")
             slots, info = pipe.execute()
         ranges = [(first, last, [_place(each, node) for each in nodes]) for first, last, *nodes in slots]
-        primary = next(nodes[0] for first, last, nodes in ranges if first <= self._slot <= last)
-        return _Answer(_epoch(info), primary, list(dict.fromkeys(node for *_, nodes in ranges for node in nodes)))
+        primaries = [nodes[0] for first, last, nodes in ranges if first <= self._slot <= last]
+        known = dict.fromkeys(node for *_, nodes in ranges for node in nodes)
+        return _Answer(_epoch(info), primaries[0], list(known))  # a LookupError where nobody has the slot
 
 
 def tls_options(url: RedisURL) -> dict[str, Any]:
