@@ -19,11 +19,12 @@ from shared.config import Config
 from shared.errors import Unavailable
 from shared.inbox import doorbell
 from shared.providers import PROVIDERS
-from workers import broker, health
+from workers import broker
 from workers.database import Database
 from workers.drain.drainer import Drainer
 from workers.drain.rounds import Rounds
 from workers.drain.store import Store
+from workers.names import consumer_name
 from workers.reporter import Reporter
 
 REDIS_SECONDS = 5.0  # longest wait of a worker for an answer of Redis
@@ -94,7 +95,7 @@ def _get_rounds() -> Rounds:
         found = inbox.Inbox.connect(settings, REDIS_SECONDS)
         database = Database(settings.database_url, settings.statement_seconds)
         store = Store(database)
-        name = f"{health.consumer_prefix(_worker_pid)}{os.getpid()}"
+        name = consumer_name(_worker_pid)
         sources = configuration.sources
         drainers = [
             Drainer(shard, name, _ring(found), store, sources, settings, _is_stopping) for shard in found.shards

@@ -1,24 +1,20 @@
 """Whether a worker does its work. It is stalled if it made no call to the inbox for a while although callbacks wait.
 
-`python -m workers.health`, the liveness check of a worker's container, exits with 1 then. `callbox up` checks the
-worker that it runs in the same way, and restarts it. Celery's pings are no help: a stalled worker may answer them.
+`python -m workers.health`, the liveness check of a worker's container, exits with 1 then. It looks only at workers of
+its own container or host. `callbox up` checks the worker that it runs in the same way, and restarts it. Celery's pings
+are no help: a stalled worker may answer them.
 """
 
 import os
-import socket
 import sys
 from pathlib import Path
 
 from shared import config, inbox
 from shared.inbox import RedisUnavailable
 from shared.settings import Settings
+from workers.names import consumer_prefix
 
 CHECK_SECONDS = 5.0  # longest wait for Redis
-
-
-def consumer_prefix(worker_pid: int | None = None) -> str:
-    """What the names of a worker's consumers begin with: of this host's, or of one worker (its parent process)."""
-    return f"{socket.gethostname()}-" + (f"{worker_pid}-" if worker_pid is not None else "")
 
 
 def stalled(found: inbox.Inbox, prefix: str, settings: Settings, up_seconds: float) -> str | None:

@@ -9,6 +9,7 @@ from deploy.local.supervisor import Child, Report
 from shared import inbox
 from shared.settings import Settings
 from workers import health
+from workers.names import consumer_prefix
 
 CHECK_SECONDS = 5.0  # between two checks
 ANSWER_SECONDS = 0.5  # for Redis to answer: a check must not delay the restart of what died
@@ -35,6 +36,6 @@ class StallCheck:
             suppress(inbox.RedisUnavailable, ProcessLookupError),
             inbox.Inbox.connect(settings, ANSWER_SECONDS) as found,
         ):
-            if why := health.stalled(found, health.consumer_prefix(pid), settings, up_seconds):
+            if why := health.stalled(found, consumer_prefix(pid), settings, up_seconds):
                 self._report(f"{worker.name} is stalled: {why}")
                 os.killpg(pid, signal.SIGKILL)  # with its children, which may be frozen too

@@ -14,7 +14,8 @@ from shared.inbox.keys import GROUP
 from shared.settings import Settings
 from tests.keys import INBOX
 from tests.workers.conftest import Rows
-from workers import health
+from workers import health, names
+from workers.names import consumer_name, consumer_prefix
 
 OLD_SECONDS = 100
 SETTINGS = Settings(stall_seconds=20, statement_seconds=1)
@@ -30,18 +31,27 @@ def waiting(client: Shard) -> None:
     """One callback waits, for long, and a worker of this host asked for something just before."""
     seconds: Any = client.time()[0]
     client.xgroup_create(INBOX, GROUP, id="0", mkstream=True)
-    Consumer(client, f"{health.consumer_prefix(1)}2").claim(1, 0.01)
+    Consumer(client, consumer_name(1)).claim(1, 0.01)
     client.xadd(INBOX, {"s": "fleet", "c": b""}, id=f"{(seconds - OLD_SECONDS) * 1000}-0")
 
 
 def test_a_worker_that_was_active_is_not_stalled_and_one_that_did_not_is(client: Shard, waiting: None) -> None:
-    assert health.stalled(inbox.Inbox([client], client), health.consumer_prefix(1), SETTINGS, OLD_SECONDS) is None
+    assert health.stalled(inbox.Inbox([client], client), consumer_prefix(1), SETTINGS, OLD_SECONDS) is None
     assert "no drain was active for 100 s" in str(
-        health.stalled(inbox.Inbox([client], client), health.consumer_prefix(3), SETTINGS, OLD_SECONDS)
+        health.stalled(inbox.Inbox([client], client), consumer_prefix(3), SETTINGS, OLD_SECONDS)
     )
-    assert health.stalled(inbox.Inbox([client], client), health.consumer_prefix(3), SETTINGS, 1) is None, (
+    assert health.stalled(inbox.Inbox([client], client), consumer_prefix(3), SETTINGS, 1) is None, (
         "it has only just started"
     )
+
+
+def test_a_worker_of_another_place_with_this_hostname_hides_no_stall(
+    client: Shard, waiting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = inbox.Inbox([client], client)
+    assert health.stalled(found, consumer_prefix(), SETTINGS, OLD_SECONDS) is None
+    monkeypatch.setattr(names, "_place", lambda: "elsewhere")
+    assert health.stalled(found, consumer_prefix(), SETTINGS, OLD_SECONDS)
 
 
 def test_no_worker_is_stalled_while_nothing_waits(client: Shard) -> None:
@@ -50,7 +60,7 @@ def test_no_worker_is_stalled_while_nothing_waits(client: Shard) -> None:
 
 def test_the_liveness_check_has_an_exit_code(client: Shard, redis_url: str, waiting: None) -> None:
     assert ask("-m", "workers.health", CALLBOX_REDIS_URL=redis_url).returncode == 0
-    Consumer(client, f"{health.consumer_prefix(1)}2").leave()
+    Consumer(client, consumer_name(1)).leave()
     if health._up_seconds() > SETTINGS.stall_seconds:
         done = ask("-m", "workers.health", CALLBOX_REDIS_URL=redis_url)
         assert (done.returncode, "while callbacks wait" in done.stderr) == (1, True)
