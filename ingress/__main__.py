@@ -12,6 +12,7 @@ from ingress import admin
 from ingress.app import create_app, look_less_for_garbage
 from ingress.gate import raise_descriptor_limit
 from ingress.protocol import Bounded
+from ingress.stop import Server, Stop
 from shared import config, logs, metrics
 from shared.providers import PROVIDERS
 
@@ -40,9 +41,10 @@ def main() -> None:
         admin_listener = _inherited(given.admin_fd)
     elif settings.admin_address is not None:
         admin_listener = _bound(*settings.admin_address)
-    app = create_app(configuration, admin_listener=admin_listener)
+    stop = Stop()
+    app = create_app(configuration, admin_listener=admin_listener, stop=stop)
     look_less_for_garbage()
-    server = uvicorn.Server(
+    server = Server(
         uvicorn.Config(
             app,
             http=Bounded,
@@ -52,7 +54,9 @@ def main() -> None:
             proxy_headers=False,  # whom to believe is CALLBOX_TRUSTED_PROXIES
             backlog=BACKLOG,
             timeout_graceful_shutdown=int(settings.stop_seconds + FLUSH_SECONDS),
-        )
+        ),
+        stop,
+        settings.stop_grace_seconds,
     )
     signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     log.info("listening", callbacks=_address(listener), admin=_address(admin_listener or listener))

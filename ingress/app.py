@@ -26,6 +26,7 @@ from ingress.probes import Probes
 from ingress.receive import Receiver, place_in
 from ingress.spool_mover import SpoolMover
 from ingress.spools import Spools
+from ingress.stop import Stop
 from shared import config, logs
 from shared.config import Config
 from shared.inbox import Ringer, Shards
@@ -75,9 +76,11 @@ def create_app(
     ringer: Ringer | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     admin_listener: socket.socket | None = None,
+    stop: Stop | None = None,
 ) -> Ingress:
     """The application for one configuration. Tests may give inbox, doorbell and clock; who starts it may give a socket
-    that listens for the admin paths, in the place of the address in `CALLBOX_ADMIN_BIND`."""
+    that listens for the admin paths, in the place of the address in `CALLBOX_ADMIN_BIND`, and where it will say that it
+    stops."""
     settings = configuration.settings
     inbox = inbox or Shards.connect(settings)
     ringer = ringer or Ringer.connect(settings.celery_url, settings.connect_seconds, now)
@@ -88,7 +91,7 @@ def create_app(
     proxies = Proxies(settings.proxy_networks)
     receiver = Receiver(configuration.sources, PROVIDERS, committer, settings, now)
     examiner = Examiner(spools, settings)
-    probes = Probes(inbox, keeper, examiner.watch, settings)
+    probes = Probes(inbox, keeper, examiner.watch, stop or Stop(), settings)
     admin_paths = [
         Route("/healthz", probes.healthz),
         Route("/readyz", probes.readyz),

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ingress.keeper import Keeper
+from ingress.stop import Stop
 from shared import metrics
 from shared.demands import Watch
 from shared.errors import Unavailable
@@ -16,10 +17,11 @@ from shared.settings import Settings
 class Probes:
     """What others ask of a running ingress."""
 
-    def __init__(self, inbox: Shards, keeper: Keeper, watch: Watch, settings: Settings) -> None:
+    def __init__(self, inbox: Shards, keeper: Keeper, watch: Watch, stop: Stop, settings: Settings) -> None:
         self._inbox = inbox
         self._keeper = keeper
         self._watch = watch
+        self._stop = stop
         self._retry_after_seconds = settings.retry_after_seconds
 
     async def healthz(self, request: Request) -> Response:
@@ -27,16 +29,18 @@ class Probes:
         return PlainTextResponse("ok\n")
 
     async def readyz(self, request: Request) -> Response:
-        """200 while a callback would be accepted, by Redis or by the spool. It also says whether enough replicas
-        confirm, and which promises cannot be kept: `durability` by this process, `workers` by theirs."""
+        """200 while a callback would be accepted, by Redis or by the spool; 503 also once this process was asked to
+        stop, although it may take callbacks for a while yet. It also says whether enough replicas confirm, and which
+        promises cannot be kept: `durability` by this process, `workers` by theirs."""
         state = await self._keeper.state()
-        ready = "ok" in state.values()
+        ready = "ok" in state.values() and not self._stop.has_begun
         try:
             workers = (await self._inbox.snapshot()).unmet
         except Unavailable:
             workers = {}
         document = {
             "ready": ready,
+            "stopping": self._stop.has_begun,
             **state,
             "replicas": self._keeper.replicas,
             "durability": _sentences(self._watch.unmet),

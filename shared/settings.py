@@ -51,13 +51,25 @@ def read_count(text: str) -> int:
 
 def read_decimal(text: str) -> float:
     """A finite number above 0. Raises ValueError."""
-    try:
-        number = float(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is not a number") from None
+    number = _read_number(text)
     if not 0 < number < float("inf"):
         raise ValueError(f"{number} must be above 0 and finite")
     return number
+
+
+def read_duration(text: str) -> float:
+    """A finite number, 0 or above. Raises ValueError."""
+    number = _read_number(text)
+    if not 0 <= number < float("inf"):
+        raise ValueError(f"{number} must be 0 or above and finite")
+    return number
+
+
+def _read_number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
 
 
 def read_url(*schemes: str, several_hosts: bool = False) -> Callable[[str], str]:
@@ -167,7 +179,14 @@ class Settings:
     unproven_bytes: int = _number(
         16 * 1024 * 1024, "bytes", "memory of one ingress for requests that have not arrived whole"
     )
-    stop_seconds: float = _number(15.0, "seconds", "time in which an ingress that is asked to stop has ended")
+    stop_grace_seconds: float = _setting(
+        0.0,
+        "seconds",
+        "time for which an ingress that is asked to stop takes callbacks yet, while /readyz answers 503; `callbox up`"
+        " allows none",
+        read_duration,
+    )
+    stop_seconds: float = _number(15.0, "seconds", "time in which an ingress has ended, after that")
     trusted_proxies: str = _setting(
         "", "networks (CIDR)", "the proxies whose X-Forwarded-For is believed", _checked(read_networks)
     )

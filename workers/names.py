@@ -1,8 +1,8 @@
 """The names of workers in the consumer groups of the inbox. No two workers may have the same one: each would renew and
 acknowledge what the other has claimed.
 
-A hostname and a process id are not enough. Clones of a virtual machine, containers with a fixed hostname and pods of one
-name in two clusters may have both in common.
+A hostname and a process id are not enough. Clones of a virtual machine, containers with a fixed hostname and pods of
+one name in two clusters may have both in common.
 """
 
 import os
@@ -39,7 +39,7 @@ def _boot() -> str:
 
 def _process_namespace() -> str:
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""
 

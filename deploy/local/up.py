@@ -131,6 +131,7 @@ class Up:
         environment = environment_of(role, environ, self._plan.config.variables)
         if role == "ingress":
             environment["PROMETHEUS_MULTIPROC_DIR"] = str(folder / "metrics")  # where the metrics of all add up
+            environment["CALLBOX_STOP_GRACE_SECONDS"] = "0"  # no other ingress is there to take over
         self._supervisor.start(Child(name, command, environment, **options))
 
     def _wait_until_ready(self) -> None:

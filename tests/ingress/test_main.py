@@ -4,11 +4,12 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -61,11 +62,11 @@ class Process:
     def log(self) -> str:
         return self._log.read_text()
 
-    def stop(self) -> float:
+    def stop(self, sign: signal.Signals = signal.SIGTERM) -> float:
         """Asks it to stop; the seconds that it took."""
         began = time.monotonic()
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.wait(30) in (0, -signal.SIGTERM)
+        self.process.send_signal(sign)
+        assert self.process.wait(30) in (0, -signal.SIGTERM, -signal.SIGINT)
         return time.monotonic() - began
 
 
@@ -115,6 +116,46 @@ def test_a_signal_lets_it_finish(folder: Path, sign: signal.Signals) -> None:
     with running(folder) as ingress:
         ingress.process.send_signal(sign)
         ingress.process.wait(20)
+        assert "ingress stopped" in ingress.log()
+
+
+def take(ingress: Process) -> tuple[int, bytes]:
+    """The answer to a callback; (0, b"") when there is none."""
+    with suppress(OSError):
+        return fetch(f"{ingress.url}/callbacks/otp/{TOKEN}", b"messageid=1&status=2")
+    return 0, b""
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_asked_to_stop_it_says_so_and_takes_callbacks_until_it_is_asked_again(
+    folder: Path, second: signal.Signals
+) -> None:
+    with running(folder, CALLBOX_STOP_GRACE_SECONDS="600") as ingress:
+        assert fetch(f"{ingress.admin_url}/readyz")[0] == 200
+        ingress.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: fetch(f"{ingress.admin_url}/readyz")[0] == 503, "the word that it stops")
+        for _ in range(20):
+            assert take(ingress) == (200, b"success")
+            assert b'"stopping":true' in fetch(f"{ingress.admin_url}/readyz")[1]
+        assert ingress.process.poll() is None
+        ingress.stop(second)
+        assert take(ingress)[0] == 0, "nobody listens"
+        assert "ingress stopped" in ingress.log()
+        assert "Traceback" not in ingress.log()
+    (spooled,) = (folder / "spool").glob("*.spool")
+    assert sqlite3.connect(spooled).execute("SELECT count(*) FROM spooled").fetchone() == (20,)
+
+
+def test_the_grace_ends_by_itself_and_no_callback_is_refused_before(folder: Path) -> None:
+    with running(folder, CALLBOX_STOP_GRACE_SECONDS="1") as ingress:
+        assert take(ingress) == (200, b"success")
+        ingress.process.send_signal(signal.SIGTERM)
+        answers = []
+        while (answer := take(ingress)) != (0, b""):
+            answers.append(answer)
+        assert answers
+        assert set(answers) == {(200, b"success")}
+        assert ingress.process.wait(30) in (0, -signal.SIGTERM)
         assert "ingress stopped" in ingress.log()
 
 

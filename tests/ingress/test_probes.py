@@ -15,6 +15,7 @@ from starlette.routing import Route
 from ingress.keeper import Keeper
 from ingress.probes import Probes
 from ingress.spools import Spools
+from ingress.stop import Stop
 from shared.callback import pack
 from shared.demands import Watch
 from shared.inbox import Appender, AsyncShard, Shards
@@ -24,7 +25,15 @@ from tests.keys import INBOX, PROBE, UNMET, FakeAsyncShard
 
 NO_SPOOL = f"the spool cannot be made in {NOWHERE} (Not a directory)"
 
-GOOD = {"ready": True, "redis": "ok", "spool": "ok", "replicas": "ok", "durability": "ok", "workers": "ok"}
+GOOD = {
+    "ready": True,
+    "stopping": False,
+    "redis": "ok",
+    "spool": "ok",
+    "replicas": "ok",
+    "durability": "ok",
+    "workers": "ok",
+}
 
 
 def probe(
@@ -32,6 +41,7 @@ def probe(
     limit: int = 1,
     spool: Path = Path(NOWHERE),
     watch: Watch | None = None,
+    stop: Stop | None = None,
     **options: Any,
 ) -> None:
     """Runs a check on an ingress that is nothing but its probes, over a Redis in memory."""
@@ -41,7 +51,8 @@ def probe(
             inbox = Shards([Appender(cast(AsyncShard, client), limit, 5.0)])
             settings = Settings(spool_dir=str(spool), spool_bytes=1 << 20, retry_after_seconds=7)
             spools = Spools(settings)
-            probes = Probes(inbox, Keeper(inbox, spools, NoBroker(), settings), watch or Watch(), settings)
+            keeper = Keeper(inbox, spools, NoBroker(), settings)
+            probes = Probes(inbox, keeper, watch or Watch(), stop or Stop(), settings)
             routes = [Route(f"/{name}", getattr(probes, name)) for name in ("healthz", "readyz", "metrics")]
             await check(Starlette(routes=routes), client)
             await spools.close()
@@ -93,6 +104,20 @@ def test_it_says_which_promises_cannot_be_kept_and_is_ready_all_the_while(tmp_pa
         )
 
     probe(check, spool=tmp_path, watch=watch)
+
+
+def test_it_is_not_ready_once_it_stops_whatever_would_take_a_callback(tmp_path: Path) -> None:
+    stop = Stop()
+
+    async def check(app: Any, client: FakeAsyncShard) -> None:
+        assert (await ask(app, "/readyz", "GET")).status == 200
+        stop.has_begun = True
+        answer = await ask(app, "/readyz", "GET")
+        assert (answer.status, answer.header("retry-after")) == (503, "7")
+        assert json.loads(answer.body) == {**GOOD, "ready": False, "stopping": True}
+        assert (await ask(app, "/healthz", "GET")).status == 200
+
+    probe(check, spool=tmp_path, stop=stop)
 
 
 def test_it_is_not_ready_while_redis_is_away_and_says_so() -> None:

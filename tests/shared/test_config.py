@@ -366,6 +366,13 @@ def test_a_number_that_will_not_do_is_a_mistake_with_its_meaning(setting: Any, t
     assert mistake.endswith(f"({setting.metadata['meaning']})")
 
 
+def test_a_grace_may_be_none_but_neither_negative_nor_without_end() -> None:
+    assert config.load_settings({"CALLBOX_STOP_GRACE_SECONDS": "0"}).stop_grace_seconds == 0
+    for text in ("-1", "inf", "nan"):
+        with pytest.raises(ConfigError, match=r"CALLBOX_STOP_GRACE_SECONDS: .* must be 0 or above and finite"):
+            config.load_settings({"CALLBOX_STOP_GRACE_SECONDS": text})
+
+
 def test_half_a_second_will_do_but_not_half_a_callback() -> None:
     assert config.load_settings({"CALLBOX_BODY_SECONDS": "0.5"}).body_seconds == 0.5
     with pytest.raises(ConfigError, match=r"CALLBOX_GROUP_COUNT: '0\.5' is not a whole number"):
