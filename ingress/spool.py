@@ -16,6 +16,7 @@ from uuid import uuid4
 from shared.errors import Unavailable
 from shared.inbox import Group
 
+SUFFIX = ".spool"
 SMALLEST_BYTES = 64 * 1024
 # AUTOINCREMENT: a number must not come again after its row was removed, for what was moved is known by its number.
 _SCHEMA = (
@@ -30,6 +31,10 @@ class SpoolError(Unavailable):
 
 class SpoolFull(SpoolError):
     """The file has reached its limit, or the disk its end."""
+
+
+class SpoolInUse(SpoolError):
+    """Another process works on the file: its ingress, or one that adopted it."""
 
 
 class Spooled(NamedTuple):
@@ -127,7 +132,7 @@ class Spool:
 
 def create(folder: Path, limit_bytes: int) -> Spool:
     """A new spool file in the folder, this process's own. Raises SpoolError."""
-    path = folder / f"{uuid4()}.spool"
+    path = folder / f"{uuid4()}{SUFFIX}"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = _locked(path)
@@ -145,7 +150,7 @@ def create(folder: Path, limit_bytes: int) -> Spool:
 def adopt(folder: Path, limit_bytes: int) -> Spool | None:
     """The oldest spool file in the folder whose owner is gone, locked for this process; None without one."""
     try:
-        paths = sorted(folder.glob("*.spool"), key=lambda path: path.stat().st_mtime)
+        paths = sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
     except OSError:
         return None
     for path in paths:
@@ -157,6 +162,29 @@ def adopt(folder: Path, limit_bytes: int) -> Spool | None:
                 Path(lock.name).unlink(missing_ok=True)
                 lock.close()
     return None
+
+
+def take(path: Path, limit_bytes: int) -> Spool:
+    """This spool file, locked for this process. Raises SpoolInUse, or SpoolError when it cannot be used."""
+    with _failing_to("be opened"):
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
+        lock = _locked(path)
+    if lock is None:
+        raise SpoolInUse("its ingress runs, and moves it by itself")
+    return _open(path, lock, limit_bytes)
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether a process works on this spool file. Changes nothing."""
+    try:
+        with _lock_of(path).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _open(path: Path, lock: IO[str], limit_bytes: int) -> Spool:
@@ -175,13 +203,17 @@ def _remove(path: Path) -> None:
 
 def _locked(path: Path) -> IO[str] | None:
     """The lock beside a spool file, None while another process holds it. The kernel frees it when its holder dies."""
-    lock = path.with_name(path.name + ".lock").open("a")
+    lock = _lock_of(path).open("a")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         lock.close()
         return None
     return lock
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
 
 
 @contextmanager

@@ -28,7 +28,7 @@ def consumer_name(worker_pid: int) -> str:
 
 @cache
 def _place() -> str:
-    """Tells this host, or this container, from all others; every process in it finds the same (Linux, proc(5))."""
+    """A digest of what only this host, or this container, has; every process in it finds the same (Linux, proc(5))."""
     parts = "\n".join((_boot(), _process_namespace(), _start_of_first_process()))
     return blake2b(parts.encode(), digest_size=PLACE_BYTES).hexdigest()
 

@@ -13,6 +13,7 @@ from deploy.commands.resume import resume
 from deploy.commands.send import send
 from deploy.commands.shards import shards
 from deploy.commands.show import show
+from deploy.commands.spool import spool
 from deploy.commands.status import status
 from deploy.commands.up import up
 
@@ -23,5 +24,8 @@ def main() -> None:
     """Takes the callbacks of SMS providers, answers them at once, and never loses one."""
 
 
-for command in (up, demo, migrate, check, send, remove_tests, status, resume, shards, show, conflicts, dead_letters):
+for command in (
+    *(up, demo, migrate, check, send, remove_tests),
+    *(status, resume, shards, spool, show, conflicts, dead_letters),
+):
     main.add_command(command)

@@ -49,6 +49,9 @@ provider = "emnify"
 unsigned = true
 """ + "".join(map(example_of, PROVIDERS))
 SECONDS = 60.0
+PYTHON = (sys.executable, "-m")
+CELERY = (*PYTHON, "celery", "-A", "workers.app")
+WORKER = (*PYTHON, "workers", "worker", "--concurrency", "1")
 PATIENT = {"CALLBOX_APPEND_SECONDS": "20"}  # a busy machine is no reason to spool, unless a test says so
 
 
@@ -218,3 +221,33 @@ def start(tmp_path: Path) -> Iterator[Start]:
     yield start
     for up in started:
         up.kill()
+
+
+Run = Callable[..., "subprocess.Popen[bytes]"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Starts a command by hand; what it says goes to a file of the given name."""
+    (tmp_path / "callbox.toml").write_text(SOURCES)
+    started = []
+
+    def run(name: str, *command: str, **environment: str) -> "subprocess.Popen[bytes]":
+        with (tmp_path / name).open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                cwd=tmp_path,
+                env={**clean_environment(), **environment},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,10 +1,5 @@
 """The processes started by hand, as the design names them: in any order, each waiting for what is not there yet."""
 
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,47 +9,12 @@ import pytest
 import redis
 
 from deploy.local import servers
-from deploy.local.supervisor import die_with_parent
 from shared.callback import Callback, new_id, pack
 from shared.inbox import doorbell
 from tests.conftest import wait_until
 from tests.keys import INBOX
-from tests.pipeline.conftest import SOURCES, callbox, clean_environment, http
+from tests.pipeline.conftest import CELERY, PYTHON, WORKER, Run, callbox, http
 from workers import schema
-
-Run = Callable[..., "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    """Starts a command by hand; what it says goes to a file of the given name."""
-    (tmp_path / "callbox.toml").write_text(SOURCES)
-    started = []
-
-    def run(name: str, *command: str, **environment: str) -> "subprocess.Popen[bytes]":
-        with (tmp_path / name).open("ab") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=tmp_path,
-                env={**clean_environment(), **environment},
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=die_with_parent,
-            )
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-PYTHON = (sys.executable, "-m")
-CELERY = (*PYTHON, "celery", "-A", "workers.app")
-WORKER = (*PYTHON, "workers", "worker", "--concurrency", "1")
 
 
 def put(client: redis.Redis) -> None:

@@ -46,7 +46,7 @@ def test_another_host_or_container_with_this_hostname_is_another_place(
     part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = names.consumer_prefix(7)
-    assert getattr(names, part)(), "it tells nothing on this system"
+    assert getattr(names, part)(), "this system has none"
     monkeypatch.setattr(names, part, lambda: "another")
     names._place.cache_clear()
     try:
