@@ -19,7 +19,7 @@ from shared.config import Config
 from shared.errors import Unavailable
 from shared.inbox import doorbell
 from shared.providers import PROVIDERS
-from workers import broker
+from workers import broker, watchdog
 from workers.database import Database
 from workers.drain.drainer import Drainer
 from workers.drain.rounds import Rounds
@@ -133,6 +133,7 @@ def _read_configuration(**_: Any) -> None:
     global _configuration, _worker_pid
     _configuration = _load()
     _worker_pid = os.getpid()
+    watchdog.start(settings)
     _make_room()
 
 
@@ -169,6 +170,7 @@ def _report_ready(**_: Any) -> None:
 @signals.worker_shutting_down.connect
 def _stop_drains(**_: Any) -> None:
     _stopping[0] = 1
+    watchdog.notify(watchdog.STOPPING)
 
 
 @signals.worker_process_shutdown.connect
