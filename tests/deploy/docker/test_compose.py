@@ -6,8 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
-from importlib.metadata import entry_points
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -16,8 +15,6 @@ from urllib.request import Request, urlopen
 import pytest
 import redis
 import yaml
-from celery.bin.celery import celery as celery_command
-from flower.options import default_options
 
 from deploy.local import servers
 from deploy.local.servers import free_port
@@ -26,13 +23,13 @@ from ingress.__main__ import FLUSH_SECONDS
 from shared import config
 from shared.settings import Settings
 from tests.conftest import wait_until
-from tests.deploy.docker.support import DIGEST, DOCKER, PROMISED, ROOT, options_in
-from workers.__main__ import arguments
+from tests.deploy.docker.support import DIGEST, DOCKER, PROMISED, ROOT, VARIABLES, assert_runs
 
 COMPOSE: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 NETWORKS: dict[str, Any] = COMPOSE["networks"]
-OURS = {"migrate", "ingress", "worker", "beat", "flower"}
+INGRESSES = {"ingress-1", "ingress-2"}
+OURS = {"migrate", "worker", "beat", "flower"} | INGRESSES
 SERVERS = {"redis", "postgres"}
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)([^}]*)\}")
 
@@ -56,7 +53,8 @@ def with_values(text: str, values: dict[str, str]) -> str:
 
 
 def test_there_is_a_service_for_every_part() -> None:
-    assert set(SERVICES) == OURS | SERVERS
+    assert set(SERVICES) == OURS | SERVERS | {"nginx"}
+    assert {name: service["scale"] for name, service in SERVICES.items() if "scale" in service} == {"worker": 2}
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
@@ -92,10 +90,10 @@ def test_a_server_is_of_a_supported_version_and_keeps_its_data(name: str) -> Non
     assert name in COMPOSE["volumes"]
 
 
-def test_only_ingress_and_flower_can_be_reached_and_only_from_their_host() -> None:
+def test_only_nginx_can_be_reached_by_tls_and_flower_from_its_host() -> None:
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert set(published) == {"ingress", "flower"}
-    assert [with_values(port, {}) for port in published["ingress"]] == ["127.0.0.1:8000:8000"]
+    assert set(published) == {"nginx", "flower"}
+    assert [with_values(port, {}) for port in published["nginx"]] == ["0.0.0.0:443:443"]
     assert published["flower"] == ["127.0.0.1:5555:5555"]
     assert not [name for name, service in SERVICES.items() if "network_mode" in service]
 
@@ -105,13 +103,14 @@ def test_a_service_is_only_in_the_networks_that_it_needs() -> None:
         network: {name for name, service in SERVICES.items() if network in service["networks"]} for network in NETWORKS
     }
     assert members == {
-        "front": {"ingress"},
+        "edge": {"nginx"},
+        "front": {"nginx"} | INGRESSES,
         "pages": {"flower"},
-        "inbox": {"redis", "ingress", "worker", "beat", "flower"},
+        "inbox": {"redis", "worker", "beat", "flower"} | INGRESSES,
         "database": {"postgres", "migrate", "worker"},
     }
     internal = {name for name, network in NETWORKS.items() if network and network["internal"] is True}
-    assert internal == {"inbox", "database"}, "what publishes a port needs one that is not"
+    assert internal == {"front", "inbox", "database"}, "what publishes a port needs one that is not"
 
 
 @pytest.mark.parametrize(("network", "role"), [("inbox", "CALLBOX_REDIS_URL"), ("database", "CALLBOX_DATABASE_URL")])
@@ -149,10 +148,11 @@ def test_every_dependency_is_a_service_and_can_reach_its_condition() -> None:
                 assert how["condition"] == "service_started"
 
 
-def test_workers_wait_for_the_migration_and_the_ingress_for_nobody() -> None:
+def test_workers_wait_for_the_migration_and_the_ingresses_for_nobody() -> None:
     assert SERVICES["worker"]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
     assert SERVICES["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
-    assert SERVICES["ingress"]["depends_on"] == {"redis": {"condition": "service_started"}}
+    for name in INGRESSES:
+        assert SERVICES[name]["depends_on"] == {"redis": {"condition": "service_started"}}
 
 
 def test_every_variable_is_required_or_has_a_default() -> None:
@@ -181,26 +181,56 @@ def test_what_may_be_changed_is_named_in_the_example_with_its_default() -> None:
     assert said == optional
 
 
-def test_the_spool_is_on_a_volume_that_its_user_may_write() -> None:
-    folder, volume = SERVICES["ingress"]["environment"]["CALLBOX_SPOOL_DIR"], SERVICES["ingress"]["volumes"][1]
-    name, _, target = volume.partition(":")
-    assert name in COMPOSE["volumes"]
+def test_nginx_has_the_file_of_its_folder_and_every_ingress_at_a_fixed_address() -> None:
+    files = dict(volume.split(":")[:2] for volume in SERVICES["nginx"]["volumes"])
+    assert {place: (DOCKER / path).resolve() for path, place in files.items()} == {
+        "/etc/nginx/nginx.conf": ROOT / "deploy" / "nginx" / "nginx.conf",
+        "/etc/nginx/ingresses.conf": DOCKER / "ingresses.conf",
+        "/etc/nginx/tls": DOCKER / "tls",
+    }
+    assert all(volume.endswith(":ro") for volume in SERVICES["nginx"]["volumes"])
+    named = re.findall(r"^server (\S+):8000 ", (DOCKER / "ingresses.conf").read_text(), re.MULTILINE)
+    assert set(named) == INGRESSES == set(SERVICES["nginx"]["depends_on"])
+    addresses = {SERVICES[name]["networks"]["front"]["ipv4_address"] for name in INGRESSES}
+    assert len(addresses) == len(INGRESSES), "nginx looks a name up when it starts, and never again"
+
+
+def test_the_ingresses_believe_the_network_in_which_they_are_alone_with_nginx() -> None:
+    (config,) = NETWORKS["front"]["ipam"]["config"]
+    for name in INGRESSES:
+        assert SERVICES[name]["environment"]["CALLBOX_TRUSTED_PROXIES"] == config["subnet"]
+        assert ip_address(SERVICES[name]["networks"]["front"]["ipv4_address"]) in ip_network(config["subnet"])
+
+
+def test_the_private_key_of_nginx_gets_into_no_image_and_no_commit() -> None:
+    for file in (".dockerignore", ".gitignore"):
+        lines = [line.rstrip("/") for line in (ROOT / file).read_text().splitlines()]
+        assert "deploy/docker/tls" in lines, file
+
+
+@pytest.mark.parametrize("name", sorted(INGRESSES))
+def test_the_spool_is_on_a_volume_that_its_user_may_write(name: str) -> None:
+    folder, volume = SERVICES[name]["environment"]["CALLBOX_SPOOL_DIR"], SERVICES[name]["volumes"][1]
+    kept, _, target = volume.partition(":")
+    assert kept in COMPOSE["volumes"]
     assert Path(folder).is_relative_to(target)
     assert f"--owner=10001 --group=10001 --mode=0700 {target}" in (DOCKER / "Dockerfile").read_text()
 
 
 def test_every_callbox_variable_is_a_setting() -> None:
-    known = {f"CALLBOX_{setting.name.upper()}" for setting in fields(Settings)} | {"CALLBOX_CONFIG"}
     for service in SERVICES.values():
         given = {name for name in service.get("environment", {}) if name.startswith("CALLBOX_")}
-        assert given <= known
+        assert given <= VARIABLES
 
 
 @pytest.mark.parametrize(
     ("name", "needed"),
     [
         ("migrate", {"CALLBOX_DATABASE_URL"}),
-        ("ingress", {"CALLBOX_REDIS_URL", "CALLBOX_CONFIG", "CALLBOX_SPOOL_DIR", "CALLBOX_TRUSTED_PROXIES"}),
+        *(
+            (name, {"CALLBOX_REDIS_URL", "CALLBOX_CONFIG", "CALLBOX_SPOOL_DIR", "CALLBOX_TRUSTED_PROXIES"})
+            for name in sorted(INGRESSES)
+        ),
         ("worker", {"CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL", "CALLBOX_CONFIG"}),
         ("beat", {"CALLBOX_REDIS_URL"}),
         ("flower", {"CALLBOX_REDIS_URL"}),
@@ -219,10 +249,10 @@ def test_a_role_knows_what_it_needs_and_no_more(name: str, needed: set[str]) -> 
 
 
 def test_only_who_reads_the_sources_has_their_secrets() -> None:
-    assert {name for name, service in SERVICES.items() if "env_file" in service} == {"ingress", "worker"}
+    assert {name for name, service in SERVICES.items() if "env_file" in service} == {"worker"} | INGRESSES
 
 
-@pytest.mark.parametrize("name", ["ingress", "worker"])
+@pytest.mark.parametrize("name", sorted({"worker"} | INGRESSES))
 def test_who_reads_the_sources_has_the_file_and_every_name_in_it(name: str) -> None:
     service = SERVICES[name]
     volume = service["volumes"][0]
@@ -235,21 +265,13 @@ def test_who_reads_the_sources_has_the_file_and_every_name_in_it(name: str) -> N
     assert set(re.findall(r"^(\w+)=$", example, re.MULTILINE)) == names
 
 
-@pytest.mark.parametrize("name", sorted(OURS - {"ingress"}))
+@pytest.mark.parametrize("name", sorted(OURS - INGRESSES))
 def test_every_command_is_one_that_the_image_has(name: str) -> None:
-    program, *rest = SERVICES[name]["command"]
-    if program == "callbox":
-        (script,) = entry_points(group="console_scripts", name=program)
-        assert rest[0] in script.load().commands
-        return
-    assert [program, *rest[:3]] == ["python", "-m", "workers", name]
-    options = {option for option in options_in(arguments(name, rest[3:])) if option not in ("--quiet", "--app")}
-    if name == "flower":  # a plugin, whose options are Tornado's
-        assert [entry.name for entry in entry_points(group="celery.commands")] == ["flower"]
-        assert {option.lstrip("-").replace("-", "_") for option in options} <= set(default_options)
-        return
-    known = {option for parameter in celery_command.commands[name].params for option in parameter.opts}
-    assert options <= known
+    assert_runs(name, SERVICES[name]["command"])
+
+
+def test_flower_changes_nothing() -> None:
+    assert "--read-only" in SERVICES["flower"]["command"]
 
 
 def test_the_server_takes_the_settings_of_the_promises_a_bound_on_its_memory_and_a_password(tmp_path: Path) -> None:
@@ -300,7 +322,7 @@ def test_no_password_is_in_a_command() -> None:
     [
         ("redis", "valkey-cli -e ping"),
         ("postgres", "pg_isready --quiet --host=127.0.0.1 --username=callbox --dbname=callbox"),
-        ("ingress", "http://127.0.0.1:8001/readyz"),
+        *((name, "http://127.0.0.1:8001/readyz") for name in sorted(INGRESSES)),
         ("flower", "http://127.0.0.1:5555/healthcheck"),
     ],
 )
@@ -315,7 +337,7 @@ def test_a_health_check_asks_the_service_itself(name: str, asks: str) -> None:
 @pytest.mark.parametrize(
     ("name", "longest"),
     [
-        ("ingress", Settings().stop_seconds + FLUSH_SECONDS),
+        *((name, Settings().stop_seconds + FLUSH_SECONDS) for name in sorted(INGRESSES)),
         ("worker", Settings().drain_seconds + 3 * Settings().statement_seconds),  # its time limit
         ("redis", 30),
         ("postgres", 60),

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 DEPLOY = Path(__file__).parents[3] / "deploy"
-IMAGES = {"python:3.13-slim", "valkey/valkey:8-alpine", "postgres:17"}
+IMAGES = {"python:3.13-slim", "valkey/valkey:8-alpine", "postgres:17", "nginx:stable-alpine"}
 DOCKER = """#!/bin/sh
 [ "$1 $2 $3 $5 $6" = "buildx imagetools inspect --format {{.Manifest.Digest}}" ] || exit 9
 echo "$4" >> "$ASKED"
