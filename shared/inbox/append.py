@@ -61,10 +61,13 @@ class Appender:
             arguments += pair
         seconds = seconds or self._deadline_seconds
         async with self._call(seconds):
-            if self._wait_replicas and confirm:
-                total = await self._append_and_wait(arguments, seconds * WAIT_SHARE)
-            else:
+            if not self._wait_replicas:
                 total = await self._append(keys=self._keys, args=arguments)
+            elif confirm:
+                total = await self._append_and_wait(arguments, seconds * WAIT_SHARE)
+            else:  # who appends it makes it durable elsewhere: it cannot be lost here
+                await self._append(keys=self._keys, args=arguments)
+                return
         self.lost += max(0, self._total + len(group) - total)
         self._total = total
 

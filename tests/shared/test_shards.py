@@ -252,8 +252,12 @@ def test_without_enough_replicas_it_is_not_durable_although_redis_has_it(
         assert dict(appended.confirming) == {0: 0}
         run(replica, "REPLICAOF", *map(str, place_of(primary)))
         wait_until(lambda: inbox.examine([primary], 1).unmet == [], "the replica is back")
+        (name,) = primary.keys(f"{primary.names.writer}*")
+        primary.set(name, 0)  # as if a replica without them had taken over
         await appended.probe()
         await appended.append(GROUP)
+        await appended.report_lost()
+        assert (await appended.snapshot()).notes.lost == 0, "who appended them made them durable elsewhere"
 
     async def quick(appended: Shards) -> None:
         for choice in appended._choices:
