@@ -398,3 +398,41 @@ def test_a_server_without_transaction_ids_is_away_and_a_row_too_long_is_a_row(
     else:
         with pytest.raises(Unavailable, match="takes no callback at all"):
             attempt(store, [parsed(message("1"))])
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ReadOnlySqlTransaction,  # 25006: a standby, or a primary that was demoted
+        errors.AdminShutdown,  # 57P01
+        errors.CrashShutdown,
+        errors.CannotConnectNow,  # 57P03: it recovers
+        errors.TooManyConnections,
+        errors.DiskFull,
+        errors.IdleInTransactionSessionTimeout,
+    ],
+)
+def test_what_a_server_says_of_itself_is_an_outage_and_no_fault_of_a_callback(
+    store: Store, error: type[psycopg.Error]
+) -> None:
+    def work(connection: object) -> None:
+        raise error
+
+    with pytest.raises(Unavailable, match="PostgreSQL does not answer or refuses to work"):
+        store.database.run(work)
+
+
+def test_a_standby_takes_nothing_and_its_connection_is_left(database_url: str, rows: Rows) -> None:
+    """A server that was demoted keeps its connections: the next one asks anew which host takes writes."""
+    store = Store(Database(database_url, statement_seconds=10))
+    try:
+        store.database.check()
+        before = store.database._connected()
+        before.execute("SET default_transaction_read_only = on")
+        with pytest.raises(Unavailable, match="25006"):
+            attempt(store, [parsed(message("1"))])
+        assert before.closed
+        assert outcomes(attempt(store, [parsed(message("1"))])) == ["stored"]
+    finally:
+        store.database.close()
+    assert len(rows("SELECT FROM callbacks")) == 1
