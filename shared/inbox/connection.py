@@ -136,7 +136,8 @@ class _AsyncToPrimary:
 
     def _end(self) -> None:
         if self._limit is not None:
-            self._limit.reschedule(asyncio.get_running_loop().time())
+            with suppress(RuntimeError):  # its time was up just now
+                self._limit.reschedule(asyncio.get_running_loop().time())
         elif self._writer is not None:
             self._writer.transport.abort()
 
