@@ -21,8 +21,8 @@ run: $(VENV)/ready ## run everything on this machine and show a few callbacks (P
 	@$(BIN)/callbox demo --port $(PORT)
 
 test: $(VENV)/ready ## run the tests, on real embedded servers (ARGS="-n 0 tests/shared": some of them, one by one)
-	@$(if $(ARGS),,$(BIN)/pytest -q $(ALONE))
-	@$(BIN)/pytest $(PARALLEL) $(or $(ARGS),--ignore=$(ALONE))
+	@$(if $(ARGS),,env -u CALLBOX_TEST_REDIS -u CALLBOX_TEST_POSTGRES $(BIN)/pytest -q $(ALONE))
+	@tests/on_each_server.sh $(BIN)/pytest $(PARALLEL) $(or $(ARGS),--ignore=$(ALONE))
 
 test-fast: $(VENV)/ready ## the quick tests that need no servers
 	@$(BIN)/pytest -q -m "not servers and not thorough" $(ARGS)

