@@ -37,7 +37,7 @@ def as_role(url: str, *grants: str) -> str:
     with admin(url) as connection:
         if connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'tried'").fetchone() is None:
             connection.execute("CREATE ROLE tried")
-            connection.execute("GRANT tried TO CURRENT_USER WITH SET TRUE")
+            connection.execute("GRANT tried TO CURRENT_USER")
         connection.execute("REASSIGN OWNED BY tried TO CURRENT_USER")
         connection.execute("DROP OWNED BY tried")
         for grant in grants:
