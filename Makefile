@@ -8,9 +8,9 @@ BIN := $(VENV)/bin
 # Tests run in several processes, their files in the order of tests/conftest.py. This one compares times, so it is alone.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 ALONE := tests/providers/test_cost.py
-UNMEASURED := $(addprefix --ignore=,$(ALONE) tests/faults tests/hostile tests/load)
+UNMEASURED := $(addprefix --ignore=,$(ALONE) tests/faults tests/failover tests/hostile tests/load)
 
-.PHONY: help setup run test test-fast coverage faults hostile bench docs lint format audit lock clean
+.PHONY: help setup run test test-fast coverage faults failover hostile bench docs lint format audit lock clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ coverage: $(VENV)/ready ## measure what the unit and pipeline tests cover
 
 faults: $(VENV)/ready ## break everything under load and count what arrived (ARGS="--seed 1"); writes docs/faults.md
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+failover: $(VENV)/ready ## have Sentinels, a Cluster and a standby fail over under load (ARGS="--runs 20"); writes docs/failover.md
+	@$(BIN)/python -m tests.failover $(ARGS)
 
 hostile: $(VENV)/ready ## attack it beside honest traffic and count what arrived (ARGS="--seed 1"); writes docs/hostile.md
 	@$(BIN)/python -m tests.hostile $(ARGS)

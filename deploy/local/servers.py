@@ -112,8 +112,11 @@ class Postgres:
     def command(self) -> list[str]:
         """Starts the server in the foreground."""
         settings = ["-c", "unix_socket_directories=", "-c", "max_connections=100", *_SILENT]
-        binary = str(_postgres_bin() / "postgres")
-        return [*self._as_user, binary, "-D", str(self._folder), "-h", "127.0.0.1", "-p", str(self.port), *settings]
+        return self.program("postgres", "-D", str(self._folder), "-h", "127.0.0.1", "-p", str(self.port), *settings)
+
+    def program(self, name: str, *options: str) -> list[str]:
+        """Runs a program of PostgreSQL's as the user of the server."""
+        return [*self._as_user, str(_postgres_bin() / name), *options]
 
     @cached_property
     def _as_user(self) -> list[str]:
@@ -121,7 +124,7 @@ class Postgres:
         return _as_nobody(self._folder.parent, _postgres_bin() / "postgres") if os.geteuid() == 0 else []
 
     def _do(self, program: str, *options: str, sql: str = "") -> None:
-        done = _run([*self._as_user, str(_postgres_bin() / program), *options], sql)
+        done = _run(self.program(program, *options), sql)
         if done.returncode:
             last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
             raise CannotStart(f"PostgreSQL cannot prepare {self._folder}: {' '.join(last)}")

@@ -20,8 +20,9 @@ from shared.errors import Malformed
 from shared.inbox import doorbell
 from shared.inbox.keys import GROUP
 from tests.faults.relay import Relay
+from tests.faults.stored import Body
 from tests.faults.system import LONGER_THAN_ALL, Server, System, until
-from tests.faults.traffic import Body, Traffic
+from tests.faults.traffic import Traffic
 from tests.keys import AUDITED, INBOX
 from tests.pipeline.conftest import family
 

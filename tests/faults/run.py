@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.faults import EVERYTHING, Fault, Faults, mount, unmount
+from tests.faults.stored import Stored
 from tests.faults.system import SETTINGS, System, until
-from tests.faults.traffic import Stored, Traffic, judge
+from tests.faults.traffic import Traffic, judge
 from tests.load.client import Answer, Client
 
 TOGETHER_ROUNDS = 2

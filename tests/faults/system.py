@@ -2,12 +2,8 @@
 
 import asyncio
 import json
-import os
-import signal
 import sqlite3
-import subprocess
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -17,11 +13,11 @@ import psycopg
 import redis
 
 from deploy.local import servers
-from deploy.local.supervisor import die_with_parent
 from shared import inbox
+from tests.faults.process import PATIENCE_SECONDS, Process
 from tests.faults.relay import Relay
-from tests.faults.traffic import Row, Stored
-from tests.pipeline.conftest import Running, family
+from tests.faults.stored import Stored, read_stored
+from tests.pipeline.conftest import Running
 
 # Every deadline is short here, so that a fault can outlast all of them in seconds, and so are batches: a drain reads
 # ahead only behind a full one.
@@ -35,49 +31,16 @@ SETTINGS = {
     "CALLBOX_BATCH_COUNT": "100",
 }
 LONGER_THAN_ALL = 7.0  # seconds: the time limit of a drain is 3 + 3 × 1
-STARTING_SECONDS = 40.0
 FRESH_SECONDS = 1.0  # an inbox whose oldest callback is younger has nothing left of a fault
 STEADY_SECONDS = 3.0  # for so long, as what a lost worker had claimed is missed only after a while
 
 
-class Server:
+class Server(Process):
     """Redis or PostgreSQL, as a process of ours."""
 
     def __init__(self, name: str, server: servers.Redis | servers.Postgres, log: Path) -> None:
-        self.name = name
+        super().__init__(name, server.command, log)
         self.server = server
-        self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self.server.command(), stdout=log, stderr=log, cwd="/", preexec_fn=die_with_parent
-            )
-
-    def ensure(self) -> None:
-        """Starts it again when it did not stay: PostgreSQL waits for the last of its processes to be gone."""
-        if self._process is None or self._process.poll() is not None:
-            self.start()
-
-    def signal(self, number: int) -> None:
-        """To the server and all its processes."""
-        assert self._process is not None
-        for pid in family(self._process.pid):
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-    def kill(self) -> None:
-        """Without a word, and its helpers find out by themselves."""
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-
-    def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self.signal(signal.SIGCONT)
-            self._process.send_signal(signal.SIGINT)
-            self._process.wait(STARTING_SECONDS)
 
 
 class System:
@@ -189,28 +152,10 @@ class System:
         return found
 
     def stored(self) -> Stored:
-        with psycopg.connect(self.postgres.server.url) as connection:
-
-            def rows(sql: str) -> list[Any]:
-                return connection.execute(sql.encode()).fetchall()
-
-            events = [(source, "mo", id, "") for source, id in rows("SELECT source, message_id FROM inbound_messages")]
-            events += [
-                (source, "dr", id, status)
-                for source, id, status in rows("SELECT source, message_id, status FROM delivery_reports")
-            ]
-            return Stored(
-                [Row(*row) for row in rows("SELECT id, source, outcome, body FROM callbacks")],
-                Counter(events),
-                {
-                    (s, id): (status, n)
-                    for s, id, status, n in rows("SELECT source, message_id, status, reports FROM deliveries")
-                },
-                Counter(reason for (reason,) in rows("SELECT reason FROM dead_letters")),
-            )
+        return read_stored(self.postgres.server.url)
 
 
-async def until(true: Callable[[], object], what: str, seconds: float = STARTING_SECONDS) -> float:
+async def until(true: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> float:
     """Waits for it, beside the event loop; how long it took. Raises TimeoutError."""
     began = time.monotonic()
     while not await asyncio.to_thread(true):

@@ -9,7 +9,6 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -18,42 +17,23 @@ from deploy.local import simulator
 from shared import providers
 from shared.events import DeliveryReport, Event, Status
 from shared.source import Source
+from tests.faults.stored import Body, EventKey, Stored
 from tests.load.client import Answer, encode
 
 DUPLICATES, GARBAGE = 0.05, 0.03
 SHUFFLED = 200  # callbacks that wait their turn, so that receipts overtake each other
 POISON = b"callbox-poison"
 
-EventKey = tuple[str, str, str, str]  # source, kind, message id, status
-Body = tuple[str, bytes]  # source, body: what was sent
-
-
-class Row(NamedTuple):
-    """One row of `callbacks`, as far as it matters here."""
-
-    id: UUID
-    source: str
-    outcome: str
-    body: bytes
-
-
-class Stored(NamedTuple):
-    """All that is in PostgreSQL in the end."""
-
-    callbacks: list[Row]
-    events: "Counter[EventKey]"
-    deliveries: dict[tuple[str, str], tuple[str, int]]  # source, message id → status, reports
-    dead: "Counter[str]"  # by reason
-
 
 class Traffic:
     """Requests without end, until `ended` is set."""
 
-    def __init__(self, sources: Mapping[str, Source], dice: random.Random) -> None:
+    def __init__(self, sources: Mapping[str, Source], dice: random.Random, first_number: int = 10**9) -> None:
+        """The numbers of messages begin with the first; those of two runs into one database must not meet."""
         self._sources = list(sources.values())
         self._dice = dice
         self._poison: tuple[Body, bytes] | None = None
-        self._numbers = itertools.count(10**9)
+        self._numbers = itertools.count(first_number)
         self.ended = False
         self.bodies: list[Body] = []  # of each request, by its number
         self.events: dict[Body, EventKey] = {}  # nothing for garbage and poison

@@ -1,0 +1,59 @@
+"""`make failover`: primaries fail over under load, and what arrived is counted. Writes docs/failover.md."""
+
+import argparse
+import random
+import shlex
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+import uvloop
+
+from tests.failover.controls import controls
+from tests.failover.report import Report
+from tests.failover.run import Wanted, run
+from tests.failover.topology import TOPOLOGIES
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "failover.md"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make failover", description=__doc__)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="repeats a run's choices")
+    parser.add_argument("--runs", type=int, default=1, help="how often everything happens, each time in another order")
+    parser.add_argument("--rate", type=float, default=1000.0, help="callbacks a second")
+    parser.add_argument("--topology", choices=(*TOPOLOGIES, "all"), default="all", help="what fails over")
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="WORD", help="failures whose name has this word; may be repeated"
+    )
+    parser.add_argument("--wait-replicas", type=int, default=1, metavar="N", help="replicas that must confirm; 0: none")
+    parser.add_argument("--break-wait", action="store_true", help="take an answer of WAITAOF for a confirmation")
+    parser.add_argument("--folder", type=Path, help="keep everything there, logs and all")
+    parser.add_argument("--keep", action="store_true", help="do not write docs/failover.md")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does, and leaves nothing running
+    print(f"seed {given.seed}", flush=True)
+    wanted = Wanted(
+        given.seed,
+        given.runs,
+        given.rate,
+        TOPOLOGIES if given.topology == "all" else (given.topology,),
+        given.only,
+        given.wait_replicas,
+        given.break_wait,
+    )
+    with tempfile.TemporaryDirectory(prefix="callbox-failover-") as temporary:
+        folder = given.folder or Path(temporary)
+        report = Report(wanted, uvloop.run(run(wanted, folder / "runs")))
+        print(report.summary(), flush=True)
+        is_plain = given.wait_replicas and not given.break_wait and not given.keep
+        if is_plain:
+            shown = uvloop.run(controls(wanted, folder / "controls"))
+            DOCUMENT.write_text(report.document(f"make failover ARGS={shlex.quote(shlex.join(sys.argv[1:]))}", shown))
+            print(f"wrote {DOCUMENT.relative_to(Path.cwd())}")
+    sys.exit(0 if report.kept else 1)
+
+
+if __name__ == "__main__":
+    main()

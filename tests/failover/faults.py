@@ -1,0 +1,248 @@
+"""The faults of each topology: each is a coroutine that does its harm and takes it back, and returns once every server
+has its place again."""
+
+import asyncio
+import random
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from tests.failover.cluster import Cluster
+from tests.failover.node import Node
+from tests.failover.part import Replicated
+from tests.failover.postgres import Postgres
+from tests.failover.sentinel import Sentinel
+from tests.faults.process import Process
+from tests.faults.system import until
+
+RESTART_SECONDS = 1.0  # from the end of a process of Callbox until it is started again
+AWAY_SECONDS = 2.0  # a server that was killed stays away for so long after another one has its place
+CUT_SECONDS = 4.0  # a primary is cut off for so long after another one has its place
+PAUSE_MILLISECONDS = 3000
+SYNCHRONOUS_SECONDS = 3.0  # for so long commits wait for a standby that is gone
+
+
+CUT_OFF = "the primary is cut off from the other servers, not from clients"
+UNREAD = "while no worker runs"
+
+
+class Fault(NamedTuple):
+    """`do` returns how many seconds it took until there was another primary; None where no other one is needed."""
+
+    name: str
+    do: Callable[[], Awaitable[float | None]]
+
+
+def together(fault: Fault, process: Process, dice: random.Random) -> Fault:
+    """The fault, and a process that is killed at some time near its beginning."""
+
+    async def kill() -> None:
+        await asyncio.sleep(dice.uniform(0, 2 * AWAY_SECONDS))
+        process.kill()
+        await asyncio.sleep(RESTART_SECONDS)
+        process.start()
+
+    async def both() -> float | None:
+        seconds, _ = await asyncio.gather(fault.do(), kill())
+        return seconds
+
+    return Fault(f"{fault.name}, and kill -9 {process.name}", both)
+
+
+def unread(fault: Fault, workers: Sequence[Process]) -> Fault:
+    """The fault while the workers are frozen: what is on its way to replicas is not in PostgreSQL either."""
+
+    async def do() -> float | None:
+        for worker in workers:
+            worker.signal(signal.SIGSTOP)
+        try:
+            return await fault.do()
+        finally:
+            for worker in workers:
+                worker.signal(signal.SIGCONT)
+
+    return Fault(f"{fault.name}, {UNREAD}", do)
+
+
+class RedisFaults:
+    """Those that a topology of Sentinels and a Cluster have in common."""
+
+    def __init__(self, topology: Replicated) -> None:
+        self._topology = topology
+
+    def all(self) -> Iterator[Fault]:
+        yield Fault("the primary is killed", self._kill)
+        yield Fault("the primary is frozen", self._freeze)
+        yield Fault(CUT_OFF, self._cut_off)
+        yield Fault("the primary is killed and loses its disk", self._lose_disk)
+
+    async def _kill(self) -> float:
+        old = await self._primary()
+        began = time.monotonic()
+        old.kill()
+        await self._replaced(old)
+        seconds = time.monotonic() - began
+        await asyncio.sleep(AWAY_SECONDS)
+        old.start()
+        await self._whole()
+        return seconds
+
+    async def _freeze(self) -> float:
+        old = await self._primary()
+        began = time.monotonic()
+        old.signal(signal.SIGSTOP)
+        await self._replaced(old)
+        seconds = time.monotonic() - began
+        await asyncio.sleep(AWAY_SECONDS)
+        old.signal(signal.SIGCONT)
+        await self._whole()
+        return seconds
+
+    async def _cut_off(self) -> float:
+        old = await self._primary()
+        began = time.monotonic()
+        self._topology.network.cut_off(old.number)
+        await self._replaced(old)
+        seconds = time.monotonic() - began
+        await asyncio.sleep(CUT_SECONDS)
+        self._topology.network.heal()
+        await self._whole()
+        return seconds
+
+    async def _lose_disk(self) -> float:
+        old = await self._primary()
+        began = time.monotonic()
+        old.kill()
+        await self._replaced(old)
+        seconds = time.monotonic() - began
+        await asyncio.sleep(AWAY_SECONDS)
+        old.lose_disk()
+        old.start()
+        await until(lambda: old.role, old.name)
+        await asyncio.to_thread(self._topology.take_back, old)
+        await self._whole()
+        return seconds
+
+    async def _primary(self) -> Node:
+        primary = await asyncio.to_thread(self._topology.primary)
+        assert primary is not None, "nobody is the primary"
+        return primary
+
+    async def _replaced(self, old: Node) -> None:
+        await until(lambda: self._topology.primary() not in (None, old), "another primary")
+
+    async def _whole(self) -> None:
+        await until(self._topology.is_whole, "every server in its place")
+
+
+class SentinelFaults(RedisFaults):
+    """And those of Sentinels alone."""
+
+    def __init__(self, topology: Sentinel) -> None:
+        super().__init__(topology)
+        self._sentinel = topology
+
+    def all(self) -> Iterator[Fault]:
+        yield from super().all()
+        yield Fault("the primary is demoted by SENTINEL FAILOVER", self._fail_over)
+        yield Fault("the primary is demoted by REPLICAOF, and Sentinels hear of it later", self._replicate)
+
+    async def _fail_over(self) -> float:
+        old = await self._primary()
+        began = time.monotonic()
+        await asyncio.to_thread(self._sentinel.fail_over)
+        await self._replaced(old)
+        seconds = time.monotonic() - began
+        await self._whole()
+        return seconds
+
+    async def _replicate(self) -> float:
+        """As a careful operator does: no write while the new one takes what it misses."""
+        old = await self._primary()
+        new, other = (node for node in self._sentinel.nodes if node is not old)
+        began = time.monotonic()
+        await asyncio.to_thread(old.ask, "CLIENT", "PAUSE", PAUSE_MILLISECONDS, "WRITE")
+        await until(lambda: new.offset == old.offset, "a replica that has everything")
+        await asyncio.to_thread(new.ask, "REPLICAOF", "NO", "ONE")
+        for node in (old, other):
+            await asyncio.to_thread(node.ask, "REPLICAOF", *new.known)
+        await asyncio.to_thread(old.ask, "CLIENT", "UNPAUSE")
+        await asyncio.sleep(AWAY_SECONDS)  # while all Sentinels name one that takes no writes
+        await asyncio.to_thread(self._sentinel.watch, new)
+        await self._replaced(old)
+        seconds = time.monotonic() - began
+        await self._whole()
+        return seconds
+
+
+class ClusterFaults(RedisFaults):
+    """And those of a Cluster alone. Each aims at one of its shards."""
+
+    def __init__(self, topology: Cluster, dice: random.Random) -> None:
+        super().__init__(topology)
+        self._cluster = topology
+        self._dice = dice
+
+    def all(self) -> Iterator[Fault]:
+        for name, do in (*super().all(), Fault("the primary is demoted by CLUSTER FAILOVER", self._fail_over)):
+            yield Fault(name, partial(self._aimed, do))
+
+    async def _aimed(self, do: Callable[[], Awaitable[float | None]]) -> float | None:
+        self._cluster.aim(self._dice)
+        return await do()
+
+    async def _fail_over(self) -> float:
+        old = await self._primary()
+        replica = await asyncio.to_thread(self._cluster.replica, old)
+        began = time.monotonic()
+        await asyncio.to_thread(replica.ask, "CLUSTER", "FAILOVER")
+        await self._replaced(old)
+        seconds = time.monotonic() - began
+        await self._whole()
+        return seconds
+
+
+class PostgresFaults:
+    """Those of a primary with a synchronous standby."""
+
+    def __init__(self, topology: Postgres) -> None:
+        self._topology = topology
+
+    def all(self) -> Iterator[Fault]:
+        yield Fault("PostgreSQL is killed, its standby promoted", self._promote)
+        yield Fault("the synchronous standby is killed and comes back", self._standby_comes_back)
+        yield Fault("the synchronous standby is killed and dropped from the settings", self._standby_is_dropped)
+
+    async def _whole(self) -> None:
+        await until(self._topology.is_whole, "a primary with its standby")
+
+    async def _promote(self) -> float:
+        old, new = await self._topology.roles()
+        began = time.monotonic()
+        old.kill()
+        await asyncio.sleep(AWAY_SECONDS)
+        await asyncio.to_thread(new.promote)
+        seconds = time.monotonic() - began
+        await asyncio.sleep(AWAY_SECONDS)
+        await self._topology.follow(old, new)
+        await self._whole()
+        return seconds
+
+    async def _standby_comes_back(self) -> None:
+        _, standby = await self._topology.roles()
+        standby.kill()
+        await asyncio.sleep(SYNCHRONOUS_SECONDS)
+        standby.start()
+        await self._whole()
+
+    async def _standby_is_dropped(self) -> None:
+        primary, standby = await self._topology.roles()
+        standby.kill()
+        await asyncio.sleep(SYNCHRONOUS_SECONDS)
+        primary.wait_for_standby(False)
+        await asyncio.sleep(AWAY_SECONDS)
+        standby.start()
+        primary.wait_for_standby(True)
+        await self._whole()

@@ -1,0 +1,80 @@
+"""The runs: topology after topology, fault after fault, each under load and each with a count at its end."""
+
+import random
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.failover.faults import together
+from tests.failover.measured import Measured, measure
+from tests.failover.system import PROCESSES
+from tests.failover.topology import TOPOLOGIES, Topology, build
+
+TOGETHER = 2  # faults in a run beside which a process is killed
+SHOWN = 5  # cases of each kind that are printed
+
+Say = Callable[[str], None]
+
+
+class Wanted(NamedTuple):
+    """What is to be run."""
+
+    seed: int
+    runs: int = 1
+    rate: float = 1000.0  # callbacks a second
+    topologies: Collection[str] = TOPOLOGIES
+    only: Collection[str] = ()  # words, of which a fault's name has one; without any, all faults
+    wait_replicas: int = 1
+    is_broken: bool = False  # replicas that confirm are not waited for (sitecustomize.py)
+    settings: Mapping[str, str] = {}
+
+
+async def run(wanted: Wanted, folder: Path, say: Say = print) -> list[Measured]:
+    """Does everything that is wanted; every server and process is stopped, also when this is interrupted."""
+    found: list[Measured] = []
+    for number in range(1, wanted.runs + 1):
+        for name in wanted.topologies:
+            dice = random.Random(f"{wanted.seed} {number} {name}")
+            async for measured in _faults(name, wanted, dice, folder / f"{number}-{name}"):
+                say(f"run {number} of {wanted.runs}: {measured.line()}")
+                for what, cases in measured.verdict.items():
+                    for case in cases[:SHOWN]:
+                        say(f"  {what}: {case}")
+                if measured.status:
+                    say(measured.status)
+                found.append(measured)
+    return found
+
+
+async def _faults(name: str, wanted: Wanted, dice: random.Random, folder: Path) -> AsyncIterator[Measured]:
+    """Each in turn. One after which something is wrong is the last of its system: the next one gets a new one."""
+    environment = {**wanted.settings, "CALLBOX_REDIS_WAIT_REPLICAS": str(wanted.wait_replicas)}
+    topology: Topology | None = None
+    try:
+        topology = build(name, folder / "0", environment, dice, wanted.is_broken)
+        await topology.system.start()
+        for number, (fault_name, killed) in enumerate(_plan([*topology.faults], wanted, dice)):
+            if topology is None:
+                topology = build(name, folder / f"{number}", environment, dice, wanted.is_broken)
+                await topology.system.start()
+            fault = topology.faults[fault_name]
+            if killed:
+                fault = together(fault, topology.system.process(killed), dice)
+            measured = await measure(name, topology.system, fault, wanted.rate, random.Random(dice.random()), number)
+            if not measured.is_kept(may_lose=False):
+                await topology.system.stop()
+                topology = None
+            yield measured
+    finally:
+        if topology is not None:
+            await topology.system.stop()
+
+
+def _plan(faults: Sequence[str], wanted: Wanted, dice: random.Random) -> list[tuple[str, str]]:
+    """The names of faults in their order, each with the name of a process to be killed beside it, or nothing."""
+    names = [name for name in faults if not wanted.only or any(word in name for word in wanted.only)]
+    dice.shuffle(names)
+    plan = [(name, "") for name in names]
+    if not wanted.only:
+        plan += [(dice.choice(names), dice.choice(PROCESSES)) for _ in range(TOGETHER)]
+    return plan
