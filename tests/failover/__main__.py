@@ -11,6 +11,7 @@ from pathlib import Path
 import uvloop
 
 from tests.failover.controls import controls
+from tests.failover.faults import FAULTS
 from tests.failover.report import Report
 from tests.failover.run import Wanted, run
 from tests.failover.topology import TOPOLOGIES
@@ -32,13 +33,18 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep everything there, logs and all")
     parser.add_argument("--keep", action="store_true", help="do not write docs/failover.md")
     given = parser.parse_args()
+    topologies = TOPOLOGIES if given.topology == "all" else (given.topology,)
+    names = {name for topology in topologies for name in FAULTS[topology]}
+    for word in given.only:
+        if not any(word in name for name in names):
+            parser.error(f"{word}: in the name of no failure; the names are: {'; '.join(sorted(names))}")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does, and leaves nothing running
     print(f"seed {given.seed}", flush=True)
     wanted = Wanted(
         given.seed,
         given.runs,
         given.rate,
-        TOPOLOGIES if given.topology == "all" else (given.topology,),
+        topologies,
         given.only,
         given.wait_replicas,
         given.break_wait,

@@ -23,9 +23,23 @@ CUT_SECONDS = 4.0  # a primary is cut off for so long after another one has its 
 PAUSE_MILLISECONDS = 3000
 SYNCHRONOUS_SECONDS = 3.0  # for so long commits wait for a standby that is gone
 
-
+KILLED = "the primary is killed"
+FROZEN = "the primary is frozen"
 CUT_OFF = "the primary is cut off from the other servers, not from clients"
-UNREAD = "while no worker runs"
+UNREAD = f"{CUT_OFF}, while no worker runs"
+DISK_LOST = "the primary is killed and loses its disk"
+FAILED_OVER = "the primary is demoted by SENTINEL FAILOVER"
+REPLICATED = "the primary is demoted by REPLICAOF, and Sentinels hear of it later"
+CLUSTER_FAILED_OVER = "the primary is demoted by CLUSTER FAILOVER"
+PROMOTED = "PostgreSQL is killed, its standby promoted"
+STANDBY_BACK = "the synchronous standby is killed and comes back"
+STANDBY_DROPPED = "the synchronous standby is killed and dropped from the settings"
+OF_REDIS = (KILLED, FROZEN, CUT_OFF, UNREAD, DISK_LOST)
+FAULTS = {  # by topology, the names
+    "sentinel": (*OF_REDIS, FAILED_OVER, REPLICATED),
+    "cluster": (*OF_REDIS, CLUSTER_FAILED_OVER),
+    "postgres": (PROMOTED, STANDBY_BACK, STANDBY_DROPPED),
+}
 
 
 class Fault(NamedTuple):
@@ -51,32 +65,19 @@ def together(fault: Fault, process: Process, dice: random.Random) -> Fault:
     return Fault(f"{fault.name}, and kill -9 {process.name}", both)
 
 
-def unread(fault: Fault, workers: Sequence[Process]) -> Fault:
-    """The fault while the workers are frozen: what is on its way to replicas is not in PostgreSQL either."""
-
-    async def do() -> float | None:
-        for worker in workers:
-            worker.signal(signal.SIGSTOP)
-        try:
-            return await fault.do()
-        finally:
-            for worker in workers:
-                worker.signal(signal.SIGCONT)
-
-    return Fault(f"{fault.name}, {UNREAD}", do)
-
-
 class RedisFaults:
     """Those that a topology of Sentinels and a Cluster have in common."""
 
-    def __init__(self, topology: Replicated) -> None:
+    def __init__(self, topology: Replicated, workers: Sequence[Process]) -> None:
         self._topology = topology
+        self._workers = workers
 
     def all(self) -> Iterator[Fault]:
-        yield Fault("the primary is killed", self._kill)
-        yield Fault("the primary is frozen", self._freeze)
+        yield Fault(KILLED, self._kill)
+        yield Fault(FROZEN, self._freeze)
         yield Fault(CUT_OFF, self._cut_off)
-        yield Fault("the primary is killed and loses its disk", self._lose_disk)
+        yield Fault(UNREAD, self._cut_off_unread)
+        yield Fault(DISK_LOST, self._lose_disk)
 
     async def _kill(self) -> float:
         old = await self._primary()
@@ -111,6 +112,16 @@ class RedisFaults:
         await self._whole()
         return seconds
 
+    async def _cut_off_unread(self) -> float:
+        """What is on its way to replicas is not in PostgreSQL either."""
+        for worker in self._workers:
+            worker.signal(signal.SIGSTOP)
+        try:
+            return await self._cut_off()
+        finally:
+            for worker in self._workers:
+                worker.signal(signal.SIGCONT)
+
     async def _lose_disk(self) -> float:
         old = await self._primary()
         began = time.monotonic()
@@ -140,14 +151,14 @@ class RedisFaults:
 class SentinelFaults(RedisFaults):
     """And those of Sentinels alone."""
 
-    def __init__(self, topology: Sentinel) -> None:
-        super().__init__(topology)
+    def __init__(self, topology: Sentinel, workers: Sequence[Process]) -> None:
+        super().__init__(topology, workers)
         self._sentinel = topology
 
     def all(self) -> Iterator[Fault]:
         yield from super().all()
-        yield Fault("the primary is demoted by SENTINEL FAILOVER", self._fail_over)
-        yield Fault("the primary is demoted by REPLICAOF, and Sentinels hear of it later", self._replicate)
+        yield Fault(FAILED_OVER, self._fail_over)
+        yield Fault(REPLICATED, self._replicate)
 
     async def _fail_over(self) -> float:
         old = await self._primary()
@@ -180,13 +191,13 @@ class SentinelFaults(RedisFaults):
 class ClusterFaults(RedisFaults):
     """And those of a Cluster alone. Each aims at one of its shards."""
 
-    def __init__(self, topology: Cluster, dice: random.Random) -> None:
-        super().__init__(topology)
+    def __init__(self, topology: Cluster, workers: Sequence[Process], dice: random.Random) -> None:
+        super().__init__(topology, workers)
         self._cluster = topology
         self._dice = dice
 
     def all(self) -> Iterator[Fault]:
-        for name, do in (*super().all(), Fault("the primary is demoted by CLUSTER FAILOVER", self._fail_over)):
+        for name, do in (*super().all(), Fault(CLUSTER_FAILED_OVER, self._fail_over)):
             yield Fault(name, partial(self._aimed, do))
 
     async def _aimed(self, do: Callable[[], Awaitable[float | None]]) -> float | None:
@@ -211,9 +222,9 @@ class PostgresFaults:
         self._topology = topology
 
     def all(self) -> Iterator[Fault]:
-        yield Fault("PostgreSQL is killed, its standby promoted", self._promote)
-        yield Fault("the synchronous standby is killed and comes back", self._standby_comes_back)
-        yield Fault("the synchronous standby is killed and dropped from the settings", self._standby_is_dropped)
+        yield Fault(PROMOTED, self._promote)
+        yield Fault(STANDBY_BACK, self._standby_comes_back)
+        yield Fault(STANDBY_DROPPED, self._standby_is_dropped)
 
     async def _whole(self) -> None:
         await until(self._topology.is_whole, "a primary with its standby")

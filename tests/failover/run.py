@@ -1,11 +1,11 @@
 """The runs: topology after topology, fault after fault, each under load and each with a count at its end."""
 
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.failover.faults import together
+from tests.failover.faults import FAULTS, together
 from tests.failover.measured import Measured, measure
 from tests.failover.system import PROCESSES
 from tests.failover.topology import TOPOLOGIES, Topology, build
@@ -51,9 +51,7 @@ async def _faults(name: str, wanted: Wanted, dice: random.Random, folder: Path) 
     environment = {**wanted.settings, "CALLBOX_REDIS_WAIT_REPLICAS": str(wanted.wait_replicas)}
     topology: Topology | None = None
     try:
-        topology = build(name, folder / "0", environment, dice, wanted.is_broken)
-        await topology.system.start()
-        for number, (fault_name, killed) in enumerate(_plan([*topology.faults], wanted, dice)):
+        for number, (fault_name, killed) in enumerate(_plan(name, wanted, dice)):
             if topology is None:
                 topology = build(name, folder / f"{number}", environment, dice, wanted.is_broken)
                 await topology.system.start()
@@ -70,9 +68,9 @@ async def _faults(name: str, wanted: Wanted, dice: random.Random, folder: Path) 
             await topology.system.stop()
 
 
-def _plan(faults: Sequence[str], wanted: Wanted, dice: random.Random) -> list[tuple[str, str]]:
+def _plan(topology: str, wanted: Wanted, dice: random.Random) -> list[tuple[str, str]]:
     """The names of faults in their order, each with the name of a process to be killed beside it, or nothing."""
-    names = [name for name in faults if not wanted.only or any(word in name for word in wanted.only)]
+    names = [name for name in FAULTS[topology] if not wanted.only or any(word in name for word in wanted.only)]
     dice.shuffle(names)
     plan = [(name, "") for name in names]
     if not wanted.only:

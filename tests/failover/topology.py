@@ -7,13 +7,12 @@ from typing import NamedTuple
 
 from tests.failover.alone import Alone
 from tests.failover.cluster import Cluster
-from tests.failover.faults import CUT_OFF, ClusterFaults, Fault, PostgresFaults, SentinelFaults, unread
-from tests.failover.part import Part
+from tests.failover.faults import FAULTS, ClusterFaults, Fault, PostgresFaults, SentinelFaults
 from tests.failover.postgres import Postgres
 from tests.failover.sentinel import Sentinel
 from tests.failover.system import System
 
-TOPOLOGIES = ("sentinel", "cluster", "postgres")
+TOPOLOGIES = tuple(FAULTS)
 REDIS, BROKER = "CALLBOX_REDIS_URL", "CALLBOX_BROKER_URL"
 WAIT = "CALLBOX_REDIS_WAIT_REPLICAS"
 
@@ -29,20 +28,16 @@ def build(name: str, folder: Path, settings: Mapping[str, str], dice: random.Ran
     """Starts nothing yet. The faults make their choices by `dice`."""
     folder.mkdir(parents=True, exist_ok=True)
     postgres = Postgres(folder, with_standby=name == "postgres")
-    parts: list[Part]
     if name == "sentinel":
-        parts = [sentinel := Sentinel(folder)]
-        faults = SentinelFaults(sentinel).all()
+        sentinel = Sentinel(folder)
+        system = System(folder, [sentinel], postgres, settings, is_broken)
+        faults = SentinelFaults(sentinel, system.workers).all()
     elif name == "cluster":
-        parts = [cluster := Cluster(folder), Alone(folder, "broker", BROKER)]
-        faults = ClusterFaults(cluster, dice).all()
+        cluster = Cluster(folder)
+        system = System(folder, [cluster, Alone(folder, "broker", BROKER)], postgres, settings, is_broken)
+        faults = ClusterFaults(cluster, system.workers, dice).all()
     else:
-        parts = [Alone(folder, "redis", REDIS)]
+        settings = {name: value for name, value in settings.items() if name != WAIT}  # its Redis has no replica
+        system = System(folder, [Alone(folder, "redis", REDIS)], postgres, settings, is_broken)
         faults = PostgresFaults(postgres).all()
-        settings = {name: value for name, value in settings.items() if name != WAIT}  # it has no replica
-    system = System(folder, parts, postgres, settings, is_broken)
-    found = {fault.name: fault for fault in faults}
-    if CUT_OFF in found:
-        while_unread = unread(found[CUT_OFF], system.workers)
-        found[while_unread.name] = while_unread
-    return Topology(system, found)
+    return Topology(system, {fault.name: fault for fault in faults})
