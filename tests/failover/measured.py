@@ -16,7 +16,7 @@ from tests.faults.traffic import Traffic, judge
 from tests.load.client import Answer
 
 WARM_SECONDS = 2.0
-RECOVERY_SECONDS = 60.0  # after a fault, until callbacks are acknowledged by Redis again
+RECOVERY_SECONDS = 60.0  # after a fault, until everything is as before
 TAIL_SECONDS = 1.0
 DRAIN_SECONDS = 90.0  # after the load, until everything is stored
 FRESH_SECONDS = 1.0  # since the last acknowledgement
@@ -92,7 +92,7 @@ async def measure(
     began = time.monotonic()
     try:
         measured.replaced = await fault.do()
-        await until(lambda: _is_as_before(system, senders), "acknowledgements by Redis", RECOVERY_SECONDS)
+        await until(lambda: _is_as_before(system, senders), "everything as before", RECOVERY_SECONDS)
     except Exception as error:
         measured.error = str(error) or type(error).__name__
     await asyncio.sleep(TAIL_SECONDS)
@@ -120,7 +120,7 @@ async def measure(
 
 
 def _is_as_before(system: System, senders: Senders) -> bool:
-    """Whether both ingresses acknowledge, and no spool gets anything."""
+    """Whether both ingresses acknowledge, no spool gets anything, and what arrives is stored at once."""
     now = time.monotonic()
 
     def is_fresh(ingress: int) -> bool:
@@ -128,7 +128,8 @@ def _is_as_before(system: System, senders: Senders) -> bool:
         latest = next(accepted, None)
         return latest is not None and now - latest.sent_at - latest.seconds < FRESH_SECONDS
 
-    return all(is_fresh(ingress) and watch.is_steady() for ingress, watch in enumerate(system.watches))
+    is_acknowledged = all(is_fresh(ingress) and watch.is_steady() for ingress, watch in enumerate(system.watches))
+    return is_acknowledged and system.is_fresh()
 
 
 def _count(measured: Measured, system: System, traffic: Traffic, accepted: int, repeats: int) -> None:

@@ -28,6 +28,7 @@ from tests.pipeline.conftest import CALLBOX, SECONDS, SOURCES, clean_environment
 HOSTS = ("127.0.0.2", "127.0.0.3")  # of the ingresses
 WORKERS = 2
 PROCESSES = ("ingress-1", "ingress-2", "worker-1", "worker-2", "beat")
+FRESH_SECONDS = 2.0
 TABLES = "callbacks, inbound_messages, delivery_reports, deliveries, dead_letters"
 _REPEATS = re.compile(r"^callbox_repeats_total\{.*\} (\S+)$", re.MULTILINE)
 
@@ -110,6 +111,13 @@ class System:
         """Whether nothing waits any more, and the ledger adds up."""
         status = self.status()
         return bool(status) and not any(status[name] for name in ("pending", "spooled", "difference"))
+
+    def is_fresh(self) -> bool:
+        """Whether what arrives is stored at once."""
+        query = "SELECT max(received_at) > now() - make_interval(secs => %s) FROM callbacks"
+        with suppress(psycopg.Error), psycopg.connect(self.postgres.reading_url) as connection:
+            return connection.execute(query, [FRESH_SECONDS]).fetchone() == (True,)
+        return False
 
     def repeats(self) -> int:
         """How many callbacks were appended again, as the ledger has it."""
