@@ -1,12 +1,15 @@
 """`make failover`: primaries fail over under load, and what arrived is counted. Writes docs/failover.md."""
 
 import argparse
+import asyncio
 import random
 import shlex
 import signal
 import sys
 import tempfile
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -15,6 +18,8 @@ from tests.failover.faults import FAULTS
 from tests.failover.report import Report
 from tests.failover.run import Wanted, run
 from tests.failover.topology import TOPOLOGIES
+
+T = TypeVar("T")
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "failover.md"
 
@@ -38,7 +43,6 @@ def main() -> None:
     for word in given.only:
         if not any(word in name for name in names):
             parser.error(f"{word}: in the name of no failure; the names are: {'; '.join(sorted(names))}")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops as Ctrl-C does, and leaves nothing running
     print(f"seed {given.seed}", flush=True)
     wanted = Wanted(
         given.seed,
@@ -51,14 +55,29 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(prefix="callbox-failover-") as temporary:
         folder = given.folder or Path(temporary)
-        report = Report(wanted, uvloop.run(run(wanted, folder / "runs")))
+        report = Report(wanted, _finish(run(wanted, folder / "runs")))
         print(report.summary(), flush=True)
         is_plain = given.wait_replicas and not given.break_wait and not given.keep
         if is_plain:
-            shown = uvloop.run(controls(wanted, folder / "controls"))
+            shown = _finish(controls(wanted, folder / "controls"))
             DOCUMENT.write_text(report.document(f"make failover ARGS={shlex.quote(shlex.join(sys.argv[1:]))}", shown))
             print(f"wrote {DOCUMENT.relative_to(Path.cwd())}")
     sys.exit(0 if report.kept else 1)
+
+
+def _finish(work: Coroutine[Any, Any, T]) -> T:
+    """What it returns. SIGTERM, as Ctrl-C does, has it stop what it started, and ends this process."""
+
+    async def stoppable() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return uvloop.run(stoppable())
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit("interrupted")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The runs: topology after topology, fault after fault, each under load and each with a count at its end."""
 
 import random
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,18 +36,19 @@ async def run(wanted: Wanted, folder: Path, say: Say = print) -> list[Measured]:
     for number in range(1, wanted.runs + 1):
         for name in wanted.topologies:
             dice = random.Random(f"{wanted.seed} {number} {name}")
-            async for measured in _faults(name, wanted, dice, folder / f"{number}-{name}"):
-                say(f"run {number} of {wanted.runs}: {measured.line()}")
-                for what, cases in measured.verdict.items():
-                    for case in cases[:SHOWN]:
-                        say(f"  {what}: {case}")
-                if measured.status:
-                    say(measured.status)
-                found.append(measured)
+            async with aclosing(_faults(name, wanted, dice, folder / f"{number}-{name}")) as faults:
+                async for measured in faults:
+                    say(f"run {number} of {wanted.runs}: {measured.line()}")
+                    for what, cases in measured.verdict.items():
+                        for case in cases[:SHOWN]:
+                            say(f"  {what}: {case}")
+                    if measured.status:
+                        say(measured.status)
+                    found.append(measured)
     return found
 
 
-async def _faults(name: str, wanted: Wanted, dice: random.Random, folder: Path) -> AsyncIterator[Measured]:
+async def _faults(name: str, wanted: Wanted, dice: random.Random, folder: Path) -> AsyncGenerator[Measured, None]:
     """Each in turn. One after which something is wrong is the last of its system: the next one gets a new one."""
     environment = {**wanted.settings, "CALLBOX_REDIS_WAIT_REPLICAS": str(wanted.wait_replicas)}
     topology: Topology | None = None
