@@ -137,7 +137,7 @@ Counts are medians of the runs, times are medians with the longest in brackets. 
 from the failure until the Sentinels, the Cluster or the operator have another primary. *Without Redis* is the time in
 which one ingress (that with more of it) acknowledged nothing from Redis: most of what it acknowledged came from its
 spool, or it acknowledged nothing. *Drain paused* is the longest time between two commits of callbacks. What went
-through the spool and was in Redis nevertheless is a *repeat*. Sentinels call a primary down after 1 s, a Cluster after
+through the spool and was in Redis nevertheless is a *repeat*. Sentinels call a primary down after 2 s, a Cluster after
 1.5 s.
 
 {controls}

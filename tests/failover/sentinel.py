@@ -17,12 +17,15 @@ QUORUM = 2
 SENTINEL_PASSWORD = "sentinel-pw"
 OPTIONS = {
     "auth-pass": PASSWORD,
-    "down-after-milliseconds": "1000",
-    "failover-timeout": "4000",
+    "down-after-milliseconds": "2000",
+    "failover-timeout": "6000",
     "parallel-syncs": "2",
 }
 NODES, WATCHERS = 3, 3
 LAG_SECONDS = 3
+# Between two questions to a replica. With Sentinel's 10 s what it knows is often too old to choose one, and then it
+# begins anew only after two times of `failover-timeout`.
+INFO_MILLISECONDS = 1000
 
 
 class Watcher(Process):
@@ -96,6 +99,9 @@ class Sentinel(Replicated):
             node.ask("REPLICAOF", *first.known)
         for watcher in self.watchers:
             watcher.start()
+        await until(lambda: all(watcher.named() for watcher in self.watchers), "the Sentinels")
+        for watcher in self.watchers:
+            watcher.ask("SENTINEL", "DEBUG", "INFO-PERIOD", INFO_MILLISECONDS)
         await until(self.is_whole, "a primary with two replicas and three Sentinels")
 
     def primary(self) -> Node | None:
