@@ -29,9 +29,9 @@ class ClusterNode(Node):
         super().__init__(number, folder)
         self.id = ""  # in the Cluster
 
-    async def link(self, network: Network) -> None:
-        await super().link(network)
-        await network.link(self.number, self._own_bus, self._known_bus)
+    def link(self, network: Network) -> None:
+        super().link(network)
+        network.link(self.number, self._own_bus, self._known_bus)
 
     def identify(self) -> None:
         """Has its id known here."""

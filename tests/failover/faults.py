@@ -142,10 +142,10 @@ class RedisFaults:
         return primary
 
     async def _replaced(self, old: Node) -> None:
-        await until(lambda: self._topology.primary() not in (None, old), "another primary")
+        await until(lambda: self._topology.primary() not in (None, old), "another primary", poll_seconds=0.1)
 
     async def _whole(self) -> None:
-        await until(self._topology.is_whole, "every server in its place")
+        await until(self._topology.is_whole, "every server in its place", poll_seconds=0.5)
 
 
 class SentinelFaults(RedisFaults):
@@ -227,7 +227,7 @@ class PostgresFaults:
         yield Fault(STANDBY_DROPPED, self._standby_is_dropped)
 
     async def _whole(self) -> None:
-        await until(self._topology.is_whole, "a primary with its standby")
+        await until(self._topology.is_whole, "a primary with its standby", poll_seconds=0.5)
 
     async def _promote(self) -> float:
         old, new = await self._topology.roles()

@@ -92,7 +92,7 @@ async def measure(
     began = time.monotonic()
     try:
         measured.replaced = await fault.do()
-        await until(lambda: _is_as_before(system, senders), "everything as before", RECOVERY_SECONDS)
+        await until(lambda: _is_as_before(system, senders), "everything as before", RECOVERY_SECONDS, 0.3)
     except Exception as error:
         measured.error = str(error) or type(error).__name__
     await asyncio.sleep(TAIL_SECONDS)
@@ -100,7 +100,7 @@ async def measure(
     await load
     ended = time.monotonic()
     with suppress(TimeoutError):
-        await until(system.is_drained, "everything stored", DRAIN_SECONDS)
+        await until(system.is_drained, "everything stored", DRAIN_SECONDS, 0.3)
     for task in watching:
         task.cancel()
     measured.answers = senders.answers

@@ -6,9 +6,14 @@ who asks, and a server can be cut off from all servers while clients reach it.
 """
 
 import socket
+import subprocess
+import sys
+from pathlib import Path
 from typing import NamedTuple
 
-from tests.faults.relay import Relay
+from deploy.local.supervisor import die_with_parent
+
+ROOT = Path(__file__).parents[2]
 
 
 class Address(NamedTuple):
@@ -43,33 +48,55 @@ def watching_host(number: int) -> str:
     return f"127.0.3.{number}"
 
 
+def is_server(peer: str) -> bool:
+    """Whether who asks is a server or a Sentinel."""
+    return peer.startswith(("127.0.2.", "127.0.3."))
+
+
+def number_of(peer: str) -> int | None:
+    """Of the server that asks; None for a Sentinel and for clients."""
+    return int(peer.rpartition(".")[2]) if peer.startswith("127.0.2.") else None
+
+
 class Network:
-    """The relays, and which servers are cut off."""
+    """The relays."""
 
     def __init__(self) -> None:
-        self._relays: list[Relay] = []
-        self._cut_off: set[int] = set()
+        self._process: subprocess.Popen[str] | None = None
 
-    async def link(self, number: int, target: Address, known: Address) -> None:
+    def link(self, number: int, target: Address, known: Address) -> None:
         """From now on what connects to `known` is connected to `target`, a port of this server."""
-        relay = Relay(target.port, target.host, lambda peer: self._is_held(number, peer))
-        self._relays.append(relay)
-        await relay.start(*known)
+        self._ask("link", number, *target, *known)
 
     def cut_off(self, number: int) -> None:
         """Nothing moves any more between this server and the others, Sentinels included; clients see no difference."""
-        self._cut_off.add(number)
+        self._ask("cut_off", number)
 
     def heal(self) -> None:
         """Everything moves again."""
-        self._cut_off.clear()
+        self._ask("heal")
 
-    async def stop(self) -> None:
-        self.heal()
-        for relay in self._relays:
-            await relay.stop()
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.failover.relays"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            start_new_session=True,  # a Ctrl-C is for us alone
+            preexec_fn=die_with_parent,
+        )
 
-    def _is_held(self, number: int, peer: str) -> bool:
-        kind, _, last = peer.rpartition(".")
-        is_server = kind in ("127.0.2", "127.0.3")
-        return is_server and (number in self._cut_off or (kind == "127.0.2" and int(last) in self._cut_off))
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+
+    def _ask(self, *words: object) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(" ".join(map(str, words)) + "\n")
+        answer = self._process.stdout.readline()
+        assert answer == "done\n", f"the relays do not {words[0]}"

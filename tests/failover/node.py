@@ -33,9 +33,9 @@ class Node(Process):
         """The program, which is also that of a Sentinel."""
         return self._words()[0]
 
-    async def link(self, network: Network) -> None:
+    def link(self, network: Network) -> None:
         """Makes it known to others."""
-        await network.link(self.number, self.own, self.known)
+        network.link(self.number, self.own, self.known)
 
     def lose_disk(self) -> None:
         """Nothing of it is left but the configuration that it began with."""

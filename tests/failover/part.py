@@ -42,7 +42,7 @@ class Replicated:
     async def stop(self) -> None:
         for process in self.processes:
             process.end()
-        await self.network.stop()
+        self.network.stop()
 
     def primary(self) -> Node | None:
         """Whom the topology names, if that one says so itself; None while there is none."""
@@ -55,7 +55,8 @@ class Replicated:
         """Gives a node that begins anew, and runs, its place again. It does not wait for that."""
 
     async def _start_nodes(self) -> None:
+        self.network.start()
         for node in self.nodes:
-            await node.link(self.network)
+            node.link(self.network)
             node.start()
         await until(lambda: all(node.role for node in self.nodes), "the nodes")

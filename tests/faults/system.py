@@ -155,11 +155,13 @@ class System:
         return read_stored(self.postgres.server.url)
 
 
-async def until(true: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> float:
+async def until(
+    true: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS, poll_seconds: float = 0.05
+) -> float:
     """Waits for it, beside the event loop; how long it took. Raises TimeoutError."""
     began = time.monotonic()
     while not await asyncio.to_thread(true):
         if time.monotonic() - began > seconds:
             raise TimeoutError(f"{what}: not within {seconds:g} s")
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(poll_seconds)
     return time.monotonic() - began
