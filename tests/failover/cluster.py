@@ -17,7 +17,6 @@ from tests.faults.system import until
 PRIMARIES = 3
 SLOTS = 16384
 TIMEOUT_MILLISECONDS = 1500
-SHARDS = 3
 
 
 class ClusterNode(Node):
@@ -99,14 +98,15 @@ class Cluster(Replicated):
 
     nodes: Sequence[ClusterNode]
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shards: int) -> None:
         super().__init__([ClusterNode(number, folder) for number in range(1, 2 * PRIMARIES + 1)])
+        self._shards = shards
         self._slot = key_slot(b"{callbox:0}")
 
     @property
     def environment(self) -> Mapping[str, str]:
         hosts = ",".join(str(node.known) for node in self.nodes)
-        return {"CALLBOX_REDIS_URL": f"redis+cluster://:{PASSWORD}@{hosts}", "CALLBOX_INBOX_SHARDS": str(SHARDS)}
+        return {"CALLBOX_REDIS_URL": f"redis+cluster://:{PASSWORD}@{hosts}", "CALLBOX_INBOX_SHARDS": str(self._shards)}
 
     async def start(self) -> None:
         await self._start_nodes()
@@ -125,7 +125,7 @@ class Cluster(Replicated):
 
     def aim(self, dice: random.Random) -> None:
         """Chooses the shard."""
-        self._slot = key_slot(b"{callbox:%d}" % dice.randrange(SHARDS))
+        self._slot = key_slot(b"{callbox:%d}" % dice.randrange(self._shards))
 
     def primary(self) -> Node | None:
         owners = [member for node in self.nodes for member in node.members() if member.has(self._slot)]

@@ -61,6 +61,7 @@ async def _faults(name: str, wanted: Wanted, dice: random.Random, folder: Path) 
             if killed:
                 fault = together(fault, topology.system.process(killed), dice)
             measured = await measure(name, topology.system, fault, wanted.rate, random.Random(dice.random()), number)
+            measured.name += topology.note
             if not measured.is_kept(may_lose=False):
                 await topology.system.stop()
                 topology = None
