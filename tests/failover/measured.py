@@ -154,8 +154,9 @@ def _count(measured: Measured, system: System, traffic: Traffic, accepted: int, 
     wrong += system.ends()
 
 
-def _longest_pause(commits: Sequence[float], began: float, ended: float) -> float | None:
+def _longest_pause(commits: Sequence[float], began: float, ended: float) -> float:
     """The longest time between two commits, of those that were not over when the fault began; `ended` is the end of the
     load."""
-    pauses = [min(later, ended) - earlier for earlier, later in pairwise(commits) if later > began and earlier < ended]
-    return max(pauses, default=None)
+    before = [at for at in commits if at <= began]
+    times = [before[-1] if before else began, *(at for at in commits if began < at < ended), ended]
+    return max(later - earlier for earlier, later in pairwise(times))
