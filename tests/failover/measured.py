@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 from tests.failover.faults import Fault
 from tests.failover.senders import Senders, is_accepted
@@ -36,6 +37,7 @@ class Measured:
     drained: float | None = None  # from the end of the load until everything was stored
     spooled: int = 0
     repeats: int = 0
+    named: int = 0  # callbacks that Redis lost, as `callbox status` says
     uncounted: int = 0  # rows that the ledger does not count as accepted
     rows: int = 0
     verdict: dict[str, list[str]] = field(default_factory=dict)
@@ -65,7 +67,8 @@ class Measured:
             f"another primary after {in_seconds(self.replaced)}",
             f"{self.without_redis:.1f} s without Redis",
             f"drain paused {in_seconds(self.drain_pause)}, done {in_seconds(self.drained)} after the load",
-            f"{self.spooled} spooled, {self.repeats} repeats, {self.uncounted} not in the ledger",
+            f"{self.spooled} spooled, {self.repeats} repeats",
+            f"{self.uncounted} not in the ledger, {self.named} lost as it says",
         ]
         return " | ".join([*words, *([self.error] if self.error else [])])
 
@@ -82,7 +85,7 @@ async def measure(
 ) -> Measured:
     """Has the fault happen under load, waits until what was acknowledged is stored, counts, and empties the tables."""
     measured = Measured(topology, fault.name)
-    accepted, repeats = (await asyncio.to_thread(system.status)).get("accepted", 0), system.repeats()
+    before = await asyncio.to_thread(_ledger, system)
     traffic = Traffic(system.sources, dice, (number + 10) * NUMBERS)
     senders = Senders(system.urls, system.sources, traffic)
     wall = time.time() - time.monotonic()  # of what PostgreSQL says
@@ -109,7 +112,7 @@ async def measure(
         watch.seconds_without_redis(senders.answers_of(ingress), began, ended)
         for ingress, watch in enumerate(system.watches)
     )
-    await asyncio.to_thread(_count, measured, system, traffic, accepted, repeats)
+    await asyncio.to_thread(_count, measured, system, traffic, before)
     commits = [at - wall for at in await asyncio.to_thread(system.commits)]
     measured.drain_pause = _longest_pause(commits, began, ended)
     measured.drained = max(0.0, commits[-1] - ended) if commits else None
@@ -132,13 +135,25 @@ def _is_as_before(system: System, senders: Senders) -> bool:
     return is_acknowledged and system.is_fresh()
 
 
-def _count(measured: Measured, system: System, traffic: Traffic, accepted: int, repeats: int) -> None:
-    """Counts what was acknowledged against what is stored, and that against the ledger. `accepted` and `repeats` are
-    the ledger's from before."""
+class _Ledger(NamedTuple):
+    """What it says that only grows."""
+
+    accepted: int
+    lost: int
+    repeats: int
+
+
+def _ledger(system: System) -> _Ledger:
+    status = system.status()
+    return _Ledger(status.get("accepted", 0), status.get("lost", 0), system.repeats())
+
+
+def _count(measured: Measured, system: System, traffic: Traffic, before: _Ledger) -> None:
+    """Counts what was acknowledged against what is stored, and that against the ledger, which was `before` so."""
     stored = system.stored()
     status = system.status()
     measured.rows = len(stored.callbacks)
-    measured.repeats = system.repeats() - repeats
+    measured.repeats = system.repeats() - before.repeats
     measured.verdict = judge(traffic, measured.answers, stored, {})
     wrong = measured.verdict["wrong"]
     if not status:
@@ -146,7 +161,10 @@ def _count(measured: Measured, system: System, traffic: Traffic, accepted: int, 
         return
     wrong += [f"the ledger says {name} {status[name]}" for name in ("pending", "spooled", "difference") if status[name]]
     wrong += [f"{name} is held: {why}" for name, why in status["held"].items()]
-    measured.uncounted = measured.rows - (status["accepted"] - accepted)
+    measured.named = status["lost"] - before.lost
+    if measured.named < len(measured.verdict[LOST]):
+        wrong.append(f"callbox status says that {measured.named} are lost")
+    measured.uncounted = measured.rows - (status["accepted"] - before.accepted)
     if measured.uncounted < 0:
         wrong.append(f"the ledger says {-measured.uncounted} more than are in `callbacks`")
     odd = {answer.status for answer in measured.answers if not is_accepted(answer)} - {0, 503}

@@ -41,7 +41,9 @@ class Report:
         lines = [f"{self._count()}: {self._verdict()}"]
         lines += [f"  {each.topology}, {each.name}: {each.error}" for each in self.measured if each.error]
         if self.may_lose:
-            lines.append("no replica was waited for, so what only a dead primary had may be lost")
+            lines.append(
+                "no replica was waited for: what only a dead primary had may be lost, and callbox status says so"
+            )
         lines.append("every promise kept" if self.kept else "PROMISES BROKEN")
         return "\n".join(lines)
 
