@@ -28,7 +28,9 @@ FROZEN = "the primary is frozen"
 CUT_OFF = "the primary is cut off from the other servers, not from clients"
 UNREAD = f"{CUT_OFF}, while no worker runs"
 DISK_LOST = "the primary is killed and loses its disk"
-FAILED_OVER = "the primary is demoted by SENTINEL FAILOVER"
+COORDINATED = "the primary is demoted by SENTINEL FAILOVER COORDINATED"
+# For a second the old primary goes on, and the other replica confirms what both throw away then.
+FAILED_OVER = "the primary is demoted by a plain SENTINEL FAILOVER"
 REPLICATED = "the primary is demoted by REPLICAOF, and Sentinels hear of it later"
 CLUSTER_FAILED_OVER = "the primary is demoted by CLUSTER FAILOVER"
 PROMOTED = "PostgreSQL is killed, its standby promoted"
@@ -36,7 +38,7 @@ STANDBY_BACK = "the synchronous standby is killed and comes back"
 STANDBY_DROPPED = "the synchronous standby is killed and dropped from the settings"
 OF_REDIS = (KILLED, FROZEN, CUT_OFF, UNREAD, DISK_LOST)
 FAULTS = {  # by topology, the names
-    "sentinel": (*OF_REDIS, FAILED_OVER, REPLICATED),
+    "sentinel": (*OF_REDIS, COORDINATED, FAILED_OVER, REPLICATED),
     "cluster": (*OF_REDIS, CLUSTER_FAILED_OVER),
     "postgres": (PROMOTED, STANDBY_BACK, STANDBY_DROPPED),
 }
@@ -157,13 +159,14 @@ class SentinelFaults(RedisFaults):
 
     def all(self) -> Iterator[Fault]:
         yield from super().all()
+        yield Fault(COORDINATED, partial(self._fail_over, "COORDINATED"))
         yield Fault(FAILED_OVER, self._fail_over)
         yield Fault(REPLICATED, self._replicate)
 
-    async def _fail_over(self) -> float:
+    async def _fail_over(self, *options: str) -> float:
         old = await self._primary()
         began = time.monotonic()
-        await asyncio.to_thread(self._sentinel.fail_over)
+        await asyncio.to_thread(self._sentinel.fail_over, *options)
         await self._replaced(old)
         seconds = time.monotonic() - began
         await self._whole()

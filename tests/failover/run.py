@@ -6,8 +6,9 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.failover.faults import FAULTS, together
+from tests.failover.faults import FAILED_OVER, FAULTS, together
 from tests.failover.measured import Measured, measure
+from tests.failover.sentinel import REPLICAS
 from tests.failover.system import PROCESSES
 from tests.failover.topology import TOPOLOGIES, Topology, build
 
@@ -71,9 +72,15 @@ async def _faults(name: str, wanted: Wanted, dice: random.Random, folder: Path) 
             await topology.system.stop()
 
 
+def _is_wanted(fault: str, wanted: Wanted) -> bool:
+    if wanted.only:
+        return any(word in fault for word in wanted.only)
+    return fault != FAILED_OVER or wanted.wait_replicas >= REPLICAS  # it loses what only one of two replicas confirms
+
+
 def _plan(topology: str, wanted: Wanted, dice: random.Random) -> list[tuple[str, str]]:
     """The names of faults in their order, each with the name of a process to be killed beside it, or nothing."""
-    names = [name for name in FAULTS[topology] if not wanted.only or any(word in name for word in wanted.only)]
+    names = [name for name in FAULTS[topology] if _is_wanted(name, wanted)]
     dice.shuffle(names)
     plan = [(name, "") for name in names]
     if not wanted.only:

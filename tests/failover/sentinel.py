@@ -21,7 +21,7 @@ OPTIONS = {
     "failover-timeout": "6000",
     "parallel-syncs": "2",
 }
-NODES, WATCHERS = 3, 3
+REPLICAS, WATCHERS = 2, 3
 LAG_SECONDS = 3
 # Between two questions to a replica. With Sentinel's 10 s what it knows is often too old to choose one, and then it
 # begins anew only after two times of `failover-timeout`.
@@ -78,7 +78,7 @@ class Sentinel(Replicated):
     """The topology."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__([SentinelNode(number, folder) for number in range(1, NODES + 1)])
+        super().__init__([SentinelNode(number, folder) for number in range(1, REPLICAS + 2)])
         first = self.nodes[0]
         self.watchers = [Watcher(number, folder, first.binary, first.known) for number in range(1, WATCHERS + 1)]
 
@@ -136,4 +136,4 @@ class Sentinel(Replicated):
             return False
         seen = state if isinstance(state, dict) else dict(zip(state[::2], state[1::2], strict=True))
         others = (str(seen["num-slaves"]), str(seen["num-other-sentinels"]))
-        return others == (str(NODES - 1), str(WATCHERS - 1)) and seen["flags"] == "master"
+        return others == (str(REPLICAS), str(WATCHERS - 1)) and seen["flags"] == "master"

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import uvloop
 
+from tests.failover.faults import CLUSTER_FAILED_OVER, FROZEN
 from tests.failover.report import Report
 from tests.failover.run import Wanted, run
 from tests.faults.system import SETTINGS
 
 RATE = 300.0  # a second: they share the machine with other tests
-FEW = ("is killed", "CLUSTER FAILOVER")
+FEW = (FROZEN, CLUSTER_FAILED_OVER)
 
 
 def test_nothing_acknowledged_is_lost_doubled_or_wrong_when_a_primary_is_replaced(tmp_path: Path) -> None:
