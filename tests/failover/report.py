@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from tests.failover.controls import Controls
 from tests.failover.measured import LOST, Measured, in_seconds
 from tests.failover.run import Wanted
+from tests.failover.topology import TOPOLOGIES
 
 VERDICTS = (LOST, "doubled", "wrong")
 _HEADINGS = (
@@ -47,11 +49,15 @@ class Report:
         lines.append("every promise kept" if self.kept else "PROMISES BROKEN")
         return "\n".join(lines)
 
-    def document(self, command: str, controls: str) -> str:
-        """docs/failover.md. `controls` is what runs with a missing or broken wait showed."""
+    def document(self, controls: Controls) -> str:
+        """docs/failover.md."""
+        wanted = self.wanted
+        command = f"--seed {wanted.seed} --runs {wanted.runs}"
+        if wanted.topologies != TOPOLOGIES:
+            command += f" --topology {' '.join(wanted.topologies)}"
         machine = f"{platform.machine()}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
         return _DOCUMENT.format(
-            command=command,
+            command=f'make failover ARGS="{command}"',
             seed=self.wanted.seed,
             runs=self.wanted.runs,
             rate=f"{self.wanted.rate:g}",
@@ -59,7 +65,7 @@ class Report:
             count=self._count(),
             verdict=self._verdict(),
             tables="\n\n".join(self._tables()),
-            controls=controls,
+            controls=controls.paragraphs,
             settings=", ".join(f"`{name}={value}`" for name, value in self.wanted.settings.items()) or "the defaults",
             machine=machine,
         )
