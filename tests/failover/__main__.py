@@ -51,6 +51,7 @@ def main() -> None:
         given.only,
         given.wait_replicas,
         given.break_wait,
+        keeps_folders=given.folder is not None,
     )
     with tempfile.TemporaryDirectory(prefix="callbox-failover-") as temporary:
         folder = given.folder or Path(temporary)

@@ -1,15 +1,12 @@
 """What the count shows when replicas are not waited for: the same load and one failure, and something is lost."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.failover.faults import FAILED_OVER, UNREAD
 from tests.failover.measured import LOST, Measured
-from tests.failover.run import Wanted, run
+from tests.failover.run import SAY, Say, Wanted, run
 from tests.failover.sentinel import REPLICAS
-
-Say = Callable[[str], None]
 
 
 class Controls(NamedTuple):
@@ -19,7 +16,7 @@ class Controls(NamedTuple):
     is_noticed: bool  # whether something was lost that the wait for replicas would have kept
 
 
-async def controls(wanted: Wanted, folder: Path, say: Say = print) -> Controls:
+async def controls(wanted: Wanted, folder: Path, say: Say = SAY) -> Controls:
     """Does them, with Sentinels."""
 
     async def one(fault: str, replicas: int, is_broken: bool = False) -> Measured:

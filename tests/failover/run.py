@@ -1,8 +1,10 @@
 """The runs: topology after topology, fault after fault, each under load and each with a count at its end."""
 
 import random
+import shutil
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +18,7 @@ TOGETHER = 2  # faults in a run beside which a process is killed
 SHOWN = 5  # cases of each kind that are printed
 
 Say = Callable[[str], None]
+SAY = partial(print, flush=True)
 
 
 class Wanted(NamedTuple):
@@ -29,24 +32,34 @@ class Wanted(NamedTuple):
     wait_replicas: int = 1
     is_broken: bool = False  # replicas that confirm are not waited for (sitecustomize.py)
     settings: Mapping[str, str] = {}
+    keeps_folders: bool = False  # also of what went well
 
 
-async def run(wanted: Wanted, folder: Path, say: Say = print) -> list[Measured]:
+async def run(wanted: Wanted, folder: Path, say: Say = SAY) -> list[Measured]:
     """Does everything that is wanted; every server and process is stopped, also when this is interrupted."""
     found: list[Measured] = []
     for number in range(1, wanted.runs + 1):
         for name in wanted.topologies:
             dice = random.Random(f"{wanted.seed} {number} {name}")
-            async with aclosing(_faults(name, wanted, dice, folder / f"{number}-{name}")) as faults:
+            own = folder / f"{number}-{name}"
+            of_this: list[Measured] = []
+            async with aclosing(_faults(name, wanted, dice, own)) as faults:
                 async for measured in faults:
-                    say(f"run {number} of {wanted.runs}: {measured.line()}")
-                    for what, cases in measured.verdict.items():
-                        for case in cases[:SHOWN]:
-                            say(f"  {what}: {case}")
-                    if measured.status:
-                        say(measured.status)
-                    found.append(measured)
+                    _report(measured, f"run {number} of {wanted.runs}", say)
+                    of_this.append(measured)
+            if all(measured.is_kept(may_lose=True) for measured in of_this) and not wanted.keeps_folders:
+                shutil.rmtree(own, ignore_errors=True)
+            found += of_this
     return found
+
+
+def _report(measured: Measured, which: str, say: Say) -> None:
+    say(f"{which}: {measured.line()}")
+    for what, cases in measured.verdict.items():
+        for case in cases[:SHOWN]:
+            say(f"  {what}: {case}")
+    if measured.status:
+        say(measured.status)
 
 
 async def _faults(name: str, wanted: Wanted, dice: random.Random, folder: Path) -> AsyncGenerator[Measured, None]:
