@@ -39,6 +39,10 @@ class ClusterNode(Node):
     def meet(self, other: "ClusterNode") -> None:
         self.ask("CLUSTER", "MEET", *other.known, other._known_bus.port)
 
+    def fail_over(self) -> None:
+        """Takes the place of its primary, which agrees."""
+        self.ask("CLUSTER", "FAILOVER")
+
     def members(self) -> "list[Member]":
         """The nodes of the Cluster as this one sees them; none while it does not answer."""
         try:

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
+from tests.conftest import wait_until
 from tests.failover.cluster import Cluster
 from tests.failover.node import Node
 from tests.failover.part import Replicated
@@ -82,33 +83,21 @@ class RedisFaults:
         yield Fault(DISK_LOST, self._lose_disk)
 
     async def _kill(self) -> float:
-        old = await self._primary()
-        began = time.monotonic()
-        old.kill()
-        await self._replaced(old)
-        seconds = time.monotonic() - began
+        old, seconds = await self._replace(Node.kill)
         await asyncio.sleep(AWAY_SECONDS)
         old.start()
         await self._whole()
         return seconds
 
     async def _freeze(self) -> float:
-        old = await self._primary()
-        began = time.monotonic()
-        old.signal(signal.SIGSTOP)
-        await self._replaced(old)
-        seconds = time.monotonic() - began
+        old, seconds = await self._replace(lambda primary: primary.signal(signal.SIGSTOP))
         await asyncio.sleep(AWAY_SECONDS)
         old.signal(signal.SIGCONT)
         await self._whole()
         return seconds
 
     async def _cut_off(self) -> float:
-        old = await self._primary()
-        began = time.monotonic()
-        self._topology.network.cut_off(old.number)
-        await self._replaced(old)
-        seconds = time.monotonic() - began
+        _, seconds = await self._replace(lambda primary: self._topology.network.cut_off(primary.number))
         await asyncio.sleep(CUT_SECONDS)
         self._topology.network.heal()
         await self._whole()
@@ -125,11 +114,7 @@ class RedisFaults:
                 worker.signal(signal.SIGCONT)
 
     async def _lose_disk(self) -> float:
-        old = await self._primary()
-        began = time.monotonic()
-        old.kill()
-        await self._replaced(old)
-        seconds = time.monotonic() - began
+        old, seconds = await self._replace(Node.kill)
         await asyncio.sleep(AWAY_SECONDS)
         old.lose_disk()
         old.start()
@@ -138,13 +123,14 @@ class RedisFaults:
         await self._whole()
         return seconds
 
-    async def _primary(self) -> Node:
-        primary = await asyncio.to_thread(self._topology.primary)
-        assert primary is not None, "nobody is the primary"
-        return primary
-
-    async def _replaced(self, old: Node) -> None:
+    async def _replace(self, harm: Callable[[Node], None]) -> tuple[Node, float]:
+        """Harms the primary until there is another one: the old one, and after how many seconds it was replaced."""
+        old = await asyncio.to_thread(self._topology.primary)
+        assert old is not None, "nobody is the primary"
+        began = time.monotonic()
+        await asyncio.to_thread(harm, old)
         await until(lambda: self._topology.primary() not in (None, old), "another primary", poll_seconds=0.1)
+        return old, time.monotonic() - began
 
     async def _whole(self) -> None:
         await until(self._topology.is_whole, "every server in its place", poll_seconds=0.5)
@@ -164,31 +150,26 @@ class SentinelFaults(RedisFaults):
         yield Fault(REPLICATED, self._replicate)
 
     async def _fail_over(self, *options: str) -> float:
-        old = await self._primary()
-        began = time.monotonic()
-        await asyncio.to_thread(self._sentinel.fail_over, *options)
-        await self._replaced(old)
-        seconds = time.monotonic() - began
+        _, seconds = await self._replace(lambda primary: self._sentinel.fail_over(*options))
         await self._whole()
         return seconds
 
     async def _replicate(self) -> float:
-        """As a careful operator does: no write while the new one takes what it misses."""
-        old = await self._primary()
-        new, other = (node for node in self._sentinel.nodes if node is not old)
-        began = time.monotonic()
-        await asyncio.to_thread(old.ask, "CLIENT", "PAUSE", PAUSE_MILLISECONDS, "WRITE")
-        await until(lambda: new.offset == old.offset, "a replica that has everything")
-        await asyncio.to_thread(new.ask, "REPLICAOF", "NO", "ONE")
-        for node in (old, other):
-            await asyncio.to_thread(node.ask, "REPLICAOF", *new.known)
-        await asyncio.to_thread(old.ask, "CLIENT", "UNPAUSE")
-        await asyncio.sleep(AWAY_SECONDS)  # while all Sentinels name one that takes no writes
-        await asyncio.to_thread(self._sentinel.watch, new)
-        await self._replaced(old)
-        seconds = time.monotonic() - began
+        _, seconds = await self._replace(self._move)
         await self._whole()
         return seconds
+
+    def _move(self, old: Node) -> None:
+        """As a careful operator does: no write while the new one takes what it misses."""
+        new, other = (node for node in self._sentinel.nodes if node is not old)
+        old.ask("CLIENT", "PAUSE", PAUSE_MILLISECONDS, "WRITE")
+        wait_until(lambda: new.offset == old.offset, "a replica that has everything")
+        new.ask("REPLICAOF", "NO", "ONE")
+        for node in (old, other):
+            node.ask("REPLICAOF", *new.known)
+        old.ask("CLIENT", "UNPAUSE")
+        time.sleep(AWAY_SECONDS)  # while all Sentinels name one that takes no writes
+        self._sentinel.watch(new)
 
 
 class ClusterFaults(RedisFaults):
@@ -208,12 +189,7 @@ class ClusterFaults(RedisFaults):
         return await do()
 
     async def _fail_over(self) -> float:
-        old = await self._primary()
-        replica = await asyncio.to_thread(self._cluster.replica, old)
-        began = time.monotonic()
-        await asyncio.to_thread(replica.ask, "CLUSTER", "FAILOVER")
-        await self._replaced(old)
-        seconds = time.monotonic() - began
+        _, seconds = await self._replace(lambda primary: self._cluster.replica(primary).fail_over())
         await self._whole()
         return seconds
 
