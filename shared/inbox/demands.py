@@ -87,10 +87,10 @@ def _unmet_by(server: Server, url: RedisURL) -> Iterator[str]:
         yield "is a node of a Cluster, which spreads keys over its nodes: write redis+cluster:// into its URL"
     if server.is_replica:
         yield "is a replica, which takes no writes: name its primary"
-    if server.settings is None and not server.has_append_only_file:
+    if "appendonly" not in (server.settings or ()) and not server.has_append_only_file:
         yield "has no append-only file: a restart loses acknowledged callbacks; set appendonly to yes"
     for name, wanted, why in _SETTINGS:
-        if server.settings is not None and server.settings.get(name) != wanted:
+        if server.settings is not None and server.settings.get(name, wanted) != wanted:
             yield f"{name} is {server.settings.get(name)}: {why}; set it to {wanted}"
     if server.has_failed_to_write:
         yield "cannot write its append-only file: is its disk full?"

@@ -1,16 +1,20 @@
 """How groups shrink and grow, and that a slow link is not sent the same callbacks without end."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from ingress import spool_mover
+from ingress import keeper, spool_mover
 from ingress.keeper import Keeper
 from ingress.pace import Pace
 from ingress.spool_mover import SpoolMover
 from ingress.spools import Spools
+from shared import inbox
 from shared.inbox import RedisUnavailable, Shards
 from shared.settings import Settings
 from tests.ingress.conftest import Inbox, NoBroker
@@ -88,3 +92,71 @@ def test_what_is_spooled_arrives_through_a_slow_link_and_seldom_twice(
 
 async def report_nothing(*_: object) -> None:
     pass
+
+
+@asynccontextmanager
+async def link(to: int, bytes_a_second: float, delay_seconds: float) -> AsyncIterator[int]:
+    """A port behind which a server is, over a link of this rate, with this delay each way."""
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        free_at = loop.time()
+        while chunk := await reader.read(8192):
+            free_at = max(free_at, loop.time()) + len(chunk) / bytes_a_second
+            loop.call_at(free_at + delay_seconds, writer.write, chunk)
+            await asyncio.sleep(max(0.0, free_at - loop.time()))  # what is sent faster waits with the sender
+        await asyncio.sleep(2 * delay_seconds)  # what is under way arrives
+        writer.close()
+
+    serving: set[asyncio.Task[None] | None] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.add(asyncio.current_task())
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", to)
+        await asyncio.gather(carry(reader, far_writer), carry(far_reader, writer), return_exceptions=True)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await asyncio.gather(*filter(None, serving), return_exceptions=True)
+
+
+def test_a_spool_ends_through_a_link_of_1_mb_a_second_while_callbacks_arrive(
+    redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With groups of 500 it appended the same ones without end."""
+    monkeypatch.setattr(spool_mover, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(keeper, "PROBE_SECONDS", 0.05)
+    spooled = [("a", b"%06d" % number + b"x" * 994) for number in range(600)]
+    live = [("b", b"%06d" % number) for number in range(100)]
+    address = urlsplit(redis_url)
+
+    async def run() -> None:
+        async with link(address.port or 6379, 1_000_000, 0.03) as port:
+            url = redis_url.replace(f":{address.port}/", f":{port}/")
+            settings = Settings(redis_url=url, spool_dir=str(tmp_path))
+            spools, shards = Spools(settings), Shards.connect(settings)
+            await spools.append(spooled)
+            kept = Keeper(shards, spools, NoBroker(), settings)
+            mover = SpoolMover(kept, spools, shards, settings)
+            tasks = [asyncio.create_task(work.run()) for work in (kept, mover)]
+            for one in live:
+                await kept.keep([one])
+                await asyncio.sleep(0.01)
+            async with asyncio.timeout(120):
+                while any([await spools.counts(file) for file in spools.files]):
+                    await asyncio.sleep(0.05)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            await spools.close()
+            await shards.close()
+
+    asyncio.run(run())
+    with inbox.connect(redis_url, 5.0) as shard:
+        found: Any = shard.xrange(shard.names.inbox)
+    arrived = [(fields[b"s"].decode(), fields[b"c"]) for _, fields in found]
+    assert set(arrived) == {*spooled, *live}
+    assert len(arrived) < 3 * len(spooled), "fewer than two repeats for each"
