@@ -17,8 +17,8 @@ COUNTERS = (APPENDED, REPEAT, *Outcome)
 
 
 class Keys:
-    """The keys of one shard. They have one hash tag, so that one node of a Cluster has them all. The tags of four shards
-    that follow each other are in four different quarters of the slots."""
+    """The keys of one shard. They have one hash tag, so that one node of a Cluster has them all. The tags of the first
+    four shards are in four different quarters of the slots."""
 
     def __init__(self, number: int) -> None:
         self.number = number

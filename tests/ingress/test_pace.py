@@ -1,8 +1,12 @@
 """How groups shrink and grow, and that a slow link is not sent the same callbacks without end."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -94,33 +98,66 @@ async def report_nothing(*_: object) -> None:
     pass
 
 
-@asynccontextmanager
-async def link(to: int, bytes_a_second: float, delay_seconds: float) -> AsyncIterator[int]:
+class Link:
     """A port behind which a server is, over a link of this rate, with this delay each way."""
 
-    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        loop = asyncio.get_running_loop()
-        free_at = loop.time()
-        while chunk := await reader.read(8192):
-            free_at = max(free_at, loop.time()) + len(chunk) / bytes_a_second
-            loop.call_at(free_at + delay_seconds, writer.write, chunk)
-            await asyncio.sleep(max(0.0, free_at - loop.time()))  # what is sent faster waits with the sender
-        await asyncio.sleep(2 * delay_seconds)  # what is under way arrives
-        writer.close()
+    def __init__(self, to: int, bytes_a_second: float, delay_seconds: float) -> None:
+        self._to = to
+        self._bytes_a_second = bytes_a_second
+        self._delay_seconds = delay_seconds
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._sockets = [self._listener]
+        self._threads: list[threading.Thread] = []
+        self.port: int = self._listener.getsockname()[1]
 
-    serving: set[asyncio.Task[None] | None] = set()
+    def __enter__(self) -> "Link":
+        self._start(self._accept)
+        return self
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.add(asyncio.current_task())
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", to)
-        await asyncio.gather(carry(reader, far_writer), carry(far_reader, writer), return_exceptions=True)
+    def __exit__(self, *_: object) -> None:
+        for each in self._sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in self._threads:
+            thread.join(10)
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await asyncio.gather(*filter(None, serving), return_exceptions=True)
+    def _start(self, work: Callable[..., None], *args: Any) -> None:
+        self._threads.append(threading.Thread(target=work, args=args, daemon=True))
+        self._threads[-1].start()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(("127.0.0.1", self._to))
+                self._sockets += [near, far]
+                for pair in ((near, far), (far, near)):
+                    waiting: queue.Queue[tuple[float, bytes]] = queue.Queue()
+                    self._start(self._read, pair[0], waiting)
+                    self._start(self._write, pair[1], waiting)
+
+    def _read(self, reader: socket.socket, waiting: "queue.Queue[tuple[float, bytes]]") -> None:
+        free_at = time.monotonic()
+        chunk = b"-"
+        while chunk:
+            try:
+                chunk = reader.recv(8192)
+            except OSError:
+                chunk = b""
+            free_at = max(free_at, time.monotonic()) + len(chunk) / self._bytes_a_second
+            waiting.put((free_at + self._delay_seconds, chunk))
+            time.sleep(max(0.0, free_at - time.monotonic()))  # what is sent faster waits with the sender
+
+    def _write(self, writer: socket.socket, waiting: "queue.Queue[tuple[float, bytes]]") -> None:
+        with suppress(OSError):
+            while True:
+                due, chunk = waiting.get()
+                time.sleep(max(0.0, due - time.monotonic()))
+                if not chunk:
+                    writer.shutdown(socket.SHUT_RDWR)
+                    return
+                writer.sendall(chunk)
 
 
 def test_a_spool_ends_through_a_link_of_1_mb_a_second_while_callbacks_arrive(
@@ -134,8 +171,8 @@ def test_a_spool_ends_through_a_link_of_1_mb_a_second_while_callbacks_arrive(
     address = urlsplit(redis_url)
 
     async def run() -> None:
-        async with link(address.port or 6379, 1_000_000, 0.03) as port:
-            url = redis_url.replace(f":{address.port}/", f":{port}/")
+        with Link(address.port or 6379, 1_000_000, 0.03) as link:
+            url = redis_url.replace(f":{address.port}/", f":{link.port}/")
             settings = Settings(redis_url=url, spool_dir=str(tmp_path))
             spools, shards = Spools(settings), Shards.connect(settings)
             await spools.append(spooled)
