@@ -33,7 +33,7 @@ async def controls(wanted: Wanted, folder: Path, say: Say = SAY) -> Controls:
         broken=_lost(broken),
         without=_lost(without),
         named=without.named,
-        status="\n".join(f"    {line}" for line in without.status.splitlines()),
+        status="\n".join(f"    {line}" for line in without.status.splitlines() if "lost" in line),
         all_replicas=_lost(by_hand[0]),
         but_one=_lost(by_hand[1]),
     )
@@ -48,7 +48,7 @@ _PARAGRAPHS = """## What waiting for replicas is for
 
 With Sentinels, *{fault}*: {waiting} acknowledged callbacks are lost. The same with ingresses that take
 any answer of `WAITAOF` for a confirmation: {broken}. With `CALLBOX_REDIS_WAIT_REPLICAS=0`: {without}; `callbox status`
-names {named} that Redis lost, whether workers had stored them or not:
+names {named} that Redis lost, whether workers had stored them or not, and says:
 
 {status}
 
@@ -56,4 +56,4 @@ An operator may have the Sentinels demote a primary that is well. They promote a
 and the other replica follow it about a second later; what those two have taken by then is thrown away. With
 `SENTINEL FAILOVER … COORDINATED` (Valkey 9) the old primary takes no writes in that second. With the plain
 `SENTINEL FAILOVER`, `CALLBOX_REDIS_WAIT_REPLICAS` must be the number of replicas: 2 of 2 lose {all_replicas}
-acknowledged callbacks, 1 of 2 loses {but_one} (how many depends on how much the workers have not stored yet)."""
+acknowledged callbacks, 1 of 2 loses {but_one}, while no worker runs."""

@@ -31,7 +31,7 @@ UNREAD = f"{CUT_OFF}, while no worker runs"
 DISK_LOST = "the primary is killed and loses its disk"
 COORDINATED = "the primary is demoted by SENTINEL FAILOVER COORDINATED"
 # For a second the old primary goes on, and the other replica confirms what both throw away then.
-FAILED_OVER = "the primary is demoted by a plain SENTINEL FAILOVER"
+FAILED_OVER = "the primary is demoted by a plain SENTINEL FAILOVER, while no worker runs"
 REPLICATED = "the primary is demoted by REPLICAOF, and Sentinels hear of it later"
 CLUSTER_FAILED_OVER = "the primary is demoted by CLUSTER FAILOVER"
 PROMOTED = "PostgreSQL is killed, its standby promoted"
@@ -79,7 +79,7 @@ class RedisFaults:
         yield Fault(KILLED, self._kill)
         yield Fault(FROZEN, self._freeze)
         yield Fault(CUT_OFF, self._cut_off)
-        yield Fault(UNREAD, self._cut_off_unread)
+        yield Fault(UNREAD, partial(self._unread, self._cut_off))
         yield Fault(DISK_LOST, self._lose_disk)
 
     async def _kill(self) -> float:
@@ -103,12 +103,12 @@ class RedisFaults:
         await self._whole()
         return seconds
 
-    async def _cut_off_unread(self) -> float:
-        """What is on its way to replicas is not in PostgreSQL either."""
+    async def _unread(self, do: Callable[[], Awaitable[float]]) -> float:
+        """The same while the workers are frozen: what is on its way to replicas is not in PostgreSQL either."""
         for worker in self._workers:
             worker.signal(signal.SIGSTOP)
         try:
-            return await self._cut_off()
+            return await do()
         finally:
             for worker in self._workers:
                 worker.signal(signal.SIGCONT)
@@ -146,7 +146,7 @@ class SentinelFaults(RedisFaults):
     def all(self) -> Iterator[Fault]:
         yield from super().all()
         yield Fault(COORDINATED, partial(self._fail_over, "COORDINATED"))
-        yield Fault(FAILED_OVER, self._fail_over)
+        yield Fault(FAILED_OVER, partial(self._unread, self._fail_over))
         yield Fault(REPLICATED, self._replicate)
 
     async def _fail_over(self, *options: str) -> float:
