@@ -137,7 +137,7 @@ events and deliveries against a reference computed from what was sent; the diffe
 **{runs} runs with the seed {seed}: {count}: {verdict}.**
 
 Every Redis has the settings of `deploy/docker/redis.conf` (`appendonly yes`, `appendfsync always`), and a callback is
-acknowledged by Redis once {replicas} replica has it on its disk as well (`CALLBOX_REDIS_WAIT_REPLICAS={replicas}`).
+acknowledged by Redis once this number of replicas has it on disk too: `CALLBOX_REDIS_WAIT_REPLICAS={replicas}`.
 
 {tables}
 
@@ -147,6 +147,9 @@ which one ingress (that with more of it) acknowledged nothing from Redis: most o
 spool, or it acknowledged nothing. *Drain paused* is the longest time between two commits of callbacks. What went
 through the spool and was in Redis nevertheless is a *repeat*. Sentinels call a primary down after 2 s, a Cluster after
 1.5 s.
+
+On a Cluster, a new primary has no replica that confirms until the old one is back. With one shard everything goes to
+the spool for so long, and is drained from Redis nevertheless; with three, the ingresses append to the others.
 
 {controls}
 
