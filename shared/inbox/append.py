@@ -40,7 +40,8 @@ class Appender:
         self._wait_replicas = wait_replicas
         self._append = shard.register_script(script("append"))
         self._writer = shard.names.writer + uuid4().hex
-        self._total = 0
+        self._total = 0  # of this process, as Redis counted it at the latest append
+        self._losses = 0
         self.confirming: int | None = None
         self.lost = 0
 
@@ -60,6 +61,7 @@ class Appender:
         for pair in group:
             arguments += pair
         seconds = seconds or self._deadline_seconds
+        before, losses = self._total, self._losses
         async with self._call(seconds):
             if not self._wait_replicas:
                 total = await self._append(keys=self._keys, args=arguments)
@@ -68,8 +70,7 @@ class Appender:
             else:  # who appends it makes it durable elsewhere: it cannot be lost here
                 await self._append(keys=self._keys, args=arguments)
                 return
-        self.lost += max(0, self._total + len(group) - total)
-        self._total = total
+        self._compare(total, before + len(group), losses)
 
     async def probe(self) -> None:
         """Raises Unavailable unless Redis would take a callback now: room for one, writing works, and replicas
@@ -108,6 +109,16 @@ class Appender:
     @property
     def _keys(self) -> list[str]:
         return [self._names.inbox, self._names.ledger, self._names.retired, self._writer]
+
+    def _compare(self, total: int, least: int, losses: int) -> None:
+        """Notes what Redis counts of this process, and what it must count at least; several appends may be under way,
+        and all that began before a loss was found are about the same one."""
+        if total < least and losses == self._losses:
+            self.lost += least - total
+            self._losses += 1
+            self._total = total
+        else:
+            self._total = max(self._total, total)
 
     async def _append_and_wait(self, arguments: list[Any], wait_seconds: float) -> int:
         """Waits over the same connection: Redis waits for what came over it."""

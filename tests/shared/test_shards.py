@@ -211,6 +211,24 @@ def test_a_redis_that_went_back_is_found_by_the_next_append(redis_url: str, shar
     between(redis_url, 1, steps)
 
 
+def test_appends_that_overtake_each_other_are_no_loss_and_one_loss_is_counted_once(redis_url: str) -> None:
+    """The committer and the mover of the spool append at the same time."""
+
+    async def steps(appended: Shards) -> None:
+        appender = appended._choices[0].appender
+        appender._compare(2, 2, 0)
+        appender._compare(6, 4, 0)  # it was sent later, and answered first
+        appender._compare(4, 4, 0)
+        assert (appender.lost, appender._total) == (0, 6)
+        appender._compare(3, 8, 0)
+        appender._compare(5, 8, 0)  # both were under way when Redis went back
+        assert (appender.lost, appender._total) == (5, 5)
+        appender._compare(7, 7, 1)
+        assert appender.lost == 5
+
+    between(redis_url, 1, steps)
+
+
 @pytest.fixture
 def with_replica(tmp_path: Path) -> Iterator[tuple[inbox.Shard, inbox.Shard]]:
     """A primary, and a replica that has all of it on disk too."""
