@@ -2,6 +2,7 @@
 host that are gone."""
 
 import asyncio
+from contextlib import suppress
 from time import monotonic
 
 from ingress.keeper import Keeper
@@ -95,5 +96,6 @@ class SpoolMover:
         counts = await self._spools.counts(file)
         if self._reported.get(file.path.name, {}) != counts:
             self._reported.pop(file.path.name, None)  # Redis may take it although its answer is lost
-            await self._inbox.report_spool(file.path.name, counts)
-            self._reported[file.path.name] = counts
+            with suppress(Unavailable):  # the first shard is away: others may take callbacks
+                await self._inbox.report_spool(file.path.name, counts)
+                self._reported[file.path.name] = counts
