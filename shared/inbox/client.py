@@ -22,7 +22,7 @@ from shared.inbox.connection import (
     TLSConnection,
 )
 from shared.inbox.keys import Keys
-from shared.inbox.locator import Locator, tls_options
+from shared.inbox.locator import Locator, NoPrimary, tls_options
 from shared.inbox.pool import PatientPool
 from shared.inbox.watch import Watch
 from shared.redis_url import RedisURL, parse_redis_url
@@ -154,6 +154,9 @@ def unavailable(error: Exception) -> RedisUnavailable:
         return RedisUnavailable(str(error).removeprefix("FULL "))
     if isinstance(error, NotPrimary):
         return RedisUnavailable(f"Redis is not the primary, or takes no writes ({error})")
+    for each in (error, error.__cause__):  # redis-py wraps what it did not expect
+        if isinstance(each, NoPrimary):
+            return RedisUnavailable(f"Redis cannot be found: {each}")
     does = "refuses" if isinstance(error, ResponseError) else "does not answer"
     return RedisUnavailable(f"Redis {does} ({type(error).__name__})")
 

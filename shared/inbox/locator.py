@@ -16,7 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from shared.redis_url import RedisURL
@@ -29,6 +29,10 @@ class Place(NamedTuple):
 
     host: str
     port: int
+
+
+class NoPrimary(RedisConnectionError):
+    """Nobody says where the primary is. Its text says why, for people."""
 
 
 class _Answer(NamedTuple):
@@ -46,6 +50,7 @@ class Locator:
         self._slot = key_slot(tag.encode())
         self._given = [Place(*host) for host in url.hosts]
         self._ask = self._given
+        self._know_nothing = False  # whether one answered, the last time, that it does not know the primary
 
     @property
     def can_move(self) -> bool:
@@ -53,7 +58,7 @@ class Locator:
         return not self.url.path and (self._asks_others or not _is_address(self.url.hosts[0][0]))
 
     def locate(self) -> Place:
-        """The primary's place. Raises redis-py's ConnectionError when nobody knows it."""
+        """The primary's place. Raises NoPrimary when nobody knows it."""
         if self.url.path:
             return Place(self.url.path, 0)
         return self._latest() if self._asks_others else self._given[0]
@@ -72,19 +77,31 @@ class Locator:
         """Also notes whom to ask the next time."""
         answers = list(self._answers(self._ask)) or list(self._answers(self._given))
         if not answers:
-            asked = "node of the Cluster" if self.url.is_cluster else "Sentinel"
-            raise RedisConnectionError(f"no {asked} says where the primary is")
+            raise NoPrimary(self._why_nobody())
         latest = max(answers, key=lambda answer: answer.epoch)
         self._ask = list(latest.others) or self._given
         return latest.place
 
+    def _why_nobody(self) -> str:
+        if self.url.is_cluster:
+            knows = "no node of the Cluster knows who has the slot of the shard"
+            return knows if self._know_nothing else "no node of the Cluster answers"
+        if self._know_nothing:
+            return f"the Sentinels know no primary called {self.url.master}"
+        return "no Sentinel answers"
+
     def _answers(self, places: Sequence[Place]) -> Iterator[_Answer]:
+        self._know_nothing = False
         pool = ThreadPoolExecutor(len(places), thread_name_prefix="locate")
         try:
             done, _ = wait([pool.submit(self._answer, place) for place in places], ASK_SECONDS)
             for each in done:
-                with suppress(RedisError, OSError, LookupError, ValueError, TypeError):
+                try:
                     yield each.result()
+                except (ResponseError, LookupError, TypeError):
+                    self._know_nothing = True
+                except (RedisError, OSError, ValueError):
+                    pass  # it is away, or no Sentinel at all
         finally:
             pool.shutdown(wait=False)
 

@@ -1,5 +1,6 @@
 """Whom Sentinels and the nodes of a Cluster name, and who of them is believed."""
 
+import asyncio
 import socketserver
 import threading
 import time
@@ -8,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
-from redis.exceptions import ConnectionError as RedisConnectionError
 
-from shared.inbox import locator
+from shared import inbox
+from shared.inbox import RedisUnavailable, locator
 from shared.inbox.keys import Keys
-from shared.inbox.locator import Locator, Place
+from shared.inbox.locator import Locator, NoPrimary, Place
 from shared.redis_url import parse_redis_url
 
 Answers = dict[tuple[str, str], Any]  # first two words of a command → what is answered
@@ -92,10 +93,25 @@ def test_sentinels_that_do_not_know_the_primary_or_are_away_are_passed_over() ->
         ("SENTINEL", "MASTER"): Exception("ERR No such master with that name"),
     }
     assert located(SENTINELS, [unknown, sentinel("192.0.2.1", 1, 0)]) == Place("192.0.2.1", 1)
-    with pytest.raises(RedisConnectionError, match="no Sentinel says where the primary is"):
+    with pytest.raises(NoPrimary, match="the Sentinels know no primary called m"):
         located(SENTINELS, [unknown, unknown])
-    with pytest.raises(RedisConnectionError, match="no Sentinel"):
+    with pytest.raises(NoPrimary, match="no Sentinel answers"):
         Locator(parse_redis_url("redis+sentinel://127.0.0.1:1/m"), "{t}").locate()
+
+
+def test_that_no_primary_is_known_is_said_to_who_waits_for_it() -> None:
+    async def append() -> None:
+        appender = inbox.Appender.connect("redis+sentinel://:s3cret@127.0.0.1:1/m", 100, 5.0)
+        try:
+            await appender.append([("a", b"1")])
+        finally:
+            await appender.close()
+
+    with pytest.raises(RedisUnavailable, match="Redis cannot be found: no Sentinel answers"):
+        asyncio.run(append())
+    says = "Redis cannot be found: no node of the Cluster answers"
+    with inbox.connect("redis+cluster://:s3cret@127.0.0.1:1", 5.0) as shard, pytest.raises(RedisUnavailable, match=says):
+        inbox.ping(shard)
 
 
 def test_one_that_does_not_answer_in_time_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +143,7 @@ def test_a_node_without_a_name_is_where_the_asked_one_is() -> None:
 
 
 def test_a_cluster_in_which_nobody_has_the_slot_is_a_failure() -> None:
-    with pytest.raises(RedisConnectionError, match="no node of the Cluster says where the primary is"):
+    with pytest.raises(NoPrimary, match="no node of the Cluster knows who has the slot of the shard"):
         located(CLUSTER, [cluster([(0, 10, "192.0.2.1", 1)], 1)])
 
 
