@@ -110,7 +110,8 @@ def test_that_no_primary_is_known_is_said_to_who_waits_for_it() -> None:
     with pytest.raises(RedisUnavailable, match="Redis cannot be found: no Sentinel answers"):
         asyncio.run(append())
     says = "Redis cannot be found: no node of the Cluster answers"
-    with inbox.connect("redis+cluster://:s3cret@127.0.0.1:1", 5.0) as shard, pytest.raises(RedisUnavailable, match=says):
+    nowhere = inbox.connect("redis+cluster://:s3cret@127.0.0.1:1", 5.0)
+    with nowhere as shard, pytest.raises(RedisUnavailable, match=says):
         inbox.ping(shard)
 
 
