@@ -49,13 +49,13 @@ class Watch:
         if self._looking is not None and self._looking.process != os.getpid():
             self._followed, self._looking = set(), None  # a copy of the parent's, whose connections are its own
         self._followed.add(weakref.ref(connection, self._followed.discard))
-        if self._looking is None or not self._looking.thread.is_alive():
+        if self._looking is None:
             self._looking = _Thread(os.getpid(), Thread(target=self._run, name="watch", daemon=True))
             self._looking.thread.start()
 
     def look(self) -> None:
         """Cuts what leads elsewhere now."""
-        with suppress(RedisError, OSError):
+        with suppress(RedisError, OSError, RuntimeError):  # the last of a set that changed just now
             place = self.locator.locate()
             addresses = self.locator.addresses(place)
             for reference in tuple(self._followed):
@@ -65,10 +65,11 @@ class Watch:
                     connection.cut()
 
     def _run(self) -> None:
-        while self._followed:
+        while True:
             sleep(LOOK_SECONDS)
-            with _no_fork:
-                self.look()
+            if self._followed:
+                with _no_fork:
+                    self.look()
 
 
 def _leads_elsewhere(connection: Followed, place: Place, addresses: set[str]) -> bool:
