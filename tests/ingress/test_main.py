@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -143,7 +143,8 @@ def test_asked_to_stop_it_says_so_and_takes_callbacks_until_it_is_asked_again(
         assert "ingress stopped" in ingress.log()
         assert "Traceback" not in ingress.log()
     (spooled,) = (folder / "spool").glob("*.spool")
-    assert sqlite3.connect(spooled).execute("SELECT count(*) FROM spooled").fetchone() == (20,)
+    with closing(sqlite3.connect(spooled)) as connection:
+        assert connection.execute("SELECT count(*) FROM spooled").fetchone() == (20,)
 
 
 def test_the_grace_ends_by_itself_and_no_callback_is_refused_before(folder: Path) -> None:

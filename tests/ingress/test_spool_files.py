@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -73,7 +74,7 @@ def test_a_folder_has_its_spool_files_by_name_and_nothing_else(tmp_path: Path) -
 
 def test_a_file_that_is_no_spool_is_an_error_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "junk.spool").write_bytes(b"no database" * 1000)
-    with sqlite3.connect(tmp_path / "foreign.spool") as foreign:
+    with closing(sqlite3.connect(tmp_path / "foreign.spool")) as foreign:
         foreign.execute("CREATE TABLE people (name)")
     foreign.close()
     (tmp_path / "notes.txt").touch()

@@ -61,7 +61,8 @@ def run_raising(monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...], error: B
 
 def test_these_are_the_commands() -> None:
     assert {" ".join(path) for path in LEAVES} == {
-        *("up", "demo", "migrate", "check", "send", "remove-tests", "status", "resume", "shards", "show", "conflicts"),
+        *("up", "demo", "migrate", "check", "send", "remove-tests", "status", "resume", "show", "conflicts"),
+        *("shards drain", "shards restore", "spool list", "spool adopt"),
         *(f"dead-letters {name}" for name in ("list", "show", "replay", "discard")),
     }
 
