@@ -455,7 +455,7 @@ def test_a_head_has_its_deadline_between_requests_too_and_bytes_do_not_extend_it
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(post(b"x"))
         assert (await answer(reader))[0] == 202
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError, RuntimeError)):
             for _ in range(1000):
                 writer.write(b"\r\n")
                 await writer.drain()
