@@ -94,7 +94,7 @@ class SpoolMover:
     async def _report(self, file: Spool) -> None:
         """Sends to the ledger how much is in a file, unless the ledger is known to have it."""
         counts = await self._spools.counts(file)
-        if self._reported.get(file.path.name, {}) != counts:
+        if self._reported.get(file.path.name) != counts:  # an empty one too: who emptied it may have died before
             self._reported.pop(file.path.name, None)  # Redis may take it although its answer is lost
             with suppress(Unavailable):  # the first shard is away: others may take callbacks
                 await self._inbox.report_spool(file.path.name, counts)

@@ -257,3 +257,13 @@ def test_an_outage_ends_although_callbacks_keep_coming_while_the_spool_is_moved(
                 await provider
 
     check(tmp_path, steps)
+
+
+def test_the_report_of_a_file_that_was_emptied_before_is_taken_back(tmp_path: Path) -> None:
+    """Its ingress was killed after it had emptied the file, and before it said so."""
+    (tmp_path / "left.spool").touch()
+
+    async def steps(keeper: Kept, inbox: Switched) -> None:
+        await until(lambda: inbox.reports.get("left.spool") == {}, keeper)
+
+    check(tmp_path, steps)
