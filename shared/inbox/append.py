@@ -143,9 +143,9 @@ class Appender:
         pipe.execute_command("WAITAOF", 1, self._wait_replicas, milliseconds)
 
     def _check_confirmed(self, answers: Sequence[Any]) -> None:
-        *_, (_, replicas) = answers
+        *_, (local, replicas) = answers
         self.confirming = replicas
-        if replicas < self._wait_replicas:
+        if not local or replicas < self._wait_replicas:
             raise TooFewReplicas(f"only {replicas} of {self._wait_replicas} replicas confirm in time")
 
     @asynccontextmanager
