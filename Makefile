@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # Tests run in several processes, their files in the order of tests/conftest.py. This one compares times, so it is alone.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 ALONE := tests/providers/test_cost.py
-UNMEASURED := -m "not thorough" $(addprefix --ignore=,$(ALONE) tests/faults tests/failover tests/hostile tests/load \
+UNMEASURED := $(addprefix --ignore=,$(ALONE) tests/faults tests/failover tests/hostile tests/load \
 	tests/deploy/kubernetes tests/deploy/nginx tests/deploy/systemd tests/test_on_each_server.py)
 
 .PHONY: help setup run test test-fast coverage faults failover hostile bench docs lint format audit lock clean
