@@ -26,7 +26,10 @@ class Connection(KombuConnection):
 
 class _Channel(redis.Channel):
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        options = broker_options(self.connection.client.transport_options["callbox_url"])
+        url = self.connection.client.transport_options.get("callbox_url")
+        if url is None:  # another application of this process
+            return dict(super()._connparams(asynchronous))  # type: ignore[no-untyped-call]
+        options = broker_options(url)
         options["socket_timeout"] = self.socket_timeout
         options["socket_connect_timeout"] = self.socket_connect_timeout
         options["health_check_interval"] = self.health_check_interval

@@ -58,6 +58,12 @@ def test_a_message_goes_to_the_server_and_database_of_the_url(own: inbox.Shard) 
     assert own.llen(doorbell.QUEUE) == 0
 
 
+def test_another_application_of_the_process_has_kombu_s_own_connections(own: inbox.Shard) -> None:
+    with Celery("other", broker=url_of(own), set_as_current=False).connection_for_write() as made:
+        made.SimpleQueue("other").put("hello")
+    assert own.llen("other") == 1
+
+
 def test_a_server_that_takes_no_writes_is_a_connection_that_was_lost(own: inbox.Shard) -> None:
     """kombu keeps a connection whose server answers with an error, and would never ask for another primary."""
     with connection(url_of(own)) as made:
