@@ -112,7 +112,9 @@ class Callbox:
             await appender.close()
             return count
 
-        return asyncio.run(append())
+        appended = asyncio.run(append())
+        inbox.ring(self.client, payloads.now())
+        return appended
 
     def forget(self) -> None:
         """Empties the inbox and the tables."""
