@@ -1,7 +1,8 @@
 """Makes callbacks durable in groups: one append, and one fsync, for all that arrived in between (promise P1).
 
 A request is answered with its own group. While one group is on its way to the disk the next one gathers, so that groups
-are small when little arrives and grow by themselves under load.
+are small when little arrives and grow by themselves under load. Where replicas confirm, a group is on its way for two
+disks in turn: then two are under way, one for each.
 """
 
 import asyncio
@@ -39,7 +40,8 @@ class Committer:
         self._group_bytes = settings.group_bytes
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
-        self._flusher: asyncio.Task[None] | None = None
+        self._most_flushers = 2 if settings.redis_wait_replicas else 1
+        self._flushers: set[asyncio.Task[None]] = set()
 
     def commit(self, callback: Callback, done: Done) -> None:
         """Sends a callback to the disk. Raises Unavailable at once when too many are ahead of it.
@@ -52,27 +54,26 @@ class Committer:
             raise Unavailable("too many callbacks wait for the disk")
         self._waiting.append(_Waiting(callback.source, packed, done))
         self._waiting_bytes += len(packed)
-        if self._flusher is None:
-            self._flusher = asyncio.create_task(self._flush())
+        if len(self._flushers) < self._most_flushers:
+            flusher = asyncio.create_task(self._flush())
+            self._flushers.add(flusher)
+            flusher.add_done_callback(self._flushers.discard)
 
     async def _flush(self) -> None:
         """Runs while anything waits."""
-        try:
-            while self._waiting:
-                group = self._take_group()
-                try:
-                    await self._keeper.keep([(waiting.source, waiting.packed) for waiting in group])
-                except Exception as error:
-                    group += self._waiting  # they would wait only to fail in the same way
-                    self._waiting.clear()
-                    self._waiting_bytes = 0
-                    self._refuse(group, error)
-                else:
-                    GROUP_SIZE.observe(len(group))
-                    # After the next group is sent: these are answered while Redis writes those.
-                    asyncio.get_running_loop().call_soon(_report, group, None)
-        finally:
-            self._flusher = None
+        while self._waiting:
+            group = self._take_group()
+            try:
+                await self._keeper.keep([(waiting.source, waiting.packed) for waiting in group])
+            except Exception as error:
+                group += self._waiting  # they would wait only to fail in the same way
+                self._waiting.clear()
+                self._waiting_bytes = 0
+                self._refuse(group, error)
+            else:
+                GROUP_SIZE.observe(len(group))
+                # After the next group is sent: these are answered while Redis writes those.
+                asyncio.get_running_loop().call_soon(_report, group, None)
 
     def _take_group(self) -> list[_Waiting]:
         count, limit_bytes = self._keeper.most

@@ -29,6 +29,7 @@ class Keys:
         self.kinds = f"{self.tag}:oddity_kinds"  # source → how many kinds of its oddities are counted by name
         self.spools = f"{self.tag}:spools"
         self.probe = f"{self.tag}:probe"
+        self.nudge = f"{self.tag}:nudge"  # a channel without listeners
         self.holds = f"{self.tag}:holds"
         self.trial = f"{self.tag}:trial:"  # + source: exists while another trial would be too early
         self.marks = f"{self.tag}:active"  # consumer → when it last used the inbox

@@ -27,6 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make failover", description=__doc__)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="repeats a run's choices")
     parser.add_argument("--runs", type=int, default=1, help="how often everything happens, each time in another order")
+    parser.add_argument(
+        "--each", type=int, default=0, metavar="N", help="failures of each topology in a run, until all had their turn"
+    )
     parser.add_argument("--rate", type=float, default=1000.0, help="callbacks a second")
     parser.add_argument("--topology", choices=(*TOPOLOGIES, "all"), default="all", help="what fails over")
     parser.add_argument(
@@ -46,6 +49,7 @@ def main() -> None:
     wanted = Wanted(
         given.seed,
         given.runs,
+        given.each,
         given.rate,
         topologies,
         given.only,

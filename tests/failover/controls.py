@@ -20,7 +20,9 @@ async def controls(wanted: Wanted, folder: Path, say: Say = SAY) -> Controls:
     """Does them, with Sentinels."""
 
     async def one(fault: str, replicas: int, is_broken: bool = False) -> Measured:
-        only = Wanted(wanted.seed, 1, wanted.rate, ("sentinel",), (fault,), replicas, is_broken, wanted.settings)
+        only = wanted._replace(
+            runs=1, each=0, topologies=("sentinel",), only=(fault,), wait_replicas=replicas, is_broken=is_broken
+        )
         (measured,) = await run(only, folder / f"{len(list(folder.glob('*')))}", say)
         return measured
 

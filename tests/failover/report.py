@@ -53,6 +53,8 @@ class Report:
         """docs/failover.md."""
         wanted = self.wanted
         command = f"--seed {wanted.seed} --runs {wanted.runs}"
+        if wanted.each:
+            command += f" --each {wanted.each}"
         if wanted.topologies != TOPOLOGIES:
             command += f" --topology {' '.join(wanted.topologies)}"
         machine = f"{platform.machine()}, {platform.system()} {platform.release()}, Python {platform.python_version()}"

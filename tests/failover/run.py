@@ -2,9 +2,10 @@
 
 import random
 import shutil
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ TOGETHER = 2  # faults in a run beside which a process is killed
 SHOWN = 5  # cases of each kind that are printed
 
 Say = Callable[[str], None]
+Plan = Sequence[tuple[str, str]]  # names of failures, each with that of a process to be killed beside it, or nothing
 SAY = partial(print, flush=True)
 
 
@@ -26,6 +28,7 @@ class Wanted(NamedTuple):
 
     seed: int
     runs: int = 1
+    each: int = 0  # failures of each topology in a run; 0: all of them
     rate: float = 1000.0  # callbacks a second
     topologies: Collection[str] = TOPOLOGIES
     only: Collection[str] = ()  # words, of which a fault's name has one; without any, all faults
@@ -38,12 +41,13 @@ class Wanted(NamedTuple):
 async def run(wanted: Wanted, folder: Path, say: Say = SAY) -> list[Measured]:
     """Does everything that is wanted; every server and process is stopped, also when this is interrupted."""
     found: list[Measured] = []
+    plans = {name: _plans(name, wanted) for name in wanted.topologies}
     for number in range(1, wanted.runs + 1):
         for name in wanted.topologies:
             dice = random.Random(f"{wanted.seed} {number} {name}")
             own = folder / f"{number}-{name}"
             of_this: list[Measured] = []
-            async with aclosing(_faults(name, wanted, dice, own)) as faults:
+            async with aclosing(_faults(name, next(plans[name]), wanted, dice, own)) as faults:
                 async for measured in faults:
                     _report(measured, f"run {number} of {wanted.runs}", say)
                     of_this.append(measured)
@@ -62,12 +66,14 @@ def _report(measured: Measured, which: str, say: Say) -> None:
         say(measured.status)
 
 
-async def _faults(name: str, wanted: Wanted, dice: random.Random, folder: Path) -> AsyncGenerator[Measured, None]:
+async def _faults(
+    name: str, plan: Plan, wanted: Wanted, dice: random.Random, folder: Path
+) -> AsyncGenerator[Measured, None]:
     """Each in turn. One after which something is wrong is the last of its system: the next one gets a new one."""
     environment = {**wanted.settings, "CALLBOX_REDIS_WAIT_REPLICAS": str(wanted.wait_replicas)}
     topology: Topology | None = None
     try:
-        for number, (fault_name, killed) in enumerate(_plan(name, wanted, dice)):
+        for number, (fault_name, killed) in enumerate(plan):
             if topology is None:
                 topology = build(name, folder / f"{number}", environment, dice, wanted.is_broken)
                 await topology.system.start()
@@ -91,11 +97,21 @@ def _is_wanted(fault: str, wanted: Wanted) -> bool:
     return fault != FAILED_OVER or wanted.wait_replicas >= REPLICAS  # it loses what only one of two replicas confirms
 
 
-def _plan(topology: str, wanted: Wanted, dice: random.Random) -> list[tuple[str, str]]:
-    """The names of faults in their order, each with the name of a process to be killed beside it, or nothing."""
+def _plans(topology: str, wanted: Wanted) -> Iterator[Plan]:
+    """That of each run, without end."""
+    dice = random.Random(f"{wanted.seed} {topology}")
+    rounds = (_round(topology, wanted, dice) for _ in iter(int, 1))
+    if not wanted.each or not any(_is_wanted(name, wanted) for name in FAULTS[topology]):
+        return rounds
+    faults = chain.from_iterable(rounds)
+    return (list(islice(faults, wanted.each)) for _ in iter(int, 1))
+
+
+def _round(topology: str, wanted: Wanted, dice: random.Random) -> Plan:
+    """Every failure once, and some of them beside the end of a process."""
     names = [name for name in FAULTS[topology] if _is_wanted(name, wanted)]
-    dice.shuffle(names)
     plan = [(name, "") for name in names]
     if not wanted.only:
         plan += [(dice.choice(names), dice.choice(PROCESSES)) for _ in range(TOGETHER)]
+    dice.shuffle(plan)
     return plan

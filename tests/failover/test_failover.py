@@ -15,7 +15,7 @@ FEW = (FROZEN, CLUSTER_FAILED_OVER)
 
 
 def test_nothing_acknowledged_is_lost_doubled_or_wrong_when_a_primary_is_replaced(tmp_path: Path) -> None:
-    wanted = Wanted(random.randrange(10**6), 1, RATE, ("cluster",), FEW, settings=SETTINGS)
+    wanted = Wanted(random.randrange(10**6), rate=RATE, topologies=("cluster",), only=FEW, settings=SETTINGS)
     report = Report(wanted, uvloop.run(run(wanted, tmp_path)))
     assert report.kept, report.summary()
     assert all(each.accepted > 0.9 * len(each.answers) for each in report.measured), report.summary()

@@ -32,8 +32,9 @@ class AppendsTo(Keeper):
         await self._to.append(group)
 
 
-def a_committer(inbox: Inbox, count: int = 500, size: int = 1 << 20) -> Committer:
-    return Committer(AppendsTo(inbox, count, size), Settings(group_count=count, group_bytes=size))
+def a_committer(inbox: Inbox, count: int = 500, size: int = 1 << 20, replicas: int = 0) -> Committer:
+    settings = Settings(group_count=count, group_bytes=size, redis_wait_replicas=replicas)
+    return Committer(AppendsTo(inbox, count, size), settings)
 
 
 def bodies(inbox: Inbox) -> list[list[bytes]]:
@@ -137,6 +138,22 @@ def test_what_comes_while_a_group_is_on_its_way_makes_the_next() -> None:
         inbox.let_pass()
         assert await ends(tasks) == ["kept"] * 100
         assert bodies(inbox) == [numbered(range(1)), numbered(range(1, 100))]
+
+    asyncio.run(check())
+
+
+def test_where_replicas_confirm_two_groups_are_on_their_way_and_no_third() -> None:
+    async def check() -> None:
+        inbox = Inbox(held=True)
+        committer = a_committer(inbox, replicas=1)
+        tasks = await begin(committer, inbox, [b"first"])
+        tasks += await begin(committer, inbox, [b"second"])
+        tasks += [commit(committer, a_callback(body)) for body in numbered(range(3))]
+        await settle()
+        assert inbox.asked.locked(), "a third append would be under way"
+        inbox.let_pass()
+        assert await ends(tasks) == ["kept"] * 5
+        assert bodies(inbox) == [[b"first"], [b"second"], numbered(range(3))]
 
     asyncio.run(check())
 
