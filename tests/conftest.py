@@ -74,8 +74,8 @@ def _make_wheels(folder: Path, named: Mapping[str, str]) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One for each processor, threads of a core included."""
-    return len(os.sched_getaffinity(0))
+    """Three for two processors, threads of a core included: a third of the time tests wait for servers."""
+    return max(2, len(os.sched_getaffinity(0)) * 3 // 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
