@@ -1,5 +1,5 @@
-"""What `make docs` writes: docs/configuration.md, out of the settings and the keys of sources, and the example files of
-a container's sources, out of the providers' examples."""
+"""What `make docs` writes: docs/configuration.md, out of the settings and the keys of sources; docs/metrics.md, out of
+the catalogue; and the example files of a container's sources, out of the providers' examples."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
@@ -8,11 +8,12 @@ from typing import Any
 
 from deploy import examples
 from deploy.output import write
+from shared.catalogue import CATALOGUE, OPEN, SOURCES, Kind, Metric, Place
 from shared.providers import PROVIDERS
 from shared.settings import RULES, Settings, variable
 from shared.source import KEYS, Option
 
-PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
+DOCS = Path(__file__).parent.parent / "docs"
 DOCKER = Path(__file__).parent / "docker"
 
 _HEAD = """\
@@ -60,6 +61,32 @@ _SECRETS = """\
 # the workers. A value with a dollar sign goes in single quotes.
 """
 
+_METRICS = """\
+# Metrics
+
+This page is generated from the catalogue (`shared/catalogue.py`) by `make docs`.
+
+Every process answers `GET /metrics` in Prometheus's text format, and `GET /healthz`, at the address that its
+`CALLBOX_ADMIN_BIND` names; an ingress without one answers both beside the callbacks, and a worker or beat without one
+not at all. `callbox up` gives each an address, and writes them into `DIR/env`: `CALLBOX_ADMIN_URL` (of all ingresses),
+`CALLBOX_WORKER_ADMIN_URL` and `CALLBOX_BEAT_ADMIN_URL`.
+
+- An ingress and a worker count what they themselves do: add them up over all instances. Ingresses of one host that
+  have a `PROMETHEUS_MULTIPROC_DIR` in common show the same figures, the sum of all of them: scrape only one of them.
+- What is in Redis and in PostgreSQL comes from beat only. Run one beat; if two run for a moment, they show the same.
+  While Redis is away, what is in it is absent, and `callbox_redis_up` is 0.
+- A series of a configured source is there from the start, with 0, wherever the words of its labels are known. `source`
+  has the name of a configured source, and is empty where none is known.
+- A label has the words below, or a name or a number of the configuration: never what a caller wrote.
+
+The last column asks for the value over all instances: of a counter its rise in each second, and of a histogram what
+99 % stay below.
+"""
+
+_BUCKETS = """\
+## Buckets
+"""
+
 _KINDS = {str: "text", int: "whole number", float: "number", bool: "true or false", list: "list"}
 
 
@@ -72,10 +99,44 @@ def files() -> dict[Path, str]:
     """Every file that is generated, with what is in it."""
     secrets = ("".join([f"\n# {name}\n", *(f"{each}=\n" for each in names)]) for name, names in examples.variables())
     return {
-        PAGE: document(),
+        DOCS / "configuration.md": document(),
+        DOCS / "metrics.md": metrics(),
         DOCKER / "callbox.example.toml": f"{_EXAMPLE}\n{examples.sources()}",
         DOCKER / "secrets.env.example": "".join((_SECRETS, *secrets)),
     }
+
+
+def metrics() -> str:
+    """The page of the metrics."""
+    return "\n".join((_METRICS, *(part for place in Place for part in _metrics_of(place)), _BUCKETS, _buckets()))
+
+
+def _metrics_of(place: Place) -> Iterator[str]:
+    yield f"## From {place}\n"
+    rows = (
+        (f"`{each.name}`", each.kind, each.unit, _labels(each), each.meaning, f"`{each.query}`")
+        for each in CATALOGUE
+        if each.place is place
+    )
+    yield _table(("metric", "kind", "unit", "labels", "meaning", "over all instances"), rows)
+
+
+def _labels(metric: Metric) -> str:
+    return "; ".join(
+        f"`{label}`"
+        if words in (OPEN, SOURCES)
+        else f"`{label}`: {', '.join(f'`{word}`' if word else 'empty' for word in words)}"
+        for label, words in metric.labels.items()
+    )
+
+
+def _buckets() -> str:
+    rows = (
+        (f"`{each.name}`", ", ".join(f"{end:g}" for end in each.buckets), each.unit)
+        for each in CATALOGUE
+        if each.kind is Kind.HISTOGRAM
+    )
+    return _table(("metric", "buckets end at", "unit"), rows)
 
 
 def _providers() -> Iterator[str]:
