@@ -8,12 +8,12 @@ import sys
 
 import uvicorn
 
-from ingress import admin
+from ingress import admin, metrics
 from ingress.app import create_app, look_less_for_garbage
 from ingress.gate import raise_descriptor_limit
 from ingress.protocol import Bounded
 from ingress.stop import Server, Stop
-from shared import config, logs, metrics
+from shared import config, logs
 from shared.providers import PROVIDERS
 
 DESCRIPTORS = 65_536  # asked for; the limit of connections is CALLBOX_CONNECTION_LIMIT

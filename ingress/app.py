@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ingress import admin
+from ingress import admin, metrics
 from ingress.address import Proxies
 from ingress.commit import Committer
 from ingress.examiner import Examiner
@@ -82,6 +82,7 @@ def create_app(
     that listens for the admin paths, in the place of the address in `CALLBOX_ADMIN_BIND`, and where it will say that it
     stops."""
     settings = configuration.settings
+    metrics.begin(list(configuration.sources))
     inbox = inbox or Shards.connect(settings)
     ringer = ringer or Ringer.connect(settings.celery_url, settings.connect_seconds, now)
     spools = Spools(settings)

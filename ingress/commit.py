@@ -11,10 +11,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ingress.keeper import Keeper
+from ingress.metrics import GROUP_SIZE
 from shared import logs
 from shared.callback import Callback, pack
 from shared.errors import Unavailable
-from shared.metrics import GROUP_SIZE
 from shared.settings import Settings
 
 WAITING_GROUPS = 20  # more full groups than these, by count or bytes, ahead of a request: refused rather than late

@@ -15,8 +15,8 @@ from ipaddress import ip_network
 from typing import NamedTuple, Protocol
 
 from ingress.address import Proxies, read_address
+from ingress.metrics import CONNECTIONS, CONNECTIONS_ENDED, CONNECTIONS_REFUSED
 from shared import logs
-from shared.metrics import CONNECTIONS, CONNECTIONS_ENDED, CONNECTIONS_REFUSED
 from shared.settings import Settings
 
 TICK_SECONDS = 1.0  # between two looks at the deadlines, at most

@@ -6,12 +6,12 @@ After a failure of Redis every group goes to the spool at once, until Redis is f
 import asyncio
 from collections.abc import Awaitable
 
+from ingress.metrics import CONFIRMING, REDIS_UP
 from ingress.pace import Pace
 from ingress.spools import Spools
 from shared import logs
 from shared.errors import Unavailable
 from shared.inbox import Group, Ringer, Shards
-from shared.metrics import CONFIRMING
 from shared.settings import Settings
 
 PROBE_SECONDS = 0.5  # between two probes whether Redis is back
@@ -44,9 +44,10 @@ class Keeper:
     async def run(self) -> None:
         """Asks whether Redis is back, and notes what it lost, for as long as the ingress runs."""
         while True:
-            await asyncio.sleep(PROBE_SECONDS)
+            REDIS_UP.set(not self.is_redis_away)
             for shard, count in self._inbox.confirming.items():
                 CONFIRMING.labels(shard).set(count)
+            await asyncio.sleep(PROBE_SECONDS)
             try:
                 await self._inbox.probe()
                 await self._inbox.report_lost()

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from ingress import metrics
 from ingress.keeper import Keeper
 from ingress.stop import Stop
-from shared import metrics
 from shared.demands import Watch
 from shared.errors import Unavailable
 from shared.inbox import Shards
+from shared.metrics import CONTENT_TYPE
 from shared.settings import Settings
 
 
@@ -50,12 +51,8 @@ class Probes:
         return JSONResponse(document, 200 if ready else 503, headers)
 
     async def metrics(self, request: Request) -> Response:
-        """Everything of shared/metrics.py, in Prometheus's text format."""
-        try:
-            snapshot = await self._inbox.snapshot()
-        except Unavailable:
-            snapshot = None
-        return Response(metrics.render(snapshot), media_type="text/plain; version=0.0.4; charset=utf-8")
+        """What this process counts, or all that share its folder, in Prometheus's text format."""
+        return Response(metrics.render(), media_type=CONTENT_TYPE)
 
 
 def _sentences(unmet: Mapping[str, Sequence[str]]) -> str:

@@ -19,10 +19,10 @@ from ingress import answers
 from ingress.address import Proxies, check_address
 from ingress.answers import Answer, Gone, Refusal
 from ingress.commit import Committer
+from ingress.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
 from shared import logs
 from shared.callback import COMMON_HEADERS, Arrival, new_id, token_in
 from shared.errors import Rejected, Unavailable
-from shared.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
 from shared.providers import Provider, prove
 from shared.settings import Settings
 from shared.signing import same_token

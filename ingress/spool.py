@@ -9,11 +9,13 @@ import fcntl
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import IO, NamedTuple
 from uuid import uuid4
 
-from shared.errors import Unavailable
+from shared.callback import unpack
+from shared.errors import Malformed, Unavailable
 from shared.inbox import Group
 
 SUFFIX = ".spool"
@@ -43,6 +45,13 @@ class Spooled(NamedTuple):
     number: int
     source: str
     packed: bytes
+
+
+class Depth(NamedTuple):
+    """How many callbacks wait in a file, and when the oldest arrived; None where that cannot be read, or none waits."""
+
+    callbacks: int
+    oldest_at: datetime | None
 
 
 class Spool:
@@ -85,6 +94,20 @@ class Spool:
         query = "SELECT source, count(*) FROM spooled WHERE n > ? GROUP BY source"
         with _failing_to("be read"):
             return {str(source): count for source, count in self._connection.execute(query, (self._moved_through,))}
+
+    def depth(self) -> Depth:
+        """How many callbacks wait here, and since when; looks at two of them only. Raises SpoolError."""
+        query = "SELECT n, packed, (SELECT max(n) FROM spooled) FROM spooled WHERE n > ? ORDER BY n LIMIT 1"
+        with _failing_to("be read"):
+            row = self._connection.execute(query, (self._moved_through,)).fetchone()
+        if row is None:
+            return Depth(0, None)
+        first, packed, last = row
+        try:
+            oldest_at = unpack(bytes(packed)).received_at
+        except Malformed:  # the workers make a dead letter of it
+            oldest_at = None
+        return Depth(last - first + 1, oldest_at)  # they are removed in order, and a number never comes again
 
     def oldest(self, count: int, most_bytes: int) -> list[Spooled]:
         """The oldest callbacks, up to `count` and `most_bytes`, or one. Raises SpoolError."""

@@ -3,9 +3,11 @@ host that are gone."""
 
 import asyncio
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 from ingress.keeper import Keeper
+from ingress.metrics import SPOOL_CALLBACKS, SPOOL_OLDEST_SECONDS
 from ingress.pace import Pace
 from ingress.spool import Spool, Spooled, SpoolError
 from ingress.spools import Spools
@@ -43,6 +45,7 @@ class SpoolMover:
         while True:
             try:
                 await self._adopt()
+                await self._show_depth()
                 for file in self._spools.files:
                     await self._move(file)
             except Unavailable:
@@ -56,6 +59,14 @@ class SpoolMover:
             self._adopted_at = monotonic()
             await self._spools.adopt()
 
+    async def _show_depth(self) -> None:
+        """Shows in the metrics what waits here, also while Redis is away. Raises SpoolError."""
+        depths = await self._spools.depths()
+        SPOOL_CALLBACKS.set(sum(depth.callbacks for depth in depths))
+        oldest_at = min((depth.oldest_at for depth in depths if depth.oldest_at), default=None)
+        age = datetime.now(UTC) - oldest_at if oldest_at else timedelta()
+        SPOOL_OLDEST_SECONDS.set(max(0.0, age.total_seconds()))
+
     async def _move(self, file: Spool) -> None:
         """Moves what is in a file, while Redis is there. Raises Unavailable when Redis does not take it.
 
@@ -64,6 +75,7 @@ class SpoolMover:
         try:
             while not self._keeper.is_redis_away:
                 await self._report(file)
+                await self._show_depth()
                 group = await self._spools.oldest(file, self._pace.count, self._pace.limit_bytes)
                 if not group:
                     await self._spools.release(file)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from ingress import spool
-from ingress.spool import Spool, Spooled, SpoolError, SpoolFull
+from ingress.spool import Depth, Spool, Spooled, SpoolError, SpoolFull
 from shared import logs
 from shared.inbox import Group
 from shared.settings import Settings
@@ -49,6 +49,10 @@ class Spools:
     async def counts(self, file: Spool) -> dict[str, int]:
         """How many callbacks of each source wait in a file."""
         return await self._run(file.counts)
+
+    async def depths(self) -> list[Depth]:
+        """How many callbacks wait in each file, and since when."""
+        return [await self._run(file.depth) for file in self.files]
 
     async def oldest(self, file: Spool, count: int, limit_bytes: int) -> list[Spooled]:
         """The oldest callbacks in a file, up to `count` and `limit_bytes`, or one."""

@@ -6,9 +6,10 @@ request (promise P7).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
-from typing import NamedTuple, get_args
+from typing import get_args
 
 from shared.events import Intent, Status
 from shared.outcomes import Outcome, Stage
@@ -44,7 +45,8 @@ class Over(StrEnum):
     ONE = "one"  # one instance has it: what is in Redis or PostgreSQL is the same from wherever it is read
 
 
-class Metric(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Metric:
     """A definition. `labels` has the words of each label where they are fixed, and `buckets` the upper ends of those of
     a histogram. A counter of nothing yet is 0, not absent, for all words that are known."""
 
@@ -140,7 +142,7 @@ ACKNOWLEDGE_SECONDS = Metric(
     Over.SUM,
     (0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
-GROUP_CALLBACKS = Metric(
+GROUP_SIZE = Metric(
     "callbox_group_callbacks",
     Kind.HISTOGRAM,
     "callbacks",
@@ -150,7 +152,7 @@ GROUP_CALLBACKS = Metric(
     Over.SUM,
     (1, 2, 5, 10, 20, 50, 100, 200, 500),
 )
-OPEN_CONNECTIONS = Metric(
+CONNECTIONS = Metric(
     "callbox_open_connections",
     Kind.GAUGE,
     "connections",
@@ -178,7 +180,7 @@ CONNECTIONS_ENDED = Metric(
     Place.INGRESS,
     Over.SUM,
 )
-INGRESS_UNMET_DEMANDS = Metric(
+INGRESS_UNMET = Metric(
     "callbox_ingress_unmet_demands",
     Kind.GAUGE,
     "demands",
@@ -197,7 +199,7 @@ INGRESS_REDIS_UP = Metric(
     Place.INGRESS,
     Over.MIN,
 )
-CONFIRMING_REPLICAS = Metric(
+CONFIRMING = Metric(
     "callbox_confirming_replicas",
     Kind.GAUGE,
     "replicas",
@@ -232,8 +234,8 @@ DRAINS = Metric(
     Kind.COUNTER,
     "drains",
     {"end": ("empty", "time", "stopping", "postgresql", "redis", "failed")},
-    "Drains by what ended them: the inbox was empty, their time was up, the worker stops, PostgreSQL or Redis did not"
-    " answer, or a failure of ours",
+    "Drains, each of one shard, by what ended them: the inbox was empty, their time was up, the worker stops,"
+    " PostgreSQL or Redis did not answer, or a failure of ours",
     Place.WORKER,
     Over.SUM,
 )
@@ -333,7 +335,7 @@ WORKER_CHILDREN = Metric(
     Place.WORKER,
     Over.SUM,
 )
-WORKER_UNMET_DEMANDS = Metric(
+WORKER_UNMET = Metric(
     "callbox_worker_unmet_demands",
     Kind.GAUGE,
     "demands",
@@ -498,11 +500,11 @@ REPLAYED = Metric(
 ODDITIES = Metric(
     "callbox_oddities_total",
     Kind.COUNTER,
-    "callbacks",
+    "oddities",
     {"source": SOURCES, "what": OPEN},
-    "Callbacks in which something was repaired, contradicted itself, was not documented or conflicted with an event"
-    " stored before: rising counts mean that a provider changed its format. `what` is a phrase of a parser; `other` is"
-    " the sum of the kinds beyond the first 100 of a source and the first 20 of a callback",
+    "What was odd in callbacks: something was repaired, contradicted itself, was not documented, or conflicted with an"
+    " event stored before. Rising counts mean that a provider changed its format. `what` is a phrase of ours; `other`"
+    " is the sum of the kinds beyond the first 100 of a source and the first 20 of a callback",
     Place.BEAT,
     Over.ONE,
 )

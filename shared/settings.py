@@ -20,7 +20,10 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _NOT_IN_URL = re.compile(r"[\x00-\x20\x7f]|%00|%(?![0-9A-Fa-f]{2})")
 # What `callbox up` writes for who uses it.
-_OTHERS = {"CALLBOX_CONFIG", "CALLBOX_URL", "CALLBOX_ADMIN_URL"}
+_OTHERS = {
+    *("CALLBOX_CONFIG", "CALLBOX_URL", "CALLBOX_ADMIN_URL"),
+    *("CALLBOX_WORKER_ADMIN_URL", "CALLBOX_BEAT_ADMIN_URL"),
+}
 _OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT)(_|$)|_PORT(_[0-9]+_(TCP|UDP|SCTP)(_[A-Z]+)?)?$")
 
 
@@ -193,7 +196,8 @@ class Settings:
     admin_bind: str = _setting(
         "",
         "HOST:PORT",
-        "where /healthz, /readyz and /metrics are answered; without one, beside the callbacks",
+        "where this process answers /healthz and /metrics, and an ingress /readyz; without one an ingress answers them"
+        " beside the callbacks, a worker and beat not at all",
         _checked(read_address),
     )
     append_seconds: float = _number(

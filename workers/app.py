@@ -6,7 +6,7 @@ it: its messages are only doorbells, and losing one costs seconds at most.
 
 import mmap
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -19,15 +19,18 @@ from shared.config import Config
 from shared.errors import Unavailable
 from shared.inbox import doorbell
 from shared.providers import PROVIDERS
-from workers import broker, watchdog
+from workers import broker, exporter, watchdog
 from workers.database import Database
 from workers.drain.drainer import Drainer
 from workers.drain.rounds import Rounds
 from workers.drain.store import Store
+from workers.figures import Figures
 from workers.names import consumer_name
 from workers.reporter import Reporter
+from workers.tally import Tally, Totals
 
 REDIS_SECONDS = 5.0  # longest wait of a worker for an answer of Redis
+FIGURES_SECONDS = 2.0  # longest wait of beat's metrics for an answer: Prometheus waits 10 s for all of them
 LEAVE_SECONDS = 1.0  # longest wait of a child that ends for its parent to read its last result, which nobody uses
 
 # Kubernetes describes a service called `flower` in this variable, which Flower takes for its own.
@@ -79,6 +82,8 @@ _stopping = mmap.mmap(-1, 1)
 _configuration: Config | None = None
 _rounds: Rounds | None = None
 _worker_pid = os.getpid()  # of the parent, once it has forked
+_tally = Tally()  # of this process; a child's goes to its parent, where the parent shows metrics
+_pool: Any = None  # of the parent: its children
 
 
 @app.task(name=doorbell.TASK)
@@ -98,9 +103,10 @@ def _get_rounds() -> Rounds:
         name = consumer_name(_worker_pid)
         sources = configuration.sources
         drainers = [
-            Drainer(shard, name, _ring(found), store, sources, settings, _is_stopping) for shard in found.shards
+            Drainer(shard, name, _ring(found), store, sources, settings, _is_stopping, tally=_tally)
+            for shard in found.shards
         ]
-        reporter = Reporter(found, database, settings.redis_wait_replicas)
+        reporter = Reporter(found, database, settings.redis_wait_replicas, sources, _tally)
         _rounds = Rounds(drainers, store, settings.drain_seconds, os.getpid(), _is_stopping, reporter)
     return _rounds
 
@@ -134,7 +140,22 @@ def _read_configuration(**_: Any) -> None:
     _configuration = _load()
     _worker_pid = os.getpid()
     watchdog.start(settings)
+    _show_metrics(list(_configuration.sources))
     _make_room()
+
+
+def _show_metrics(sources: Sequence[str]) -> None:
+    """Before the fork, so that every child sends what it counts to this process."""
+    global _tally
+    if settings.admin_address is not None:
+        totals = Totals(sources, _count_children)
+        totals.start()
+        _tally = Tally(totals.sender)
+        exporter.start(settings, totals)
+
+
+def _count_children() -> int:
+    return len(_pool.info.get("processes", ())) if _pool is not None else 0
 
 
 def _make_room() -> None:
@@ -154,8 +175,16 @@ def _make_room() -> None:
             _rounds = None
 
 
+@signals.beat_init.connect
+def _show_figures(**_: Any) -> None:
+    database = Database(settings.database_url, FIGURES_SECONDS)
+    exporter.start(settings, Figures(inbox.Inbox.connect(settings, FIGURES_SECONDS), database))
+
+
 @signals.worker_ready.connect
-def _report_ready(**_: Any) -> None:
+def _report_ready(sender: Any, **_: Any) -> None:
+    global _pool
+    _pool = sender.pool
     database = Database(settings.database_url, settings.statement_seconds)
     try:
         database.check()
@@ -175,5 +204,6 @@ def _stop_drains(**_: Any) -> None:
 
 @signals.worker_process_shutdown.connect
 def _leave(**_: Any) -> None:
+    _tally.hand_over()
     if _rounds is not None:
         _rounds.close()

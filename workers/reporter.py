@@ -1,25 +1,38 @@
-"""What a worker reports to the inbox every minute, for who looks from outside: whether Redis and PostgreSQL can keep
-what Callbox promises (the worker goes on if not), and how many dead letters are open."""
+"""What a worker reports every minute, to the inbox and in its metrics, for who looks from outside: whether Redis and
+PostgreSQL can keep what Callbox promises (the worker goes on if not), which sources it knows, and how many dead letters
+are open."""
 
 import socket
 import time
+from collections.abc import Collection
 from contextlib import suppress
 
+from shared.catalogue import WORKER_UNMET
 from shared.demands import CHECK_SECONDS, Watch
 from shared.errors import Unavailable
-from shared.inbox import Inbox, examine, note_open_dead_letters, note_shards, report_unmet
+from shared.inbox import Inbox, examine, note_open_dead_letters, note_shards, note_sources, report_unmet
 from workers import demands
 from workers.database import REFUSALS, Database
 from workers.queries import count_open_dead_letters
+from workers.tally import Tally
 
 
 class Reporter:
     """One for each worker process."""
 
-    def __init__(self, inbox: Inbox, database: Database, wait_replicas: int = 0) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        database: Database,
+        wait_replicas: int = 0,
+        sources: Collection[str] = (),
+        tally: Tally | None = None,
+    ) -> None:
         self._inbox = inbox
         self._wait_replicas = wait_replicas
         self._database = database
+        self._sources = sources
+        self._tally = tally or Tally()
         self._watch = Watch()
         self._reported_at = float("-inf")
 
@@ -31,8 +44,11 @@ class Reporter:
         self._watch.note("redis", examine(self._inbox.shards, self._wait_replicas).unmet)
         with suppress(Unavailable, *REFUSALS):
             self._watch.note("postgresql", self._database.ask(demands.examine).unmet)
+        for what, unmet in self._watch.unmet.items():
+            self._tally.set(WORKER_UNMET, (what,), len(unmet))
         report_unmet(self._inbox.first, socket.gethostname(), self._watch.unmet)
         note_shards(self._inbox.first, len(self._inbox.shards))
+        note_sources(self._inbox.first, self._sources)
         report_dead_letters(self._inbox, self._database)
 
 

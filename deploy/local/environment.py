@@ -10,11 +10,11 @@ _NEEDS = {
     "postgres": _GENERAL,
     "ingress": (*_PYTHON, "CALLBOX_*"),
     "worker": (*_PYTHON, "CALLBOX_*", "PG*"),  # libpq reads PG* beside the URL
-    "beat": (*_PYTHON, "CALLBOX_*"),
+    "beat": (*_PYTHON, "CALLBOX_*", "PG*"),
     "flower": (*_PYTHON, "CALLBOX_*", "FLOWER_*"),
 }
 _READ_SOURCES = ("ingress", "worker")
-_USE_POSTGRESQL = ("worker",)
+_USE_POSTGRESQL = ("worker", "beat")
 
 
 def environment_of(role: str, environ: Mapping[str, str], variables: Iterable[str] = ()) -> dict[str, str]:

@@ -7,6 +7,12 @@ from deploy.local.processes import flower_port
 from shared.config import Config
 from shared.source import Source
 
+_METRICS = {
+    "CALLBOX_ADMIN_URL": "the ingress",
+    "CALLBOX_WORKER_ADMIN_URL": "the worker",
+    "CALLBOX_BEAT_ADMIN_URL": "beat: what is in Redis and PostgreSQL",
+}
+
 
 def overview(configuration: Config, folder: Path, addresses: Mapping[str, str]) -> Iterator[str]:
     """The URL of each source, the page of Flower, the metrics, and the logs in the folder of an `up`."""
@@ -17,7 +23,9 @@ def overview(configuration: Config, folder: Path, addresses: Mapping[str, str]) 
         wanted = flower_port()
         moved = "" if url.endswith(f":{wanted}") else f"; port {wanted} is taken"
         yield f"Flower     {url}/tasks   (every drain with its counts{moved})"
-    yield f"metrics    {addresses['CALLBOX_ADMIN_URL']}/metrics"
+    for name, whose in _METRICS.items():
+        if name in addresses:
+            yield f"metrics    {addresses[name]}/metrics   (of {whose})"
     yield f"logs       {folder / 'logs'}"
 
 

@@ -117,14 +117,20 @@ class Up:
         for number in range(1, roles.ingresses + 1):
             self._start_child(f"ingress-{number}", processes.ingress(listeners), pass_fds=descriptors)
         if roles.workers:
-            self._start_child("worker-1", processes.worker(roles.workers))
-        self._start_child("beat", processes.beat())
+            self._start_child("worker-1", processes.worker(roles.workers), admin_bind=self._admin_bind("WORKER"))
+        self._start_child("beat", processes.beat(), admin_bind=self._admin_bind("BEAT"))
         if roles.flower:
             port = servers.free_port(processes.flower_port())
             self.addresses["FLOWER_URL"] = f"http://127.0.0.1:{port}"
             self._start_child("flower", processes.flower(port))
 
-    def _start_child(self, name: str, command: list[str], **options: Any) -> None:
+    def _admin_bind(self, role: str) -> str:
+        """Where a process of this role answers what is asked about it; written into DIR/env as a URL."""
+        address = f"127.0.0.1:{servers.free_port()}"
+        self.addresses[f"CALLBOX_{role}_ADMIN_URL"] = f"http://{address}"
+        return address
+
+    def _start_child(self, name: str, command: list[str], admin_bind: str = "", **options: Any) -> None:
         role = name.partition("-")[0]
         folder = self._plan.folder
         environ = {**os.environ, **self.addresses}
@@ -132,6 +138,8 @@ class Up:
         if role == "ingress":
             environment["PROMETHEUS_MULTIPROC_DIR"] = str(folder / "metrics")  # where the metrics of all add up
             environment["CALLBOX_STOP_GRACE_SECONDS"] = "0"  # no other ingress is there to take over
+        elif role in ("worker", "beat"):
+            environment["CALLBOX_ADMIN_BIND"] = admin_bind  # the environment's own is that of the ingresses
         self._supervisor.start(Child(name, command, environment, **options))
 
     def _wait_until_ready(self) -> None:

@@ -9,6 +9,7 @@ from shared.inbox.accounts import Account, accounts, differences
 from shared.inbox.activity import Activity, activity
 from shared.inbox.append import Appender, Group, TooFewReplicas
 from shared.inbox.audit import audit_group
+from shared.inbox.backlog import Backlog, backlog, merged_backlog
 from shared.inbox.client import (
     AsyncShard,
     RedisUnavailable,
@@ -27,7 +28,7 @@ from shared.inbox.doorbell import ring
 from shared.inbox.group import Abandoned
 from shared.inbox.holds import Hold, HoldRecords, Holds
 from shared.inbox.keys import APPENDED, COUNTERS, REPEAT
-from shared.inbox.notes import Notes, note_open_dead_letters, note_shards
+from shared.inbox.notes import Notes, note_open_dead_letters, note_shards, note_sources
 from shared.inbox.reclassify import Reclassification, Reclassifier
 from shared.inbox.retire import fold, is_retired, restore, retire
 from shared.inbox.ringer import Ringer
@@ -40,7 +41,7 @@ from shared.inbox.snapshot import (
     pending_in,
     take_snapshot,
 )
-from shared.inbox.unmet import report_unmet
+from shared.inbox.unmet import report_ingress_unmet, report_unmet
 from shared.inbox.waiting import oldest_by_source, waiting_by_source
 from shared.inbox.whole import Inbox
 
@@ -53,6 +54,7 @@ __all__ = [
     "Activity",
     "Appender",
     "AsyncShard",
+    "Backlog",
     "Consumer",
     "Counts",
     "Depth",
@@ -75,6 +77,7 @@ __all__ = [
     "accounts",
     "activity",
     "audit_group",
+    "backlog",
     "broker_options",
     "connect",
     "connect_all",
@@ -86,11 +89,14 @@ __all__ = [
     "is_full",
     "is_retired",
     "merged",
+    "merged_backlog",
     "note_open_dead_letters",
     "note_shards",
+    "note_sources",
     "oldest_by_source",
     "pending_in",
     "ping",
+    "report_ingress_unmet",
     "report_unmet",
     "restore",
     "retire",

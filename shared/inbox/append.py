@@ -108,7 +108,8 @@ class Appender:
 
     @property
     def _keys(self) -> list[str]:
-        return [self._names.inbox, self._names.ledger, self._names.retired, self._writer]
+        names = self._names
+        return [names.inbox, names.ledger, names.heard, names.retired, self._writer]
 
     def _compare(self, total: int, least: int, losses: int) -> None:
         """Notes what Redis counts of this process, and what it must count at least; several appends may be under way,

@@ -138,12 +138,14 @@ def _risks_of(server: Server, url: RedisURL, wait_replicas: int) -> Iterator[str
 
 def _unmet_in_trial(shard: Shard) -> Iterator[str]:
     """Takes a callback into an inbox made for this and out again, as ingress and workers do."""
-    kinds = ("inbox", "ledger", "oddities", "kinds", "retired", "writer")
-    inbox, ledger, oddities, oddity_kinds, retired, writer = keys = [
+    kinds = ("inbox", "ledger", "heard", "oddities", "kinds", "retired", "writer")
+    inbox, ledger, heard, oddities, oddity_kinds, retired, writer = keys = [
         f"{shard.names.check}:{uuid4().hex}:{kind}" for kind in kinds
     ]
     try:
-        shard.register_script(script("append"))(keys=[inbox, ledger, retired, writer], args=[1000, 1, 1, "check", b""])
+        shard.register_script(script("append"))(
+            keys=[inbox, ledger, heard, retired, writer], args=[1000, 1, 1, "check", b""]
+        )
         shard.xgroup_create(inbox, GROUP, id="0")
         shard.xreadgroup(GROUP, "check", {inbox: ">"}, count=1)
         entries: Any = shard.xrange(inbox, count=1)

@@ -25,6 +25,7 @@ class Keys:
         self.tag = f"{{callbox:{number}}}"
         self.inbox = f"{self.tag}:inbox"
         self.ledger = f"{self.tag}:ledger"
+        self.heard = f"{self.tag}:heard"  # source → when its latest callback was appended, in Unix milliseconds
         self.oddities = f"{self.tag}:oddities"
         self.kinds = f"{self.tag}:oddity_kinds"  # source → how many kinds of its oddities are counted by name
         self.spools = f"{self.tag}:spools"
@@ -34,6 +35,7 @@ class Keys:
         self.trial = f"{self.tag}:trial:"  # + source: exists while another trial would be too early
         self.marks = f"{self.tag}:active"  # consumer → when it last used the inbox
         self.unmet = f"{self.tag}:unmet"  # host of workers → what its servers do not meet
+        self.ingress_unmet = f"{self.tag}:ingress_unmet"  # the same for hosts of ingresses
         self.check = f"{self.tag}:check"  # what the names of keys begin with that are made and deleted for a check
         self.notes = f"{self.tag}:notes"
         self.folded = f"{self.tag}:folded"  # number of a shard that was removed → what was added here of it

@@ -1,6 +1,6 @@
 """What workers note about the system now and then, for who looks from outside: the fields of one hash."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,13 +13,15 @@ from shared.inbox.keys import script
 class Notes(msgspec.Struct, frozen=True):
     """`repaired`: entries that were neither pending nor unread, in all. `since`: when the ledger began (seconds of the
     Unix epoch). `open_dead_letters`: by source, as PostgreSQL last had them. `shards`: how many the workers take from.
-    `lost`: callbacks that Redis had taken and no longer knew, in all. None: not noted yet."""
+    `lost`: callbacks that Redis had taken and no longer knew, in all. `sources`: the names that the workers have in
+    their configuration. None: not noted yet."""
 
     repaired: int = 0
     since: float | None = None
     open_dead_letters: dict[str, int] | None = None
     shards: int | None = None
     lost: int = 0
+    sources: list[str] | None = None
 
 
 @or_unavailable
@@ -39,6 +41,13 @@ def note_shards(shard: Shard, count: int) -> None:
     shard.register_script(script("note"))(keys=[shard.names.notes], args=["HSET", "shards", count])
 
 
+@or_unavailable
+def note_sources(shard: Shard, names: Iterable[str]) -> None:
+    """Notes which sources a worker has in its configuration. Raises RedisUnavailable."""
+    encoded = msgspec.json.encode(sorted(names))
+    shard.register_script(script("note"))(keys=[shard.names.notes], args=["HSET", "sources", encoded])
+
+
 def notes_in(fields: Mapping[bytes, bytes]) -> Notes:
     """The notes in the fields of the hash."""
     named = {name.decode(errors="replace"): msgspec.Raw(value) for name, value in fields.items()}
@@ -55,4 +64,5 @@ def merged_notes(notes: Notes, others: Notes) -> Notes:
         notes.open_dead_letters if is_noted else others.open_dead_letters,
         notes.shards if notes.shards is not None else others.shards,
         notes.lost + others.lost,
+        notes.sources if notes.sources is not None else others.sources,
     )

@@ -43,7 +43,16 @@ def fold(shard: Shard, first: Shard) -> None:
                     for field, count in found.items():
                         pipe.hincrby(to, field, count)
                 pipe.execute()
-    shard.delete(*(name for name, _ in hashes), shard.names.kinds)
+    _fold_heard(shard, first)
+    shard.delete(*(name for name, _ in hashes), shard.names.heard, shard.names.kinds)
+
+
+def _fold_heard(shard: Shard, first: Shard) -> None:
+    known = _counts(first, first.names.heard)
+    heard = _counts(shard, shard.names.heard).items()
+    later: dict[Any, Any] = {source: at for source, at in heard if at > known.get(source, 0)}
+    if later:
+        first.hset(first.names.heard, mapping=later)
 
 
 def _counts(shard: Shard, name: str) -> Counts:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from shared.inbox.client import Shard, or_unavailable
+from shared.inbox.client import Shard, or_unavailable, text_of
 from shared.inbox.clock import appended_seconds, seconds_of
 from shared.inbox.holds import Hold, records_in
 from shared.inbox.keys import APPENDED, COUNTERS, REPEAT, Keys
@@ -36,6 +36,8 @@ class Snapshot(NamedTuple):
     notes: Notes = Notes()
     unmet: Mapping[str, Unmet] = {}  # host of workers → what its servers do not meet of Callbox's demands
     shards: Mapping[int, Depth] = {}
+    ingress_unmet: Mapping[str, Unmet] = {}  # the same of hosts of ingresses
+    heard: Mapping[str, float] = {}  # source → when its latest callback was appended (seconds of the Unix epoch)
 
     @property
     def difference(self) -> int:
@@ -68,11 +70,13 @@ def queue_reads(pipe: Any, names: Keys) -> None:
     pipe.hgetall(names.replayed)
     pipe.hgetall(names.notes)
     pipe.hgetall(names.unmet)
+    pipe.hgetall(names.ingress_unmet)
+    pipe.hgetall(names.heard)
 
 
 def snapshot_in(answers: Sequence[Any], number: int) -> Snapshot:
     """The snapshot of the shard of this number in the answers to `queue_reads`, which are in its order."""
-    time, entries, first, counts, odd, spools, holds, replayed, notes, unmet = answers
+    time, entries, first, counts, odd, spools, holds, replayed, notes, unmet, ingress_unmet, heard = answers
     oldest = max(0.0, seconds_of(time) - appended_seconds(first[0][0])) if first else 0.0
     ledger = {source: {**dict.fromkeys(COUNTERS, 0), **counts} for source, counts in _by_source(counts).items()}
     spooled: Counter[str] = Counter()
@@ -90,6 +94,8 @@ def snapshot_in(answers: Sequence[Any], number: int) -> Snapshot:
         notes_in(notes),
         reports_in(unmet, seconds_of(time)),
         {number: depth},
+        reports_in(ingress_unmet, seconds_of(time)),
+        {text_of(source): int(at) / 1000 for source, at in heard.items()},
     )
 
 
@@ -110,6 +116,11 @@ def merged(snapshots: Sequence[Snapshot]) -> Snapshot:
             merged_notes(first.notes, other.notes),
             {**other.unmet, **first.unmet},
             {**first.shards, **other.shards},
+            {**other.ingress_unmet, **first.ingress_unmet},
+            {
+                source: max(each.heard.get(source, 0.0) for each in (first, other))
+                for source in {**first.heard, **other.heard}
+            },
         )
     return first
 

@@ -1,4 +1,5 @@
-"""What workers find unmet of the demands on their servers: each host's latest report, for who looks from outside."""
+"""What workers and ingresses find unmet of the demands on their servers: each host's latest reports, for who looks from
+outside."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,7 +12,7 @@ from shared.inbox.keys import script
 
 Unmet = Mapping[str, Sequence[str]]  # server → sentences
 
-_COUNTS_SECONDS = 3 * CHECK_SECONDS  # a report that was not repeated for so long is of a worker that is gone
+_COUNTS_SECONDS = 3 * CHECK_SECONDS  # a report that was not repeated for so long is of a process that is gone
 
 
 class _Report(msgspec.Struct, frozen=True):
@@ -19,15 +20,24 @@ class _Report(msgspec.Struct, frozen=True):
     unmet: dict[str, list[str]]
 
 
-@or_unavailable
 def report_unmet(shard: Shard, host: str, unmet: Unmet) -> None:
-    """Takes the place of this host's report before. Raises RedisUnavailable."""
+    """Takes the place of the report before of this host's workers. Raises RedisUnavailable."""
+    _report(shard, shard.names.unmet, host, unmet)
+
+
+def report_ingress_unmet(shard: Shard, host: str, unmet: Unmet) -> None:
+    """The same for its ingresses."""
+    _report(shard, shard.names.ingress_unmet, host, unmet)
+
+
+@or_unavailable
+def _report(shard: Shard, key: str, host: str, unmet: Unmet) -> None:
     if any(unmet.values()):
         at = seconds_of(shard.time())
         report = msgspec.json.encode(_Report(at, {what: list(each) for what, each in unmet.items() if each}))
-        shard.register_script(script("note"))(keys=[shard.names.unmet], args=["HSET", host, report])
+        shard.register_script(script("note"))(keys=[key], args=["HSET", host, report])
     else:
-        shard.hdel(shard.names.unmet, host)
+        shard.hdel(key, host)
 
 
 def reports_in(fields: Mapping[bytes, bytes], now: float) -> dict[str, Unmet]:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from ingress.commit import WAITING_GROUPS, Committer
 from ingress.keeper import Keeper
+from ingress.metrics import GROUP_SIZE
 from shared.callback import Callback, pack, unpack
 from shared.errors import Unavailable
 from shared.inbox import Group
-from shared.metrics import GROUP_SIZE
 from shared.settings import Settings
 from tests.ingress.conftest import AWAY, Inbox, a_callback, settle
 

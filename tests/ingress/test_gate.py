@@ -13,7 +13,7 @@ from structlog.testing import LogCapture
 from ingress import gate
 from ingress.address import Proxies
 from ingress.gate import Gate, Limits
-from shared.metrics import CONNECTIONS_ENDED, CONNECTIONS_REFUSED
+from ingress.metrics import CONNECTIONS_ENDED, CONNECTIONS_REFUSED
 from shared.settings import Settings
 
 LIMITS = Limits.of(Settings())._replace(

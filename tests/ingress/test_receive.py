@@ -12,10 +12,10 @@ from prometheus_client import Counter, Histogram
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from ingress.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
 from ingress.receive import Receiver, shown_path
 from shared.callback import Arrival, Callback, time_of
 from shared.errors import Rejected
-from shared.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
 from shared.providers import PROVIDERS, Reply
 from shared.settings import Settings
 from shared.signing import Reason

@@ -9,9 +9,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from enum import StrEnum
 from typing import NamedTuple
 
 from shared import logs
+from shared.catalogue import BATCH_CALLBACKS, BATCH_SECONDS, DRAINS
 from shared.inbox import Consumer, Entry, RedisUnavailable, Shard, audit_group
 from shared.settings import Settings
 from shared.source import Source
@@ -21,12 +23,24 @@ from workers.drain.read import Parsed, read_unless_deadly
 from workers.drain.run import Run
 from workers.drain.settle import settle, settle_trial
 from workers.drain.store import Store
+from workers.tally import Tally
 
 FEW_SHARE = 0.05  # of a full batch: with fewer it pays to let more arrive before the next transaction
 GATHER_SECONDS = 0.02
 AUDIT_SECONDS = 15  # between two searches for entries that no worker would ever take
 
 log = logs.get(__name__)
+
+
+class End(StrEnum):
+    """What ends a run: the words of `callbox_drains_total`."""
+
+    EMPTY = "empty"  # the inbox is
+    TIME = "time"  # is up
+    STOPPING = "stopping"  # the worker is
+    POSTGRESQL = "postgresql"  # stayed away
+    REDIS = "redis"  # is away
+    FAILED = "failed"  # we did
 
 
 class Batch(NamedTuple):
@@ -37,7 +51,8 @@ class Batch(NamedTuple):
 
 
 class Drainer:
-    """What one worker process keeps from run to run, for one shard. `ring` asks for another drain."""
+    """What one worker process keeps from run to run, for one shard. `ring` asks for another drain; `tally` has what the
+    metrics show."""
 
     def __init__(
         self,
@@ -50,6 +65,7 @@ class Drainer:
         stopping: Callable[[], bool] = lambda: False,
         sleep: Callable[[float], None] = time.sleep,
         release: str | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._shard = shard
         self._consumer = Consumer(shard, name)
@@ -58,6 +74,7 @@ class Drainer:
         self._settings = settings
         self._stopping = stopping
         self._sleep = sleep
+        self._tally = tally or Tally()
         self._intake = Intake(self._consumer, settings)
         limit = settings.inbox_limit // settings.shard_count
         self._holds = HoldPolicy(shard, limit, release or this_release(), sources.keys())
@@ -73,18 +90,23 @@ class Drainer:
         """
         run = Run(self._consumer, seconds or self._settings.drain_seconds, self._stopping, self._sleep)
         self._linger_seconds = self._settings.linger_seconds if linger_seconds is None else linger_seconds
+        end = End.FAILED
         try:
             self._audit()
             self._try_held_sources(run)
-            is_empty = self._drain(run)
+            end = self._drain(run)
         except RedisUnavailable:
+            end = End.REDIS
             with suppress(RedisUnavailable):
                 run.end()
             raise
+        finally:
+            self._tally.add(DRAINS, (end,))
+            self._tally.hand_over()
         # After any other exception the entries stay claimed, as after a death: what failed on them may fail again, and
         # the delivery counts against them.
         run.end()
-        if not is_empty:
+        if end is not End.EMPTY:
             self._ring()  # what is left is another run's
         if run.counts["claimed"]:
             log.info("drained", seconds=round(run.seconds, 3), **run.counts)
@@ -95,25 +117,33 @@ class Drainer:
         with suppress(RedisUnavailable):
             self._consumer.leave()
 
-    def _drain(self, run: Run) -> bool:
-        """Whether the inbox was empty in the end."""
+    def _drain(self, run: Run) -> End:
+        """Drains; what ended that."""
         batch = self._next(run)
         if len(batch.entries) >= self._settings.batch_count or run.batches:
             self._ring()  # a backlog: other workers may join
         while batch.entries:
             run.counts["claimed"] += len(batch.entries)
             to_store = self._holds.set_aside(batch.parsed, run)
+            began_at = time.monotonic()
             with self._store.begin(to_store) as pending:
                 ahead = self._next_ahead(run, batch.entries)
                 results = pending.finish(run)
             if results is not None:
-                settle(to_store, results, run, self._holds, self._store)
+                settle(to_store, results, run, self._holds, self._store, self._tally)
+                self._count(len(to_store), time.monotonic() - began_at)
             if results is None or run.is_stopping or (run.is_over and not ahead.entries):
-                return False
+                return _why(results is None, run)
             if len(batch.entries) < self._settings.batch_count * FEW_SHARE and not run.batches:
                 self._sleep(GATHER_SECONDS)
             batch = ahead if ahead.entries else self._next(run)
-        return True
+        return End.EMPTY
+
+    def _count(self, callbacks: int, seconds: float) -> None:
+        if callbacks:
+            self._tally.observe(BATCH_CALLBACKS, (), [callbacks])
+            self._tally.observe(BATCH_SECONDS, (), [seconds])
+        self._tally.hand_over()
 
     def _next(self, run: Run) -> Batch:
         """The next batch, claimed and read; empty when the inbox stays empty for a moment."""
@@ -144,7 +174,7 @@ class Drainer:
             run.add(entries)
             good = [parsed for parsed in self._read(entries).parsed if verdict(parsed).blame is None]
             results = self._store.finish(good, run) if good else None
-            stored = settle_trial(good, results, run) if results else 0
+            stored = settle_trial(good, results, run, self._tally) if results else 0
             if 2 * stored > len(entries):
                 self._holds.release(source)
             self._holds.put_back(source, run)
@@ -154,3 +184,9 @@ class Drainer:
             self._audited_at = time.monotonic()
             if repaired := audit_group(self._shard, AUDIT_SECONDS):
                 log.error("repaired the inbox", entries=repaired, why="they were neither pending nor unread")
+
+
+def _why(is_unstored: bool, run: Run) -> End:
+    if run.is_stopping:
+        return End.STOPPING
+    return End.POSTGRESQL if is_unstored else End.TIME

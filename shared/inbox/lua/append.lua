@@ -1,6 +1,7 @@
 -- Appends a group of callbacks to the inbox and counts them: all or none. With no callbacks it only checks whether one
 -- would be taken.
--- KEYS: inbox, ledger, what exists once the shard takes no more, what counts all that this writer appended
+-- KEYS: inbox, ledger, when the latest callback of each source came (Unix milliseconds), what exists once the shard
+--   takes no more, what counts all that this writer appended
 -- ARGV: most entries the inbox may hold, share of maxmemory it may use, seconds for which the count of a writer that
 --   appends nothing is kept, then source and callback in turn
 -- Returns the count of the writer: less than it has appended when Redis went back to a state before.
@@ -8,7 +9,7 @@
 local first = 4
 local count = (#ARGV - first + 1) / 2
 
-if redis.call('EXISTS', KEYS[3]) == 1 then
+if redis.call('EXISTS', KEYS[4]) == 1 then
   return redis.error_reply('FULL this shard of the inbox is retired')
 end
 if redis.call('XLEN', KEYS[1]) + math.max(count, 1) > tonumber(ARGV[1]) then
@@ -24,15 +25,16 @@ if type(memory) == 'string' then
   end
 end
 
-local counts = {}
+local counts, id = {}
 for i = first, #ARGV, 2 do
-  redis.call('XADD', KEYS[1], '*', 's', ARGV[i], 'c', ARGV[i + 1])
+  id = redis.call('XADD', KEYS[1], '*', 's', ARGV[i], 'c', ARGV[i + 1])
   counts[ARGV[i]] = (counts[ARGV[i]] or 0) + 1
 end
 for source, appended in pairs(counts) do
   redis.call('HINCRBY', KEYS[2], source .. ':appended', appended)
+  redis.call('HSET', KEYS[3], source, string.match(id, '^%d+'))
 end
 if count == 0 then return 0 end
-local total = redis.call('INCRBY', KEYS[4], count)
-redis.call('EXPIRE', KEYS[4], ARGV[3])
+local total = redis.call('INCRBY', KEYS[5], count)
+redis.call('EXPIRE', KEYS[5], ARGV[3])
 return total

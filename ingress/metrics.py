@@ -1,0 +1,65 @@
+"""What an ingress counts, and how `/metrics` shows it.
+
+With `PROMETHEUS_MULTIPROC_DIR` set before this is imported, the counts of several processes of one host add up.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from shared import catalogue, metrics
+
+_OWN = metrics.Registry()
+
+REQUESTS = _OWN.counter(catalogue.REQUESTS)
+REFUSALS = _OWN.counter(catalogue.REFUSALS)
+PROOFS = _OWN.counter(catalogue.PROOFS)
+ACKNOWLEDGE_SECONDS = _OWN.histogram(catalogue.ACKNOWLEDGE_SECONDS)
+GROUP_SIZE = _OWN.histogram(catalogue.GROUP_SIZE)
+CONNECTIONS = _OWN.gauge(catalogue.CONNECTIONS)
+CONNECTIONS_REFUSED = _OWN.counter(catalogue.CONNECTIONS_REFUSED)
+CONNECTIONS_ENDED = _OWN.counter(catalogue.CONNECTIONS_ENDED)
+UNMET = _OWN.gauge(catalogue.INGRESS_UNMET)
+REDIS_UP = _OWN.gauge(catalogue.INGRESS_REDIS_UP)
+CONFIRMING = _OWN.gauge(catalogue.CONFIRMING)
+SPOOL_CALLBACKS = _OWN.gauge(catalogue.SPOOL_CALLBACKS)
+SPOOL_OLDEST_SECONDS = _OWN.gauge(catalogue.SPOOL_OLDEST_SECONDS)
+BUILD_INFO = _OWN.gauge(catalogue.BUILD_INFO)
+
+
+def begin(sources: Sequence[str]) -> None:
+    """Has every series of these sources from the start."""
+    _OWN.begin(sources)
+    for labels, value in metrics.build_info().items():
+        BUILD_INFO.labels(*labels).set(value)
+
+
+def forget_dead_processes() -> None:
+    """Takes the gauges of processes that are gone out of the sum of `PROMETHEUS_MULTIPROC_DIR`; counters stay."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    for file in Path(folder).glob("gauge_live*_*.db") if folder else ():
+        pid = file.stem.rpartition("_")[2]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            mark_process_dead(int(pid), folder)  # type: ignore[no-untyped-call]
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def render() -> bytes:
+    """All metrics of this process, or of all that add up with it, in Prometheus's text format."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return generate_latest(_OWN)
+    processes = CollectorRegistry()
+    MultiProcessCollector(processes)  # type: ignore[no-untyped-call]
+    return generate_latest(processes)
