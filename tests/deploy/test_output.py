@@ -213,7 +213,7 @@ def test_the_demonstration_uses_the_same_table(
     assert r"\x1b]0;t\x07\x1b[2J" in said
     assert is_safe(said)
     assert "\n# emnify\ncurl " in said
-    assert "\nmetrics    http://127.0.0.1:2/metrics\n" in said
+    assert "\nmetrics    http://127.0.0.1:2/metrics   (of the ingress)\n" in said
 
 
 def test_lines_and_labels_are_made_harmless_wherever_they_come_from(capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,7 +64,8 @@ class System:
             )
             for number in range(1, WORKERS + 1)
         ]
-        self.beat = self._process("beat", "-m", "workers", "beat")
+        self._figures = free_address("127.0.0.1")  # where beat shows what is in Redis and PostgreSQL
+        self.beat = self._process("beat", "-m", "workers", "beat", CALLBOX_ADMIN_BIND=str(self._figures))
 
     @property
     def parts(self) -> Sequence[Part]:
@@ -122,7 +123,7 @@ class System:
     def repeats(self) -> int:
         """How many callbacks were appended again, as the ledger has it."""
         with suppress(OSError):
-            _, body, _ = http(f"{self.urls[0]}/metrics")
+            _, body, _ = http(f"http://{self._figures}/metrics")
             return round(sum(map(float, _REPEATS.findall(body.decode()))))
         return 0
 

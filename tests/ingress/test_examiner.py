@@ -1,6 +1,7 @@
 """What the ingress finds about its servers while it serves, and goes on."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
+from ingress import metrics
 from ingress.examiner import Examiner
 from ingress.spools import Spools
-from shared import metrics
+from shared import inbox
 from shared.settings import Settings
 
 
@@ -36,7 +38,7 @@ def found(redis_url: str, spool: Path) -> dict[str, list[str]]:
 
 
 def gauge(what: str) -> float:
-    families = text_string_to_metric_families(metrics.render(None).decode())
+    families = text_string_to_metric_families(metrics.render().decode())
     samples = [sample for family in families for sample in family.samples]
     (value,) = [
         sample.value for sample in samples if sample.name.endswith("unmet_demands") and sample.labels["what"] == what
@@ -44,9 +46,19 @@ def gauge(what: str) -> float:
     return value
 
 
+def reported(redis_url: str) -> dict[str, dict[str, list[str]]]:
+    """What the inbox has of it, by host."""
+    with inbox.connect(redis_url, 5.0) as client:
+        return {
+            host: {what: list(each) for what, each in unmet.items()}
+            for host, unmet in inbox.take_snapshot(client).ingress_unmet.items()
+        }
+
+
 def test_servers_that_keep_the_promises(redis_url: str, tmp_path: Path) -> None:
     assert found(redis_url, tmp_path) == {"redis": [], "spool": []}
     assert (gauge("redis"), gauge("spool")) == (0, 0)
+    assert reported(redis_url) == {}
 
 
 def test_a_redis_that_is_no_longer_durable_and_a_spool_that_takes_nothing(forgetful: str, tmp_path: Path) -> None:
@@ -55,6 +67,9 @@ def test_a_redis_that_is_no_longer_durable_and_a_spool_that_takes_nothing(forget
     assert "appendfsync is no" in unmet["redis"][0]
     assert "the spool cannot be made" in unmet["spool"][0]
     assert (gauge("redis"), gauge("spool")) == (1, 1)
+    assert reported(forgetful) == {socket.gethostname(): unmet}
+    found(forgetful, tmp_path)
+    assert list(reported(forgetful)[socket.gethostname()]) == ["redis"]
 
 
 def test_a_redis_that_is_away_is_no_news(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from ingress import spool
 from ingress.spool import Spool, SpoolError, SpoolFull
+from shared.callback import Callback, new_id, pack
 
 LIMIT_BYTES = 1 << 20
 GROUP = [("a", b"\x00\xff1"), ("b", b""), ("a", b"3")]
@@ -54,6 +56,26 @@ def test_the_oldest_come_by_count_and_bytes_and_at_least_one(tmp_path: Path) -> 
     assert len(file.oldest(3, 10_000)) == 3
     assert len(file.oldest(5, 250)) == 2
     assert len(file.oldest(5, 1)) == 1
+    file.close()
+
+
+def test_how_much_waits_and_since_when(tmp_path: Path) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    first, second = (
+        Callback(id=new_id(at), source="a", provider="emnify", received_at=at, method="POST", body=b"x")
+        for at in (now, now + timedelta(seconds=5))
+    )
+    file = spool.create(tmp_path, LIMIT_BYTES)
+    assert file.depth() == (0, None)
+    file.append([("a", pack(first)), ("a", pack(second)), ("b", b"not readable")])
+    assert file.depth() == (3, now)
+    file.remove_through(1)
+    assert file.depth() == (2, second.received_at)
+    file.remove_through(2)
+    assert file.depth() == (1, None)
+    file.remove_through(3)
+    file.append([("a", pack(second))])
+    assert file.depth() == (1, second.received_at)
     file.close()
 
 

@@ -138,10 +138,6 @@ def test_metrics_count_what_both_ingresses_did(system: Running) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(system.send, [system.request("open", "mo") for _ in range(100)]))
     assert accepted() - before == 100
-    system.wait_drained()
-    text = http(system.admin_url + "/metrics")[1].decode()
-    assert "callbox_inbox_callbacks 0.0" in text
-    assert 'callbox_callbacks_total{outcome="stored",source="open"}' in text
 
 
 def test_the_probes_answer(system: Running) -> None:

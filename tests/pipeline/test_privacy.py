@@ -32,13 +32,16 @@ def private_requests(up: Running) -> list[Request]:
     ]
 
 
+METRICS = ("CALLBOX_ADMIN_URL", "CALLBOX_WORKER_ADMIN_URL", "CALLBOX_BEAT_ADMIN_URL")
+
+
 def assert_nothing_private(up: Running) -> None:
     secrets = [secret for source in up.sources.values() for secret in (*source.secrets, source.token) if secret]
     places = {
         "the logs": up.logs(),
         "the terminal": up.output,
         "Flower": str(flower_tasks(up)),
-        "the metrics": http(up.admin_url + "/metrics")[1].decode(),
+        **{f"the metrics of {name}": http(up.addresses[name] + "/metrics")[1].decode() for name in METRICS},
     }
     for place, text in places.items():
         assert text, f"nothing to look at in {place}"

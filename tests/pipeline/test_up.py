@@ -37,6 +37,8 @@ def test_it_writes_where_everything_is(system: Running) -> None:
     assert set(system.addresses) >= {
         "CALLBOX_URL",
         "CALLBOX_ADMIN_URL",
+        "CALLBOX_WORKER_ADMIN_URL",
+        "CALLBOX_BEAT_ADMIN_URL",
         "CALLBOX_REDIS_URL",
         "CALLBOX_DATABASE_URL",
         "FLOWER_URL",
@@ -44,7 +46,7 @@ def test_it_writes_where_everything_is(system: Running) -> None:
     *overview, ready = system.output.strip().splitlines()
     assert ready == f"ready {system.url}"
     assert f"callbacks  {system.url}/callbacks/otp/<token>   (nxcloud)" in overview
-    assert f"metrics    {system.admin_url}/metrics" in overview
+    assert f"metrics    {system.admin_url}/metrics   (of the ingress)" in overview
     assert set(system.pids) == {*NAMES, "ingress-2"}
     assert all(map(alive, system.pids.values()))
     for path in system.data.rglob("*"):
@@ -83,7 +85,7 @@ def test_a_process_finds_in_its_environment_what_it_needs_and_no_secret_beside(s
     for name, expected in {
         "ingress-1": {*ours, "source"},
         "worker-1": {*ours, "source", "database", "libpq"},
-        "beat": ours,
+        "beat": {*ours, "database", "libpq"},
         "flower": {*ours, "flower"},
         "redis": set(),
         "postgres": set(),

@@ -1,6 +1,7 @@
 """The catalogue: every metric explained, named by the rules, and no label that a stranger may fill."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from shared.catalogue import CATALOGUE, EVENTS, OPEN, REQUESTS, SOURCES, Kind, M
 
 ROOT = Path(__file__).parent.parent.parent
 # The unit is the end of a name, or the thing itself is counted.
-UNITS = {
+UNITS: Mapping[str, str | tuple[str, ...]] = {
     "seconds": "_seconds",
     "seconds since 1970": "_timestamp_seconds",
     "callbacks": "_callbacks",
@@ -81,5 +82,5 @@ def test_what_is_written_about_metrics_is_about_those_that_exist(path: str) -> N
     files = [ROOT / path] if (ROOT / path).is_file() else (ROOT / path).rglob("*")
     for file in files:
         if file.suffix in (".md", ".yaml", ".yml", ".json", ".conf"):
-            named = set(re.findall(r"\bcallbox_[a-z_]+(?![\w.])", file.read_text("utf-8"))) - {"callbox_callbacks"}
+            named = set(re.findall(r"\bcallbox_[a-z_]+(?![\w.])", file.read_text("utf-8")))
             assert named <= known, f"{file}: {sorted(named - known)}"

@@ -70,6 +70,17 @@ def test_the_ledger_adds_up_at_every_step(client: inbox.Shard, append: Any) -> N
     assert ledger["b"] == {"appended": 1, "repeat": 0, "stored": 0, "duplicate": 0, "dead": 1, "ignored": 0}
 
 
+def test_it_is_known_when_each_source_was_last_heard(client: inbox.Shard, append: Any) -> None:
+    append(("a", b"1"), ("b", b"2"))
+    before = inbox.take_snapshot(client).heard
+    assert set(before) == {"a", "b"}
+    append(("a", b"3"))
+    after = inbox.take_snapshot(client).heard
+    now: Any = client.time()
+    assert before["a"] < after["a"] <= now[0] + 1
+    assert after["b"] == before["b"]
+
+
 def test_an_entry_acknowledged_twice_is_counted_once(client: inbox.Shard, append: Any) -> None:
     append(("a", b"1"))
     worker = consumer(client)

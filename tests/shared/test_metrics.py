@@ -56,7 +56,7 @@ def test_a_metric_of_another_kind_is_refused() -> None:
 
 @pytest.mark.parametrize("metric", [each for each in metrics_of(Place.INGRESS) if each.kind is Kind.GAUGE])
 def test_the_gauges_of_processes_become_one_as_those_of_instances_do(metric: Metric) -> None:
-    assert Registry().gauge(metric)._multiprocess_mode == f"live{metric.over}"  # type: ignore[attr-defined]
+    assert Registry().gauge(metric)._multiprocess_mode == f"live{metric.over}"
 
 
 def test_a_source_cannot_break_out_of_its_label() -> None:

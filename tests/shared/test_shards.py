@@ -166,9 +166,13 @@ def test_what_a_removed_shard_counted_stays_in_the_ledger_once(redis_url: str, s
     worker = inbox.Consumer(shards[2], "one")
     worker.acknowledge([inbox.Done(entry, "stored", ["odd"]) for entry in worker.claim(2, 0.01)])
     counts = shards[2].hgetall(shards[2].names.ledger)
+    heard = inbox.take_snapshot(shards[2]).heard
+    shards[0].hset(shards[0].names.heard, mapping={"a": 1, "later": 2})
+    shards[2].hset(shards[2].names.heard, "later", 1)
     inbox.fold(shards[2], shards[0])
     assert inbox.take_snapshot(shards[0]).ledger["a"]["stored"] == 1
     assert inbox.take_snapshot(shards[0]).oddities["a"] == {"odd": 1}
+    assert inbox.take_snapshot(shards[0]).heard == {**heard, "later": 0.002}
     shards[2].hset(shards[2].names.ledger, mapping=counts)  # type: ignore[arg-type]  # it was interrupted before
     shards[2].hset(shards[2].names.oddities, mapping={"a:odd": 1, "b:odd": 1})
     inbox.fold(shards[2], shards[0])

@@ -1,6 +1,7 @@
 """What beat shows: the ledger as it is, every source that is known, and what does not answer."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -84,9 +85,10 @@ def test_the_name_of_a_field_which_its_sender_chose_is_no_label() -> None:
     assert {what for _, what in figures_of(SEEN, BACKLOG)[catalogue.ODDITIES]} == {"conflict", "undocumented field"}
 
 
-@pytest.mark.parametrize("whose", ["unmet", "ingress_unmet"])
-def test_what_any_process_found_unmet_is_not_durable(whose: str) -> None:
-    snapshot = SEEN._replace(**{whose: {"a-host": {"spool": ["is full"]}}})
+@pytest.mark.parametrize("unmet", ["unmet", "ingress_unmet"])
+def test_what_any_process_found_unmet_is_not_durable(unmet: str) -> None:
+    found: dict[str, Any] = {unmet: {"a-host": {"spool": ["is full"]}}}
+    snapshot = SEEN._replace(**found)
     assert figures_of(snapshot, BACKLOG)[catalogue.DURABLE] == {(): 0}
 
 

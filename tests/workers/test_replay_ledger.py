@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
-from shared import inbox, metrics
+from shared import inbox
+from shared.catalogue import Kind
 from shared.errors import Unavailable
 from shared.inbox import Consumer, Reclassification, Reclassifier, RedisUnavailable
 from tests.conftest import wait_until
@@ -19,6 +19,7 @@ from tests.workers.scene import Scene
 from workers.database import Database
 from workers.dead_letters import ALL, Filter
 from workers.drain import read
+from workers.figures import figures_of
 from workers.replay import WAITING, Change
 from workers.rows import write
 
@@ -279,12 +280,13 @@ def test_no_counter_falls_when_dead_letters_are_replayed(scene: Scene) -> None:
     """Else `increase()` counts twice what was repaired."""
 
     def counts() -> dict[str, float]:
-        shown = text_string_to_metric_families(metrics.render(inbox.take_snapshot(scene.client)).decode())
-        samples = [sample for family in shown if family.type == "counter" for sample in family.samples]
+        shown = figures_of(inbox.take_snapshot(scene.client), inbox.backlog(scene.client))
         return {
-            f"{sample.name} {sample.labels.get('outcome')}": sample.value
-            for sample in samples
-            if sample.labels.get("source") == "s"
+            f"{metric.name} {' '.join(labels[1:])}": value
+            for metric, values in shown.items()
+            if metric.kind is Kind.COUNTER
+            for labels, value in values.items()
+            if labels[:1] == ("s",)
         }
 
     scene.arrive(b"odd:1", b"odd:2", b"fine:3")

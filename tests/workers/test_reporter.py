@@ -7,10 +7,12 @@ from urllib.parse import quote
 import pytest
 
 from shared import inbox
+from shared.catalogue import WORKER_UNMET
 from shared.inbox import Shard
 from tests.keys import UNMET
 from workers.database import Database
 from workers.reporter import Reporter
+from workers.tally import Tally
 
 HOST = socket.gethostname()
 
@@ -37,6 +39,14 @@ def test_what_is_unmet_is_reported_once_a_minute(
     monkeypatch.setattr("workers.reporter.CHECK_SECONDS", 0)
     reporter.report_if_due()
     assert list(inbox.take_snapshot(client).unmet) == [HOST]
+
+
+def test_what_is_unmet_is_in_the_metrics_and_the_sources_are_noted(client: Shard, database_url: str) -> None:
+    tally, database = Tally(), Database(database_url, 5)
+    Reporter(inbox.Inbox([client], client), database, 3, {"otp", "fleet"}, tally).report_if_due()
+    database.close()
+    assert (tally.value(WORKER_UNMET, "redis"), tally.value(WORKER_UNMET, "postgresql")) == ([1], [0])
+    assert inbox.take_snapshot(client).notes.sources == ["fleet", "otp"]
 
 
 def test_a_postgresql_that_is_away_is_no_news_and_a_good_one_ends_the_report(client: Shard, database_url: str) -> None:

@@ -23,9 +23,9 @@ def test_what_the_sources_read_reaches_those_that_read_them_whatever_it_is_calle
     assert {role for role in ROLES if names(role, {variable: "x"}, variable)} == {"ingress", "worker"}
 
 
-def test_the_address_of_the_database_and_what_libpq_reads_reach_only_workers() -> None:
+def test_the_address_of_the_database_and_what_libpq_reads_reach_only_workers_and_beat() -> None:
     for variable in ("CALLBOX_DATABASE_URL", "PGPASSWORD", "PGSSLROOTCERT"):
-        assert [role for role in ROLES if names(role, {variable: "x"})] == ["worker"]
+        assert [role for role in ROLES if names(role, {variable: "x"})] == ["worker", "beat"]
 
 
 def test_the_address_of_redis_and_the_settings_reach_our_processes() -> None:

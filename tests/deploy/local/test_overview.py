@@ -7,7 +7,11 @@ from shared.config import Config
 from shared.settings import Settings
 from shared.source import Source
 
-ADDRESSES = {"CALLBOX_URL": "http://127.0.0.1:1", "CALLBOX_ADMIN_URL": "http://127.0.0.1:2"}
+ADDRESSES = {
+    "CALLBOX_URL": "http://127.0.0.1:1",
+    "CALLBOX_ADMIN_URL": "http://127.0.0.1:2",
+    "CALLBOX_BEAT_ADMIN_URL": "http://127.0.0.1:3",
+}
 SOURCES = {
     "fleet": Source("fleet", "emnify", secrets=("a-secret",)),
     "otp": Source("otp", "nxcloud", token="a-token-that-nobody-guesses"),
@@ -21,7 +25,8 @@ def test_every_source_has_its_url_and_no_credential_is_shown() -> None:
     assert lines == [
         "callbacks  http://127.0.0.1:1/callbacks/fleet   (emnify)",
         "callbacks  http://127.0.0.1:1/callbacks/otp/<token>   (nxcloud)",
-        "metrics    http://127.0.0.1:2/metrics",
+        "metrics    http://127.0.0.1:2/metrics   (of the ingress)",
+        "metrics    http://127.0.0.1:3/metrics   (of beat: what is in Redis and PostgreSQL)",
         "logs       var/logs",
     ]
 

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from shared import inbox
+from shared.catalogue import BATCH_CALLBACKS, BATCH_SECONDS, DEAD_LETTERS, DRAINS, STORED_SECONDS
 from shared.errors import Unavailable
 from shared.inbox import Consumer, Shard, doorbell
 from shared.inbox.keys import GROUP
@@ -20,6 +21,7 @@ from workers.database import Database
 from workers.drain.drainer import GATHER_SECONDS, Drainer
 from workers.drain.read import Parsed
 from workers.drain.store import PAUSES_SECONDS, Pending, Store
+from workers.tally import Tally
 
 SOURCES = {"fleet": Source("fleet", "emnify", unsigned=True)}
 
@@ -162,6 +164,48 @@ def test_a_worker_that_is_to_stop_finishes_its_batch_and_rings(client: Shard, st
     put(25)
     assert drain(client, store, stopping=lambda: True).run() == {"claimed": 10, "stored": 10}
     assert (client.xlen(INBOX), client.llen(doorbell.QUEUE)) == (15, 1)
+
+
+@pytest.mark.parametrize(
+    ("end", "options"),
+    [
+        ("empty", {}),
+        ("stopping", {"stopping": lambda: True}),
+        ("time", {"settings": {"drain_seconds": 1e-9}}),
+    ],
+)
+def test_what_ends_a_drain_and_the_batches_before_are_counted(
+    client: Shard, store: Store, put: Any, end: str, options: Any
+) -> None:
+    put(10)
+    tally = Tally()
+    drain(client, store, tally=tally, **options).run()
+    assert tally.value(DRAINS, end) == [1]
+    *_, callbacks = tally.value(BATCH_CALLBACKS)
+    *batches, _ = tally.value(BATCH_SECONDS)
+    assert (callbacks, sum(batches)) == (10, 1)
+    *stored, _ = tally.value(STORED_SECONDS, "fleet")
+    assert sum(stored) == 10
+
+
+def test_a_drain_that_a_server_ends_is_counted_as_that(
+    client: Shard, failing: Callable[..., Store], store: Store, put: Any
+) -> None:
+    put(1)
+    tally = Tally()
+    away = failing(*[Unavailable("away")] * 99)
+    drain(client, away, settings={"drain_seconds": 0.05}, sleep=lambda _: None, tally=tally).run()
+    nowhere = inbox.connect("redis://127.0.0.1:1/0", 0.5)
+    with nowhere as shard, pytest.raises(Unavailable):
+        drain(shard, store, tally=tally).run()
+    assert (tally.value(DRAINS, "postgresql"), tally.value(DRAINS, "redis")) == ([1], [1])
+
+
+def test_a_dead_letter_is_counted_by_its_stage(client: Shard, store: Store, put: Any) -> None:
+    put(1, b"junk")
+    tally = Tally()
+    drain(client, store, tally=tally).run()
+    assert tally.value(DEAD_LETTERS, "fleet", "parse") == [1]
 
 
 def test_a_standing_backlog_calls_for_other_children(client: Shard, store: Store, put: Any) -> None:
