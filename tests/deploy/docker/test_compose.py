@@ -107,7 +107,7 @@ def test_a_service_is_only_in_the_networks_that_it_needs() -> None:
         "front": {"nginx"} | INGRESSES,
         "pages": {"flower"},
         "inbox": {"redis", "worker", "beat", "flower"} | INGRESSES,
-        "database": {"postgres", "migrate", "worker"},
+        "database": {"postgres", "migrate", "worker", "beat"},
     }
     internal = {name for name, network in NETWORKS.items() if network and network["internal"] is True}
     assert internal == {"front", "inbox", "database"}, "what publishes a port needs one that is not"
@@ -232,7 +232,7 @@ def test_every_callbox_variable_is_a_setting() -> None:
             for name in sorted(INGRESSES)
         ),
         ("worker", {"CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL", "CALLBOX_CONFIG"}),
-        ("beat", {"CALLBOX_REDIS_URL"}),
+        ("beat", {"CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL"}),
         ("flower", {"CALLBOX_REDIS_URL"}),
     ],
 )

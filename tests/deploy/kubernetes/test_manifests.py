@@ -144,7 +144,7 @@ def test_every_command_is_one_that_the_image_has(role: str) -> None:
     [
         ("ingress", {"CALLBOX_REDIS_URL", "EMNIFY_API_SECRET", "NXCLOUD_TOKEN"}),
         ("worker", {"CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL", "EMNIFY_API_SECRET", "NXCLOUD_TOKEN"}),
-        ("beat", {"CALLBOX_REDIS_URL"}),
+        ("beat", {"CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL"}),
         ("flower", {"CALLBOX_REDIS_URL", "FLOWER_BASIC_AUTH"}),
         ("migrate", {"CALLBOX_DATABASE_URL"}),
     ],
@@ -204,6 +204,16 @@ def test_the_ingress_is_asked_at_its_admin_port_and_says_that_it_stops_before_it
     grace_seconds = settings.stop_grace_seconds
     assert readiness["periodSeconds"] * readiness["failureThreshold"] + readiness["timeoutSeconds"] < grace_seconds
     assert PODS["ingress"]["terminationGracePeriodSeconds"] > grace_seconds + settings.stop_seconds + FLUSH_SECONDS
+
+
+@pytest.mark.parametrize("role", ["worker", "beat"])
+def test_a_role_shows_its_metrics_at_its_admin_port(role: str) -> None:
+    ports = {port["name"]: port["containerPort"] for port in CONTAINERS[role]["ports"]}
+    assert config.load_settings(environment_of(role)).admin_address == ("0.0.0.0", ports["admin"])
+
+
+def test_beat_is_asked_whether_it_lives() -> None:
+    assert CONTAINERS["beat"]["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": "admin"}
 
 
 def test_a_worker_is_asked_for_progress_and_has_time_to_end() -> None:
@@ -272,10 +282,11 @@ def test_nobody_reaches_what_is_not_named() -> None:
             name.title() for name in ("ingress", "egress") if name in policy["spec"]
         }
     inward = {role: {port for _, port in allowed(role, "ingress")} for role in ROLES}
-    assert inward == {"ingress": {8000, 8001}, "worker": set(), "beat": set(), "flower": set(), "migrate": set()}
-    peers = {port: peer for peer, port in allowed("ingress", "ingress")}
-    assert "gateway" in peers[8000]
-    assert "monitoring" in peers[8001]
+    assert inward == {"ingress": {8000, 8001}, "worker": {8001}, "beat": {8001}, "flower": set(), "migrate": set()}
+    for role in ("ingress", "worker", "beat"):
+        peers = {port: peer for peer, port in allowed(role, "ingress")}
+        assert "monitoring" in peers[8001]
+        assert "gateway" in peers.get(8000, "gateway")
 
 
 @pytest.mark.parametrize("role", sorted(ROLES))

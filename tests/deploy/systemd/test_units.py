@@ -116,7 +116,7 @@ def test_every_command_is_one_that_the_release_has(role: str) -> None:
     [
         ("ingress", {"CALLBOX_REDIS_URL", "source"}),
         ("worker", {"CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL", "source"}),
-        ("beat", {"CALLBOX_REDIS_URL"}),
+        ("beat", {"CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL"}),
         ("flower", {"CALLBOX_REDIS_URL", "FLOWER_BASIC_AUTH"}),
         ("migrate", {"CALLBOX_DATABASE_URL"}),
     ],
@@ -142,6 +142,11 @@ def test_every_ingress_of_a_host_has_an_admin_port_of_its_own_and_all_have_one_s
     assert settings.admin_address == ("127.0.0.1", 18000)
     assert Path(settings.spool_dir).is_relative_to(Path("/var/lib", only(UNITS["ingress"], "StateDirectory")))
     assert "strict" in only(read(COMMON), "ProtectSystem"), "then it is the only place where an ingress may write"
+
+
+def test_no_two_processes_of_a_host_have_one_admin_address() -> None:
+    given = [line for unit in UNITS.values() for line in unit.get("Environment", ()) if "ADMIN_BIND" in line]
+    assert len({line.replace("%i", PORT) for line in given}) == len(given) == 3
 
 
 @pytest.mark.parametrize(
