@@ -142,5 +142,5 @@ def _occurs(metric: Metric, labels: Labels) -> bool:
     return (kind == "mo") == (status == "")
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Counted).decode
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Counted).decode
