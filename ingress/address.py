@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from shared.errors import Rejected
 from shared.source import Source
@@ -59,6 +59,14 @@ def read_address(text: str | None) -> str | None:
     except ValueError:
         return None
     return str(getattr(address, "ipv4_mapped", None) or address)
+
+
+@lru_cache(maxsize=1024)
+def network_of(address: str | None) -> str | None:
+    """Whose requests count together: those of an address, or of a network of IPv6 that one caller has to itself."""
+    if address is None or ":" not in address:
+        return address
+    return str(ip_network(f"{address}/64", strict=False))
 
 
 def check_address(source: Source, address: str | None) -> None:

@@ -23,13 +23,14 @@ from ingress.examiner import Examiner
 from ingress.gate import Gate, Limits
 from ingress.keeper import Keeper
 from ingress.probes import Probes
+from ingress.quarantine import Quarantine
 from ingress.receive import Receiver, place_in
 from ingress.spool_mover import SpoolMover
 from ingress.spools import Spools
 from ingress.stop import Stop
 from shared import config, logs
 from shared.config import Config
-from shared.inbox import Ringer, Shards
+from shared.inbox import QuarantineWriter, Ringer, Shards
 from shared.providers import PROVIDERS
 
 GARBAGE_THRESHOLD = 50_000  # objects, more made than let go; CPython's own is 700
@@ -90,7 +91,8 @@ def create_app(
     mover = SpoolMover(keeper, spools, inbox, settings)
     committer = Committer(keeper, settings)
     proxies = Proxies(settings.proxy_networks)
-    receiver = Receiver(configuration.sources, PROVIDERS, committer, settings, now)
+    quarantine = Quarantine(QuarantineWriter.connect(settings))
+    receiver = Receiver(configuration.sources, PROVIDERS, committer, quarantine, settings, now)
     examiner = Examiner(spools, settings)
     probes = Probes(inbox, keeper, examiner.watch, stop or Stop(), settings)
     admin_paths = [
@@ -104,7 +106,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         log.info("ingress started", sources=sorted(configuration.sources))
-        tasks = [asyncio.create_task(work.run()) for work in (keeper, mover, examiner)]
+        tasks = [asyncio.create_task(work.run()) for work in (keeper, mover, examiner, quarantine)]
         if has_admin:
             async with admin.serving(admin_app, admin_listener or admin.listen(settings)):
                 yield
@@ -113,6 +115,7 @@ def create_app(
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks)
+        await quarantine.close()
         await spools.close()
         await inbox.close()
         await ringer.close()

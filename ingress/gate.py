@@ -11,10 +11,9 @@ import time
 from collections import Counter
 from contextlib import suppress
 from email.utils import formatdate
-from ipaddress import ip_network
 from typing import NamedTuple, Protocol
 
-from ingress.address import Proxies, read_address
+from ingress.address import Proxies, network_of, read_address
 from ingress.metrics import CONNECTIONS, CONNECTIONS_ENDED, CONNECTIONS_REFUSED
 from shared import logs
 from shared.settings import Settings
@@ -209,7 +208,7 @@ class Gate:
         address = read_address(peer)
         if address is None or self._proxies.trusts(address):
             return None
-        return str(ip_network(f"{address}/64", strict=False)) if ":" in address else address
+        return network_of(address)
 
 
 def raise_descriptor_limit(wanted: int) -> None:

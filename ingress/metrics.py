@@ -16,6 +16,8 @@ _OWN = metrics.Registry()
 
 REQUESTS = _OWN.counter(catalogue.REQUESTS)
 REFUSALS = _OWN.counter(catalogue.REFUSALS)
+QUARANTINE_KEPT = _OWN.counter(catalogue.QUARANTINE_KEPT)
+QUARANTINE_DROPPED = _OWN.counter(catalogue.QUARANTINE_DROPPED)
 PROOFS = _OWN.counter(catalogue.PROOFS)
 ACKNOWLEDGE_SECONDS = _OWN.histogram(catalogue.ACKNOWLEDGE_SECONDS)
 GROUP_SIZE = _OWN.histogram(catalogue.GROUP_SIZE)

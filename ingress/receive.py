@@ -20,10 +20,12 @@ from ingress.address import Proxies, check_address
 from ingress.answers import Answer, Gone, Refusal
 from ingress.commit import Committer
 from ingress.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
+from ingress.quarantine import Quarantine
 from shared import logs
 from shared.callback import COMMON_HEADERS, Arrival, new_id, token_in
 from shared.errors import Rejected, Unavailable
 from shared.providers import Provider, prove
+from shared.refused import PLACE_HEADERS
 from shared.settings import Settings
 from shared.signing import same_token
 from shared.source import Source
@@ -33,6 +35,8 @@ _requests, _proofs = cache(REQUESTS.labels), cache(PROOFS.labels)
 _acknowledge_seconds = cache(ACKNOWLEDGE_SECONDS.labels)
 
 PATH_CHARS = 80  # of a path, in a log
+_PLACE_HEADERS = {name.encode(): name for name in PLACE_HEADERS}
+_LOGGED = frozenset({"not_found", "rejected", "unavailable"})  # where they are found, with more than is known later
 _OWN_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding", "upgrade", "x-forwarded-for"})
 
 log = logs.get(__name__)
@@ -46,7 +50,8 @@ class Place(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """A request whose head is in order: what is asked of its body, and what it will be when that is there."""
+    """A request whose head is in order: what is asked of its body, and what it will be when that is there; also one
+    that comes from where it may not, and is refused once it can be kept whole."""
 
     source: Source
     provider: Provider
@@ -55,6 +60,9 @@ class Admitted(NamedTuple):
     headers: dict[str, str]
     remote_ip: str | None
     body_limit_bytes: int
+    peer: str | None
+    all_headers: Iterable[tuple[bytes, bytes]]
+    reason: str | None  # why it is refused; None: its proof decides
 
 
 class Receiver:
@@ -65,6 +73,7 @@ class Receiver:
         sources: Mapping[str, Source],
         providers: Mapping[str, Provider],
         committer: Committer,
+        quarantine: Quarantine,
         settings: Settings,
         now: Callable[[], datetime],
     ) -> None:
@@ -78,6 +87,7 @@ class Receiver:
         }
         self._tokens = {source.token for source in sources.values() if source.token}
         self._committer = committer
+        self._quarantine = quarantine
         self._settings = settings
         self._proxies = Proxies(settings.proxy_networks)
         self._now = now
@@ -98,18 +108,22 @@ class Receiver:
             raise answers.wrong_method(provider.METHODS)
         wanted = _joined(headers, self._headers[source.name])
         address = self._proxies.client(peer, wanted.get("x-forwarded-for"))
+        reason = None
         try:
             check_address(source, address)
         except Rejected as rejected:
-            raise self._rejected(source, rejected.reason, address) from None
+            reason = rejected.reason
+            if not self._quarantine.has_room(source.name, address):
+                self._quarantine.drop(source.name)
+                raise self._rejected(source, reason, address) from None
         limit = min(self._settings.body_limit_bytes, provider.BODY_LIMIT_BYTES)
         answers.check_head(wanted, limit)
-        return Admitted(source, provider, method, target, wanted, address, limit)
+        return Admitted(source, provider, method, target, wanted, address, limit, peer, headers, reason)
 
     def take(self, admitted: Admitted, body: bytes, answer: Callable[[Answer], None]) -> None:
         """Verifies the callback and sends it to the disk; calls `answer` once it is there, or could not be brought
         there. Raises Refusal, or what a fault of ours raises."""
-        source, provider, method, target, headers, remote_ip, _ = admitted
+        source, provider, method, target, headers, remote_ip, *_ = admitted
         now = self._now()
         arrival = Arrival.of(
             id=new_id(now),
@@ -123,8 +137,12 @@ class Receiver:
             remote_ip=remote_ip,
         )
         try:
+            if admitted.reason is not None:
+                raise Rejected(admitted.reason)
             proof = prove(provider, arrival, source)
         except Rejected as rejected:
+            place = _joined(admitted.all_headers, _PLACE_HEADERS)
+            self._quarantine.add(arrival, rejected.reason, source, admitted.peer, place)
             raise self._rejected(source, rejected.reason, remote_ip) from None
         began = perf_counter()
 
@@ -149,6 +167,8 @@ class Receiver:
                 self._log.error("request failed", {"source": name, "error": type(error).__name__}, exc_info=error)
             error = answers.unavailable(self._settings.retry_after_seconds)
         _requests(name, error.outcome).inc()
+        if error.outcome not in _LOGGED:
+            self._log.warning("refused", {"source": name, "outcome": error.outcome}, why=error.message)
         return answers.in_words_of(reply, error)
 
     def missed(self, target: str, peer: str | None) -> None:

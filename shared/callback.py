@@ -10,7 +10,7 @@ import re
 from collections.abc import Container
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 from uuid import UUID
 
 import msgspec
@@ -30,6 +30,7 @@ COMMON_HEADERS = frozenset({"content-type", "user-agent", TEST_HEADER})
 TOKEN_LIMIT_CHARS = 1024  # of a token in a query, as it is spelled there
 TOKENS_LIMIT = 1000  # `token` parameters of one query
 _TOKEN = re.compile(r"&token(?:=([^&]*))?(?=&|\Z)")  # of a query with an `&` before it
+_HIDDEN = "…"  # in the place of a token: no target has it, for its characters are bytes
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,6 +151,21 @@ def token_in(query: str) -> str | None:
         return None
     value = found[1] or ""
     return unquote_plus(value) if len(value) <= TOKEN_LIMIT_CHARS else value
+
+
+def hide_token(target: str, token: str | None) -> str:
+    """The target of a request without its tokens: the source's `token` where it ends the path, and each `token` in the
+    query."""
+    path, mark, query = target.partition("?")
+    start, slash, end = path.rstrip("/").rpartition("/")
+    if token is not None and unquote(end) == token:
+        path = start + slash + _HIDDEN + path[len(start + slash + end) :]
+    return path + mark + _TOKEN.sub(f"&token={_HIDDEN}", "&" + query)[1:]
+
+
+def show_token(target: str, token: str) -> str:
+    """The target as it was requested, had its tokens been this one: the opposite of `hide_token`."""
+    return target.replace(_HIDDEN, token)
 
 
 def _without_token(query: str) -> str:

@@ -122,6 +122,26 @@ REFUSALS = Metric(
     Place.INGRESS,
     Over.SUM,
 )
+QUARANTINE_KEPT = Metric(
+    "callbox_quarantine_kept_total",
+    Kind.COUNTER,
+    "requests",
+    _SOURCE,
+    "Refused requests that were put into the quarantine, see `callbox refused list`",
+    Place.INGRESS,
+    Over.SUM,
+)
+QUARANTINE_DROPPED = Metric(
+    "callbox_quarantine_dropped_total",
+    Kind.COUNTER,
+    "requests",
+    {"source": SOURCES, "reason": ("rate", "redis", "age", "room", "memory")},
+    "Refused requests that are not in the quarantine: not kept because of `rate` (more than an ingress keeps in a"
+    " second) or `redis` (away); removed because of `age` or `room` (of the source); or either because of `memory` (of"
+    " all sources, or Redis is nearly full)",
+    Place.INGRESS,
+    Over.SUM,
+)
 PROOFS = Metric(
     "callbox_proofs_total",
     Kind.COUNTER,
@@ -532,6 +552,24 @@ SOURCE_LAST_CALLBACK = Metric(
     "seconds since 1970",
     _SOURCE,
     "When the latest callback of a source was appended to the inbox; 0 where none ever was",
+    Place.BEAT,
+    Over.ONE,
+)
+QUARANTINE_REQUESTS = Metric(
+    "callbox_quarantine_requests",
+    Kind.GAUGE,
+    "requests",
+    _SOURCE,
+    "Refused requests in the quarantine",
+    Place.BEAT,
+    Over.ONE,
+)
+QUARANTINE_BYTES = Metric(
+    "callbox_quarantine_bytes",
+    Kind.GAUGE,
+    "bytes",
+    _SOURCE,
+    "What refused requests take of Redis's memory, about",
     Place.BEAT,
     Over.ONE,
 )

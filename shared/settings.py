@@ -215,6 +215,14 @@ class Settings:
     group_count: int = _number(500, "callbacks", "callbacks in one append, at most")
     group_bytes: int = _number(1024 * 1024, "bytes", "bytes in one append, at most (or one callback)")
     inbox_limit: int = _number(2_000_000, "callbacks", "callbacks in the inbox beyond which it is full")
+    quarantine_requests: int = _setting(
+        10_000,
+        "requests",
+        "refused requests that are kept for each source, to be proven later; 0 keeps none",
+        read_count,
+    )
+    quarantine_bytes: int = _number(64 * 1024 * 1024, "bytes", "what they may take for each source; the oldest go")
+    quarantine_hours: int = _number(72, "hours", "how long a refused request is kept")
     batch_count: int = _number(500, "callbacks", "callbacks in one transaction, at most")
     batch_bytes: int = _number(
         8 * 1024 * 1024, "bytes", "bytes of callbacks in one transaction, at most (or one callback)"
@@ -284,6 +292,7 @@ RULES = (
     Rule("drain_seconds", 1, "linger_seconds", "a drain must not end while it waits for the first callback"),
     Rule("inbox_limit", 1, "group_count", "the inbox must have room for one append"),
     Rule("spool_bytes", 2, "group_bytes", "the spool must have room for one append, and for its own pages"),
+    Rule("quarantine_bytes", 2, "body_limit_bytes", "one refused request must fit"),
     Rule("unproven_bytes", 2, "body_limit_bytes", "one request must fit, body and head"),
     Rule("unproven_bytes", 2, "head_limit_bytes", "one request must fit, body and head"),
 )

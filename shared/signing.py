@@ -31,6 +31,7 @@ Reason = Literal[
     "token_expired",
     "token_not_yet_valid",
     "timestamp_outside_window",
+    "body_changed",  # the signature covers the digest of another body
     "unreadable",  # what decides about the proof can be read in more than one way, or in none
 ]
 Hash = Literal["md5", "sha1", "sha256", "sha512"]
@@ -42,8 +43,8 @@ _ALGORITHMS = {
     "HS384": HMACAlgorithm.SHA384,
     "HS512": HMACAlgorithm.SHA512,
 }
-_SIZES: dict[Hash, int] = {"md5": 16, "sha1": 20, "sha256": 32, "sha512": 64}  # of a digest, in bytes
-_LONGEST_CHARS = 2 * max(_SIZES.values())
+DIGEST_BYTES: dict[Hash, int] = {"md5": 16, "sha1": 20, "sha256": 32, "sha512": 64}
+_LONGEST_CHARS = 2 * max(DIGEST_BYTES.values())
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -91,7 +92,7 @@ def read_signature(
     """The signature in a header, in hex of either case or in Base64. Raises Rejected."""
     if not text or not text[:_LONGEST_CHARS].strip():
         raise rejected("signature_missing")
-    digest = (_from_hex if written == "hex" else _from_base64)(text, _SIZES[algorithm])
+    digest = (_from_hex if written == "hex" else _from_base64)(text, DIGEST_BYTES[algorithm])
     if digest is None:
         raise rejected("signature_malformed")
     return Signature(algorithm, digest)

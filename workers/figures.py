@@ -60,6 +60,7 @@ class Figures(Collector):
 def figures_of(snapshot: Snapshot, backlog: Backlog) -> dict[Metric, Values]:
     """What the inbox says about itself, and about each source that it or a worker knows."""
     known = {*(snapshot.notes.sources or ()), *snapshot.ledger, *snapshot.heard, *snapshot.spooled, *snapshot.holds}
+    known |= snapshot.quarantine.keys()
     sources = sorted(known)
     return {
         catalogue.DURABLE: {(): float(not snapshot.unmet and not snapshot.ingress_unmet)},
@@ -117,12 +118,18 @@ def _of_sources(snapshot: Snapshot, sources: list[str]) -> dict[Metric, Values]:
         catalogue.ODDITIES: oddities,
         catalogue.SPOOLED_CALLBACKS: {(source,): snapshot.spooled.get(source, 0) for source in sources},
         catalogue.SOURCE_HELD: {(source,): float(source in snapshot.holds) for source in sources},
+        catalogue.QUARANTINE_REQUESTS: _refused(snapshot, sources, "requests"),
+        catalogue.QUARANTINE_BYTES: _refused(snapshot, sources, "bytes"),
         catalogue.SOURCE_LAST_CALLBACK: {(source,): snapshot.heard.get(source, 0.0) for source in sources},
     }
     if open_dead_letters is not None:
         every = sorted({*sources, *open_dead_letters})
         found[catalogue.DEAD_LETTERS_OPEN] = {(source,): open_dead_letters.get(source, 0) for source in every}
     return found
+
+
+def _refused(snapshot: Snapshot, sources: list[str], what: str) -> Values:
+    return {(source,): snapshot.quarantine.get(source, {}).get(what, 0) for source in sources}
 
 
 def _without_name(oddity: str) -> str:

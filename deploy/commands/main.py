@@ -8,6 +8,7 @@ from deploy.commands.dead_letters import dead_letters
 from deploy.commands.demo import demo
 from deploy.commands.errors import Commands
 from deploy.commands.migrate import migrate
+from deploy.commands.refused import refused
 from deploy.commands.remove_tests import remove_tests
 from deploy.commands.resume import resume
 from deploy.commands.send import send
@@ -26,6 +27,6 @@ def main() -> None:
 
 for command in (
     *(up, demo, migrate, check, send, remove_tests),
-    *(status, resume, shards, spool, show, conflicts, dead_letters),
+    *(status, resume, shards, spool, show, conflicts, refused, dead_letters),
 ):
     main.add_command(command)

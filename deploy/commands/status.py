@@ -94,7 +94,8 @@ def document(found: Status) -> dict[str, Any]:
         "open_dead_letters": None if isinstance(dead_letters, str) else sum(dead_letters.values()),
     }
     if isinstance(ledger, str):
-        return {**dict.fromkeys(inbox.Account._fields), "difference": None, "held": None, "sources": None, **away}
+        unknown = ("difference", "held", "quarantine", "sources")
+        return {**dict.fromkeys((*inbox.Account._fields, *unknown)), **away}
     snapshot = ledger.snapshot
     total, sources = inbox.accounts(snapshot, ledger.oldest)
     return {
@@ -103,6 +104,7 @@ def document(found: Status) -> dict[str, Any]:
         "held": {source: hold.why for source, hold in snapshot.holds.items()},
         "ledger_since": _since(snapshot),
         "lost": snapshot.notes.lost,
+        "quarantine": snapshot.quarantine,
         **away,
         "sources": {
             name: {
@@ -167,6 +169,11 @@ def warnings(ledger: Ledger, now: datetime) -> Iterator[str]:
         since = datetime.fromtimestamp(hold.since, UTC)
         decide = "decide now: " if hold.unconfigured and now - since > DECISION else ""
         yield f"{source} is held: {hold.why}, since {since:%Y-%m-%d %H:%M} UTC; {decide}{hold.remedy(source)}"
+    for source, counts in sorted(ledger.snapshot.quarantine.items()):
+        yield (
+            f"{source} refused {counts['requests']} requests that are kept: `callbox refused explain last --source"
+            f" {source}` says why; after a fix, `callbox refused replay --source {source}`"
+        )
     for host, unmet in ledger.snapshot.unmet.items():
         for what, sentences in unmet.items():
             yield from (f"workers on {host}: {what} {sentence}" for sentence in sentences)

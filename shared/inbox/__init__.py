@@ -29,6 +29,7 @@ from shared.inbox.group import Abandoned
 from shared.inbox.holds import Hold, HoldRecords, Holds
 from shared.inbox.keys import APPENDED, COUNTERS, REPEAT
 from shared.inbox.notes import Notes, note_open_dead_letters, note_shards, note_sources
+from shared.inbox.quarantine import KEPT, Held, Quarantine, QuarantineWriter
 from shared.inbox.reclassify import Reclassification, Reclassifier
 from shared.inbox.retire import fold, is_retired, restore, retire
 from shared.inbox.ringer import Ringer
@@ -48,6 +49,7 @@ from shared.inbox.whole import Inbox
 __all__ = [
     "APPENDED",
     "COUNTERS",
+    "KEPT",
     "REPEAT",
     "Abandoned",
     "Account",
@@ -61,11 +63,14 @@ __all__ = [
     "Done",
     "Entry",
     "Group",
+    "Held",
     "Hold",
     "HoldRecords",
     "Holds",
     "Inbox",
     "Notes",
+    "Quarantine",
+    "QuarantineWriter",
     "Reclassification",
     "Reclassifier",
     "RedisUnavailable",

@@ -2,6 +2,7 @@
 
 from functools import cache
 from importlib.resources import files
+from typing import NamedTuple
 
 from shared.outcomes import Outcome
 
@@ -14,6 +15,15 @@ MEMORY_SHARE = 0.8  # of Redis's maxmemory; the rest is for Celery and the drain
 APPENDED = "appended"
 REPEAT = "repeat"  # stored before under another entry: an append whose answer was lost, and that was sent again
 COUNTERS = (APPENDED, REPEAT, *Outcome)
+
+
+class RefusedKeys(NamedTuple):
+    """The keys of what one source refused. A member of a sorted set is address, id and bytes of a request."""
+
+    requests: str  # id → request
+    times: str  # member → when it was kept
+    order: str  # members by address, and for each address by time
+    shares: str  # address → the bytes that its requests take
 
 
 class Keys:
@@ -44,6 +54,11 @@ class Keys:
         self.audited = f"{self.tag}:audited"
         self.reclassified = f"{self.tag}:reclassified"
         self.replayed = f"{self.tag}:replayed"  # source, `from` or `to`, outcome → callbacks
+        self.quarantine = f"{self.tag}:quarantine"  # source, `requests` or `bytes` → how many are kept
+
+    def refused(self, source: str) -> RefusedKeys:
+        """Where the refused requests of a source are."""
+        return RefusedKeys(*(f"{self.quarantine}:{source}:{each}" for each in RefusedKeys._fields))
 
 
 @cache

@@ -38,6 +38,7 @@ class Snapshot(NamedTuple):
     shards: Mapping[int, Depth] = {}
     ingress_unmet: Mapping[str, Unmet] = {}  # the same of hosts of ingresses
     heard: Mapping[str, float] = {}  # source → when its latest callback was appended (seconds of the Unix epoch)
+    quarantine: Mapping[str, Mapping[str, int]] = {}  # source → `requests` and `bytes` of what it refused, and is kept
 
     @property
     def difference(self) -> int:
@@ -72,11 +73,13 @@ def queue_reads(pipe: Any, names: Keys) -> None:
     pipe.hgetall(names.unmet)
     pipe.hgetall(names.ingress_unmet)
     pipe.hgetall(names.heard)
+    pipe.hgetall(names.quarantine)
 
 
 def snapshot_in(answers: Sequence[Any], number: int) -> Snapshot:
     """The snapshot of the shard of this number in the answers to `queue_reads`, which are in its order."""
-    time, entries, first, counts, odd, spools, holds, replayed, notes, unmet, ingress_unmet, heard = answers
+    time, entries, first, counts, odd, spools, holds, replayed, *later = answers
+    notes, unmet, ingress_unmet, heard, quarantine = later
     oldest = max(0.0, seconds_of(time) - appended_seconds(first[0][0])) if first else 0.0
     ledger = {source: {**dict.fromkeys(COUNTERS, 0), **counts} for source, counts in _by_source(counts).items()}
     spooled: Counter[str] = Counter()
@@ -96,6 +99,7 @@ def snapshot_in(answers: Sequence[Any], number: int) -> Snapshot:
         {number: depth},
         reports_in(ingress_unmet, seconds_of(time)),
         {text_of(source): int(at) / 1000 for source, at in heard.items()},
+        _by_source(quarantine),
     )
 
 
@@ -121,6 +125,7 @@ def merged(snapshots: Sequence[Snapshot]) -> Snapshot:
                 source: max(each.heard.get(source, 0.0) for each in (first, other))
                 for source in {**first.heard, **other.heard}
             },
+            _sum(first.quarantine, other.quarantine),
         )
     return first
 

@@ -2,13 +2,15 @@
 
 import pkgutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib import import_module
 from typing import NamedTuple, Protocol, cast
 
 from shared import signing
 from shared.callback import Arrival, Callback, Request
-from shared.errors import Malformed
+from shared.errors import Malformed, Rejected
 from shared.events import Event
+from shared.providers._kit.steps import WITHOUT_SECRETS, Step
 from shared.source import Option, Source
 
 
@@ -45,6 +47,8 @@ class Provider(Protocol):
         same bytes: strangers cause it.
         """
 
+    PROOF: tuple[Step, ...]  # the steps of `verify`, each reason for which it refuses in one of them
+
     def parse(self, callback: Callback, source: Source) -> Iterator[Event | Malformed]:
         """The events in it, a Malformed in the place of each that cannot be understood.
 
@@ -67,6 +71,7 @@ def _load() -> dict[str, Provider]:
 
 
 PROVIDERS: Mapping[str, Provider] = _load()
+_WRONG = "signature_wrong"
 
 
 def prove(provider: Provider, arrival: Arrival, source: Source) -> str:
@@ -77,6 +82,59 @@ def prove(provider: Provider, arrival: Arrival, source: Source) -> str:
     if not source.secrets:
         return signing.proof_without_signature(source)
     return provider.verify(arrival, source)
+
+
+class Finding(NamedTuple):
+    """What a step of a proof found, and the reason for which the proof ends there (None: it goes on)."""
+
+    step: str
+    found: str
+    reason: str | None
+
+
+def explain(provider: Provider, arrival: Arrival, source: Source) -> Iterator[Finding]:
+    """The steps of a proof up to the one that refuses, as `prove` takes them. None of them refuses what it accepts.
+
+    They show no secret, and nothing of a signature, a body or a query.
+    """
+    refusal = refusal_of(provider, arrival, source)
+    for name, reasons, find in provider.PROOF if source.secrets else WITHOUT_SECRETS:
+        found, ends = find(arrival, source), refusal in reasons
+        if found and _WRONG in reasons:
+            found = f"{found}; {_matching(provider, arrival, source)}"
+        if found or ends:
+            yield Finding(name, found, refusal if ends else None)
+        if ends:
+            return
+
+
+def refusal_of(provider: Provider, arrival: Arrival, source: Source) -> str | None:
+    """The reason for which `prove` refuses; None when it does not."""
+    try:
+        prove(provider, arrival, source)
+    except Rejected as rejected:
+        return rejected.reason
+    return None
+
+
+def is_signed_by(provider: Provider, arrival: Arrival, source: Source) -> bool:
+    """Whether one of the source's secrets made the signature; what comes behind that step may still refuse."""
+    refusal = refusal_of(provider, arrival, source)
+    if refusal is None:
+        return True
+    reasons = [step.reasons for step in provider.PROOF]
+    secret = next((number for number, each in enumerate(reasons) if _WRONG in each), len(reasons))
+    return any(refusal in each for each in reasons[secret + 1 :])
+
+
+def _matching(provider: Provider, arrival: Arrival, source: Source) -> str:
+    """Which secrets made the signature, by their positions in the configuration."""
+    numbered = enumerate(source.secrets, 1)
+    found = [n for n, secret in numbered if is_signed_by(provider, arrival, replace(source, secrets=(secret,)))]
+    count = len(source.secrets)
+    if found:
+        return f"secret {found[0]} of {count} made it"
+    return "the secret did not make it" if count == 1 else f"none of {count} secrets made it"
 
 
 def sign(request: Request, source: Source) -> Request:

@@ -25,7 +25,7 @@ from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.payload import Fields
 from shared.payload.octets import encoding_of, guess_octets
 from shared.providers import Reply
-from shared.providers._kit import Statuses, json_request, number_if_whole, time_text, without_none
+from shared.providers._kit import Statuses, bearer_steps, json_request, number_if_whole, time_text, without_none
 from shared.source import Option, Source
 
 METHODS = ("POST", "PATCH")
@@ -76,6 +76,9 @@ def verify(arrival: Arrival, source: Source) -> str:
     """Every callback needs a token, since emnify signs both kinds."""
     token = signing.bearer(arrival.headers.get("authorization"))
     return signing.verify_jwt(source.secrets, token, arrival.received_at)
+
+
+PROOF = bearer_steps()
 
 
 def parse(callback: Callback, source: Source) -> Iterator[Event]:

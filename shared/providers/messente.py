@@ -22,7 +22,7 @@ from shared.errors import Malformed
 from shared.events import SMS, DeliveryReport, Event, InboundMessage, Reason, Status
 from shared.payload import Fields
 from shared.providers import Reply
-from shared.providers._kit import BodyHmac, Meaning, Statuses, json_request, time_text
+from shared.providers._kit import BodyHmac, Meaning, Statuses, json_request, time_text, unsigned_step, where
 from shared.source import Option, Source
 
 METHODS = ("POST", "GET")
@@ -78,7 +78,17 @@ _TIME = "%Y-%m-%dT%H:%M:%S.%f"
 
 def verify(arrival: Arrival, source: Source) -> str:
     """Every POST needs a signature. The older GET has none: a token or `unsigned` must do."""
-    return signing.proof_without_signature(source) if arrival.method == "GET" else _SIGNATURE.verify(arrival, source)
+    return signing.proof_without_signature(source) if _is_older(arrival) else _SIGNATURE.verify(arrival, source)
+
+
+def _is_older(arrival: Arrival) -> bool:
+    return arrival.method == "GET"
+
+
+PROOF = (
+    unsigned_step(_is_older, "a GET of the older SMS API"),
+    *where(lambda arrival: not _is_older(arrival), _SIGNATURE.steps),
+)
 
 
 def parse(callback: Callback, source: Source) -> Iterator[Event | Malformed]:

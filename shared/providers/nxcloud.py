@@ -24,7 +24,20 @@ from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Reason, Status
 from shared.payload import Fields
 from shared.providers import Reply
-from shared.providers._kit import Meaning, Statuses, form_request, json_request, time_text, without_none
+from shared.providers._kit import (
+    Meaning,
+    Statuses,
+    Step,
+    apart,
+    form_request,
+    json_request,
+    secret_step,
+    signature_steps,
+    time_text,
+    unsigned_step,
+    where,
+    without_none,
+)
 from shared.source import Option, Source
 
 METHODS = ("POST", "GET")
@@ -90,12 +103,16 @@ _BULK_ID = re.compile(r"(.+)-[0-9]{10}")
 
 def verify(arrival: Arrival, source: Source) -> str:
     """What comes from a DID number must be signed; for the SMS product a token or `unsigned` must do."""
-    if "sign" in arrival.headers or any(name.lower() in arrival.headers for name in _SIGNED_HEADERS):
+    if _is_signed(arrival):
         return _verify_signature(arrival, source)
     proof = signing.proof_without_signature(source)
     if _is_unsigned_receipt(arrival, source):
         return proof
     raise signing.rejected("signature_missing")
+
+
+def _is_signed(arrival: Arrival) -> bool:
+    return "sign" in arrival.headers or any(name.lower() in arrival.headers for name in _SIGNED_HEADERS)
 
 
 def _verify_signature(arrival: Arrival, source: Source) -> str:
@@ -104,10 +121,14 @@ def _verify_signature(arrival: Arrival, source: Source) -> str:
         raise signing.rejected("signature_malformed" if "sign" in arrival.headers else "signature_missing")
     signature = signing.read_signature(arrival.headers.get("sign"), "md5")
     secret = signing.verify_md5(source.secrets, signature, _signed(values, arrival.body))
-    tolerance = source.options.get("timestamp_tolerance_seconds", OPTIONS["timestamp_tolerance_seconds"].default)
-    if abs(arrival.received_at.timestamp() - int(values[-1]) / 1000) > tolerance:
+    if abs(arrival.received_at.timestamp() - int(values[-1]) / 1000) > _tolerance_seconds(source):
         raise signing.rejected("timestamp_outside_window")
     return secret
+
+
+def _tolerance_seconds(source: Source) -> int:
+    default: int = OPTIONS["timestamp_tolerance_seconds"].default
+    return int(source.options.get("timestamp_tolerance_seconds", default))
 
 
 def _signed(values: list[str], body: bytes) -> bytes:
@@ -126,6 +147,44 @@ def _is_unsigned_receipt(arrival: Arrival, source: Source) -> bool:
         return not _is_did(arrival, _read(arrival, source, exactly=True))
     except Malformed:
         raise signing.rejected("unreadable") from None
+
+
+def _presence(arrival: Arrival, source: Source) -> str:
+    missing = [name for name in ("sign", *_SIGNED_HEADERS) if name.lower() not in arrival.headers]
+    if not _is_signed(arrival):
+        return "what comes from a DID number must be signed" if missing else ""
+    return f"{', '.join(missing)} of the signed headers missing" if missing else "all signed headers are there"
+
+
+def _clock(arrival: Arrival, source: Source) -> str:
+    ts = arrival.headers.get("ts", "")
+    if not _MILLISECONDS.fullmatch(ts):
+        return "ts is no number of milliseconds"
+    return f"ts is {apart(int(ts) / 1000, arrival)}; {_tolerance_seconds(source)} s are allowed"
+
+
+PROOF = (
+    unsigned_step(lambda arrival: not _is_signed(arrival), "without a signature, as the SMS product sends receipts"),
+    Step(
+        "readable",
+        ("unreadable",),
+        lambda arrival, _: (
+            ""
+            if _is_signed(arrival)
+            else f"up to {UNSIGNED_LIMIT_BYTES} bytes, which can be read in one way only, expected;"
+            f" {len(arrival.body) + len(arrival.query)} found"
+        ),
+    ),
+    Step("headers", ("signature_missing",), _presence),
+    *where(
+        _is_signed,
+        (
+            signature_steps("sign", "md5", "hex")[1],
+            secret_step("an MD5 of the signed headers, the body and the secret"),
+            Step("clock", ("timestamp_outside_window",), _clock),
+        ),
+    ),
+)
 
 
 def parse(callback: Callback, source: Source) -> Iterator[Event]:

@@ -29,13 +29,22 @@ from itertools import chain
 from typing import Any
 
 from shared import signing
-from shared.callback import Arrival, Callback, Request
+from shared.callback import Arrival, Callback, Request, hide_token
 from shared.errors import Malformed
 from shared.events import SMS, Attachment, DeliveryReport, Event, InboundMessage, Intent, Reason, Status
 from shared.payload import Fields
 from shared.payload.form import FORM_FIELDS, Form
 from shared.providers import Reply
-from shared.providers._kit import Meaning, Respelled, Statuses, form_request, without_none
+from shared.providers._kit import (
+    Meaning,
+    Respelled,
+    Statuses,
+    Step,
+    form_request,
+    secret_step,
+    signature_steps,
+    without_none,
+)
 from shared.source import Option, Source
 
 METHODS = ("POST", "GET")
@@ -145,13 +154,15 @@ def verify(arrival: Arrival, source: Source) -> str:
         raise signing.rejected("unreadable") from None
     if not form.is_exact():
         raise signing.rejected("unreadable")
-    if digest is None:  # what is signed has nothing between name and value, so the form must
-        covered = not arrival.body or form.is_signable()
-    else:
-        covered = signing.same_token(hashlib.sha256(arrival.body).hexdigest(), digest.lower())
-    if covered:
-        return proof
-    raise signing.rejected("signature_wrong")
+    if digest is None and arrival.body and not form.is_signable():
+        raise signing.rejected("unreadable")  # what is signed has nothing between name and value, so the form must
+    if digest is not None and not _is_digest(digest, arrival.body):
+        raise signing.rejected("body_changed")
+    return proof
+
+
+def _is_digest(digest: str, body: bytes) -> bool:
+    return signing.same_token(hashlib.sha256(body).hexdigest(), digest.lower())
 
 
 def _signed(target: str, form: Form, source: Source) -> list[bytes]:
@@ -186,6 +197,34 @@ def _body_digest(query: str) -> str | None:
     if len(parameters) > FORM_FIELDS:
         raise Malformed("too many form fields", f"more than {FORM_FIELDS} in the URL")
     return next((found[1] for found in map(_BODY_DIGEST.match, parameters) if found), None)
+
+
+def _url(arrival: Arrival, source: Source) -> str:
+    """The URL as Twilio must have requested it, without its token; what is in its query may be a phone number."""
+    start = _starts(source.options["public_url"])[0].decode()
+    path, mark, query = hide_token(arrival.target, source.token).partition("?")
+    count = f"? and {query.count('&') + 1} parameters" if mark else ""
+    return f"{start}{path}{count} is what must be signed, with or without its port (public_url, then the path)"
+
+
+def _digest_found(arrival: Arrival, source: Source) -> str:
+    try:
+        digest = _body_digest(arrival.query)
+    except Malformed:
+        return ""
+    if digest is None:
+        return ""
+    same = "is" if _is_digest(digest, arrival.body) else "is not"
+    return f"the SHA-256 of the body ({len(arrival.body)} bytes) {same} the bodySHA256 of the URL"
+
+
+PROOF = (
+    *signature_steps("x-twilio-signature", "sha1", "base64"),
+    Step("readable", ("unreadable",), lambda *_: f"a form of up to {FORM_FIELDS} fields, read in one way, expected"),
+    Step("url", (), _url),
+    secret_step("an HMAC-SHA1 of that URL and of the fields of the form"),
+    Step("body", ("body_changed",), _digest_found),
+)
 
 
 def parse(callback: Callback, source: Source) -> Iterator[Event]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
@@ -13,9 +13,12 @@ from structlog.testing import LogCapture
 
 from ingress import commit, keeper, receive, spool_mover
 from ingress.commit import Done
-from shared.callback import Callback, new_id
+from ingress.quarantine import Quarantine
+from shared.callback import Arrival, Callback, new_id
 from shared.errors import Unavailable
 from shared.inbox import Appender, RedisUnavailable, Ringer, shards
+from shared.refused import Refused
+from shared.source import Source
 
 NOWHERE = "/dev/null/spool"  # no folder can be made here: an ingress without a spool
 NOW = datetime(2024, 5, 1, 12, 30, 0, 123_456, tzinfo=UTC)
@@ -175,6 +178,24 @@ class Kept:
         if self._error is None:
             self.callbacks.append(callback)
         done(cast(Unavailable | None, self._error))
+
+
+class Refusals(Quarantine):
+    """A quarantine that keeps what it is given, while it has room."""
+
+    def __init__(self, room: bool = True) -> None:
+        self.kept: list[Refused] = []
+        self.dropped: list[str] = []
+        self._room = room
+
+    def has_room(self, source: str, address: str | None) -> bool:
+        return self._room
+
+    def add(self, arrival: Arrival, reason: str, source: Source, peer: str | None, place: Mapping[str, str]) -> None:
+        self.kept.append(Refused.of(arrival, reason, source, peer, place))
+
+    def drop(self, source: str) -> None:
+        self.dropped.append(source)
 
 
 AWAY = RedisUnavailable("Redis does not answer (ConnectionError)")

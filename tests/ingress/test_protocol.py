@@ -29,7 +29,7 @@ from ingress.protocol import Bounded
 from ingress.receive import Receiver
 from shared.providers import Provider
 from shared.settings import Settings
-from tests.ingress.conftest import NOW, Kept
+from tests.ingress.conftest import NOW, Kept, Refusals
 from tests.ingress.test_receive import SOURCES, Stub
 
 Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -47,7 +47,7 @@ class Server:
         self.state = ServerState()
         self.gate = Gate(limits, Proxies(()))
         providers, committer = cast(dict[str, Provider], {"stub": self.provider}), cast(Committer, self.kept)
-        receiver = Receiver(SOURCES, providers, committer, Settings(body_limit_bytes=LARGEST), lambda: NOW)
+        receiver = Receiver(SOURCES, providers, committer, Refusals(), Settings(body_limit_bytes=LARGEST), lambda: NOW)
         others = Starlette(
             routes=[
                 Route("/page", self._page, methods=["GET", "POST"]),

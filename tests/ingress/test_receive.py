@@ -8,6 +8,7 @@ from typing import Any, get_args
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace as replace_fields
 from prometheus_client import Counter, Histogram
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -20,7 +21,7 @@ from shared.providers import PROVIDERS, Reply
 from shared.settings import Settings
 from shared.signing import Reason
 from shared.source import Source
-from tests.ingress.conftest import AWAY, NOW, Answer, Caller, Kept, ask, settle
+from tests.ingress.conftest import AWAY, NOW, Answer, Caller, Kept, Refusals, ask, settle
 
 TOKEN = "t0ken-that-nobody-guesses"
 SETTINGS = Settings(body_limit_bytes=100, body_seconds=0.02, retry_after_seconds=7)
@@ -58,11 +59,14 @@ class Stub:
 class Ingress:
     """The endpoint behind its two addresses, with everything around it in memory."""
 
-    def __init__(self, provider: Stub | None = None, committer: Kept | None = None) -> None:
+    def __init__(
+        self, provider: Stub | None = None, committer: Kept | None = None, quarantine: Refusals | None = None
+    ) -> None:
         self.provider = provider or Stub()
         self.kept = committer or Kept()
+        self.quarantine = quarantine or Refusals()
         providers: Any = {"stub": self.provider}
-        receiver = Receiver(SOURCES, providers, self.kept, SETTINGS, lambda: NOW)  # type: ignore[arg-type]
+        receiver = Receiver(SOURCES, providers, self.kept, self.quarantine, SETTINGS, lambda: NOW)  # type: ignore[arg-type]
         routes = [Route("/callbacks/{source}", receiver), Route("/callbacks/{source}/{token}", receiver)]
         self.app = Starlette(routes=routes)
 
@@ -363,12 +367,20 @@ def test_from_another_address_a_callback_is_not_proven(
     client: tuple[str, int] | None, reason: str, log_entries: list[dict[str, Any]]
 ) -> None:
     ingress = Ingress()
-    answer = ingress.ask("/callbacks/near", client=client)
+    answer = ingress.ask("/callbacks/near", client=client, body=b"x")
     unproven = Ingress(Stub(Rejected("signature_wrong"))).ask("/callbacks/near")
     assert (answer.status, answer.body) == (unproven.status, unproven.body)
-    assert answer.read == 0, "it is judged before the body is read"
     assert ingress.provider.asked == ingress.kept.callbacks == []
     assert log_entries[0]["reason"] == reason
+    (kept,) = ingress.quarantine.kept
+    assert (kept.reason, kept.callback.body, kept.peer) == (reason, b"x", client and client[0])
+
+
+def test_from_another_address_no_body_is_read_that_would_not_be_kept() -> None:
+    ingress = Ingress(quarantine=Refusals(room=False))
+    answer = ingress.ask("/callbacks/near", client=("198.51.100.7", 1), body=b"x")
+    assert (answer.status, answer.read) == (401, 0)
+    assert (ingress.quarantine.kept, ingress.quarantine.dropped) == ([], ["near"])
 
 
 @pytest.mark.parametrize("client", [None, ("/run/ingress.sock", 0)])
@@ -376,6 +388,68 @@ def test_where_any_address_will_do_an_unknown_one_does(client: tuple[str, int] |
     ingress = Ingress()
     assert ingress.ask(client=client).status == 202
     assert [callback.remote_ip for callback in ingress.kept.callbacks] == [None]
+
+
+# Quarantine
+
+
+def test_what_is_refused_is_kept_with_what_proves_it_and_without_its_token() -> None:
+    ingress = Ingress(Stub(Rejected("signature_wrong")))
+    headers = [
+        ("x-sign", "one"),
+        ("x-sign", "two"),
+        ("x-kind", "k"),
+        ("host", "callbacks.example.com"),
+        ("x-forwarded-proto", "https"),
+        ("cookie", "s3cret"),
+    ]
+    answer = ingress.ask(f"/callbacks/otp/{TOKEN}", query=f"a=1&token={TOKEN}&b=%20", headers=headers, body=b"x")
+    assert answer.status == 401
+    (kept,) = ingress.quarantine.kept
+    assert (kept.reason, kept.path, kept.peer) == ("signature_wrong", "/callbacks/otp/…", "192.0.2.7")
+    assert kept.callback.headers == {
+        "x-sign": "one, two",
+        "x-kind": "k",
+        "host": "callbacks.example.com",
+        "x-forwarded-proto": "https",
+    }
+    assert TOKEN not in repr(kept)
+    (asked,) = ingress.provider.asked
+    again = kept.arrival(SOURCES["otp"], kept.callback.remote_ip)
+    assert replace_fields(again, headers={}) == replace_fields(asked, headers={})
+    assert asked.headers.items() <= again.headers.items()
+
+
+def test_what_is_accepted_or_reaches_no_source_is_not_kept() -> None:
+    ingress = Ingress()
+    for path, method in (("/callbacks/fleet", "POST"), ("/callbacks/nobody", "POST"), ("/callbacks/fleet", "PUT")):
+        ingress.ask(path, method=method)
+    assert ingress.quarantine.kept == []
+
+
+REFUSED_OTHERWISE = [  # a request, and the word that counts it
+    ({"path": "/callbacks/nobody"}, "", "not_found"),
+    ({"path": "/callbacks/otp/wrong"}, "otp", "not_found"),
+    ({"method": "PUT"}, "fleet", "wrong_method"),
+    ({"body": []}, "fleet", "timeout"),
+    ({"body": b"x" * 101}, "fleet", "too_large"),
+    ({"headers": [("content-encoding", "gzip")]}, "fleet", "encoding"),
+]
+
+
+@pytest.mark.parametrize(("request_", "source", "word"), REFUSED_OTHERWISE, ids=[each[2] for each in REFUSED_OTHERWISE])
+def test_what_is_refused_otherwise_is_counted_by_its_reason_and_logged_once_a_minute(
+    request_: dict[str, Any], source: str, word: str, outcome: Outcome, log_entries: list[dict[str, Any]]
+) -> None:
+    ingress = Ingress()
+    for _ in range(3):
+        ingress.ask(**request_)
+    assert outcome() == {(source, word): 3}
+    (line,) = log_entries
+    assert line["source"] == source
+    assert (line["event"], line.get("outcome")) == (
+        ("no such callback address", None) if word == "not_found" else ("refused", word)
+    )
 
 
 # Failures of ours (promise P6)
@@ -444,7 +518,7 @@ def test_of_every_provider_an_unproven_callback_is_refused_and_a_token_will_do(n
         provider, kept = PROVIDERS[name], Kept()
         source = Source("fleet", name, token=TOKEN)
         sources = {"fleet": replace(source, token=None), "otp": replace(source, name="otp")}
-        receiver = Receiver(sources, PROVIDERS, kept, SETTINGS, lambda: NOW)  # type: ignore[arg-type]
+        receiver = Receiver(sources, PROVIDERS, kept, Refusals(), SETTINGS, lambda: NOW)  # type: ignore[arg-type]
         app = Starlette(routes=[Route("/callbacks/{source}", receiver)])
         for method in provider.METHODS:
             refused = await ask(app, method=method)

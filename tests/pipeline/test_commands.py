@@ -22,7 +22,7 @@ def test_status_adds_up(system: Running) -> None:
     system.wait_drained()
     status = json.loads(system.command("status", "--json").stdout)
     keys = {"accepted", "stored", "duplicates", "dead_letters", "ignored", "pending", "spooled"}
-    other = {"lost", "ledger_since", "redis", "postgresql", "open_dead_letters"}
+    other = {"lost", "ledger_since", "redis", "postgresql", "open_dead_letters", "quarantine"}
     assert set(status) == {*keys, *other, "oldest_pending_seconds", "difference", "held", "sources"}
     assert (status["redis"], status["postgresql"]) == ("ok", "ok")
     assert (status["difference"], status["held"]) == (0, {})

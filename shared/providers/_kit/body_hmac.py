@@ -4,6 +4,7 @@ from typing import Literal, NamedTuple
 
 from shared import signing
 from shared.callback import Arrival, Request
+from shared.providers._kit.steps import Step, secret_step, signature_steps
 from shared.source import Source
 
 
@@ -13,6 +14,12 @@ class BodyHmac(NamedTuple):
     header: str
     algorithm: signing.Hash = "sha256"
     encoding: Literal["hex", "base64"] = "hex"
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What `verify` looks at."""
+        covers = secret_step(f"an HMAC ({self.algorithm}) of the body as it came")
+        return (*signature_steps(self.header, self.algorithm, self.encoding), covers)
 
     def verify(self, arrival: Arrival, source: Source) -> str:
         """The label of the secret that matched. Raises Rejected."""

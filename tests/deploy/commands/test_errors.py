@@ -64,6 +64,7 @@ def test_these_are_the_commands() -> None:
         *("up", "demo", "migrate", "check", "send", "remove-tests", "status", "resume", "show", "conflicts"),
         *("shards drain", "shards restore", "spool list", "spool adopt"),
         *(f"dead-letters {name}" for name in ("list", "show", "replay", "discard")),
+        *(f"refused {name}" for name in ("list", "explain", "replay")),
     }
 
 

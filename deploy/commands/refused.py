@@ -1,0 +1,268 @@
+"""`callbox refused`: the quarantine. What was refused, why, and what proves itself once a mistake is corrected."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from itertools import islice
+from uuid import UUID
+
+import click
+import msgspec
+
+from deploy.commands.errors import Failed
+from deploy.commands.options import (
+    configured_system_options,
+    json_option,
+    limit_option,
+    reason_option,
+    since_option,
+    source_option,
+    system_options,
+)
+from deploy.commands.rows import write_rows
+from deploy.commands.send import find_source
+from deploy.output import write, write_table
+from deploy.system import System
+from deploy.table import table
+from deploy.text import as_json
+from ingress.reproof import Explanation, Reproof
+from shared.callback import Callback, pack
+from shared.errors import Rejected
+from shared.inbox import Held, Quarantine, RedisUnavailable, Shards
+from shared.providers import PROVIDERS
+from shared.refused import Refused
+from shared.settings import Settings
+
+COLUMNS = ("received_at", "id", "source", "reason", "address", "method", "path", "bytes")
+LAST = "last"
+GROUP = 16  # requests that are appended together: up to 1 MiB of those that providers send
+
+
+class Row(msgspec.Struct, frozen=True):
+    """A refused request, without anything that a stranger wrote but its path."""
+
+    received_at: datetime
+    id: UUID
+    source: str
+    provider: str
+    reason: str
+    address: str | None
+    method: str
+    path: str
+    bytes: int
+
+    @classmethod
+    def of(cls, refused: Refused) -> "Row":
+        callback = refused.callback
+        return cls(
+            callback.received_at,
+            callback.id,
+            callback.source,
+            callback.provider,
+            refused.reason,
+            callback.remote_ip,
+            callback.method,
+            refused.path,
+            len(callback.body),
+        )
+
+
+class ListByDefault(click.Group):
+    """A group that lists when it is given no command: `callbox refused`, `callbox refused SOURCE`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        is_for_the_group = args and (args[0] in self.commands or args[0] in ctx.help_option_names)
+        return super().parse_args(ctx, args if is_for_the_group else ["list", *args])
+
+
+@click.group(cls=ListByDefault)
+def refused() -> None:
+    """Requests that failed their proof (401): list them, ask why, and replay those that prove themselves now.
+
+    They are kept for a while in the quarantine (CALLBOX_QUARANTINE_HOURS). `callbox refused [SOURCE]` lists them.
+    """
+
+
+@refused.command("list")
+@click.argument("source_name", metavar="[SOURCE]", required=False)
+@reason_option
+@since_option
+@limit_option
+@json_option
+@system_options
+def list_refused(
+    source_name: str | None,
+    reason: str | None,
+    since: datetime | None,
+    limit: int,
+    json_wanted: bool,
+    system: System,
+) -> None:
+    """List refused requests, the newest first; without queries, which may have phone numbers."""
+    with system.inbox() as found:
+        quarantine = Quarantine(found.first)
+        sources = [source_name] if source_name else quarantine.sources()
+        rows = [row for source in sources for row in _newest(quarantine, source, reason, since, limit)]
+    rows.sort(key=lambda row: row.received_at, reverse=True)
+    write_rows(rows[:limit], COLUMNS, json_wanted, f"nothing is kept that {source_name or 'a source'} refused")
+
+
+@refused.command()
+@click.argument("wanted", metavar="ID|last")
+@source_option
+@json_option
+@configured_system_options
+def explain(wanted: str, source: str | None, json_wanted: bool, system: System) -> None:
+    """Go step by step through the proof of a refused request, with the configuration as it is now.
+
+    ID is that of the list; `last` is the latest one (of a source). No secret is shown, and nothing of a signature or a
+    body.
+    """
+    reproof = Reproof(system.configuration(), PROVIDERS)
+    with system.inbox() as found:
+        request = _find(Quarantine(found.first), wanted, source)
+    row = Row.of(request)
+    try:
+        explanation = reproof.explain(request)
+    except Rejected:
+        raise Failed(f"{row.source} refused it, and is not in callbox.toml any more") from None
+    if json_wanted:
+        document = {
+            "request": row,
+            "steps": [finding._asdict() for finding in explanation.findings],
+            "refused": explanation.reason,
+            "mistakes": explanation.mistakes,
+        }
+        write(*as_json(document))
+    else:
+        _show(row, explanation)
+
+
+@refused.command()
+@click.option("--source", "source_name", required=True, metavar="NAME", help="Of this source.")
+@click.option("--dry", is_flag=True, help="Change nothing, but show what would become of them.")
+@json_option
+@configured_system_options
+def replay(source_name: str, dry: bool, json_wanted: bool, system: System) -> None:
+    """Prove refused requests again, after a mistake is corrected.
+
+    Each is verified as of the time when it came, with the secrets of today. What proves itself goes to the inbox as an
+    ordinary callback, and leaves the quarantine; the rest stays as it is. Replaying again does no harm, and finishes
+    what an interrupted replay left.
+    """
+    configuration = system.configuration()
+    find_source(configuration, source_name)
+    with system.inbox() as found:
+        done = Replay(Quarantine(found.first), Reproof(configuration, PROVIDERS), configuration.settings)
+        try:
+            for _ in done.run(source_name, dry):
+                with suppress(RedisUnavailable):  # beat rings too
+                    found.ring(datetime.now(UTC))
+        finally:
+            _show_counts(done.counts, source_name, dry, json_wanted)
+
+
+class Replay:
+    """`counts` has how many are proven (None), and how many are refused still, by reason."""
+
+    def __init__(self, quarantine: Quarantine, reproof: Reproof, settings: Settings) -> None:
+        self.counts: Counter[str | None] = Counter()
+        self._quarantine = quarantine
+        self._reproof = reproof
+        self._settings = settings
+
+    def run(self, source: str, dry: bool) -> Iterator[None]:
+        """Yields whenever callbacks are in the inbox. Raises RedisUnavailable: then what was not appended is still in
+        the quarantine."""
+        shards = Shards.connect(self._settings)
+        with asyncio.Runner() as runner:
+            try:
+                for group in self._quarantine.oldest(source, GROUP):
+                    proven = self._proven(group)
+                    if proven and not dry:
+                        pairs = [(source, pack(callback)) for callback in proven.values()]
+                        runner.run(shards.move(pairs, self._settings.move_seconds))
+                        self._quarantine.remove(source, list(proven))
+                        yield
+                    self.counts[None] += len(proven)
+            finally:
+                runner.run(shards.close())
+
+    def _proven(self, group: list[Held]) -> dict[bytes, Callback]:
+        """Those that prove themselves now, by their members; counts the others."""
+        proven = {}
+        for member, request in group:
+            try:
+                proven[member] = self._reproof.prove(request)
+            except Rejected as rejected:
+                self.counts[rejected.reason] += 1
+        return proven
+
+
+def _newest(
+    quarantine: Quarantine, source: str, reason: str | None, since: datetime | None, limit: int
+) -> Iterator[Row]:
+    rows = map(Row.of, quarantine.newest(source))
+    wanted = (row for row in rows if reason in (None, row.reason) and (since is None or row.received_at >= since))
+    return islice(wanted, limit)
+
+
+def _find(quarantine: Quarantine, wanted: str, source: str | None) -> Refused:
+    """Raises Failed when there is none, click.BadParameter for what is no id."""
+    if wanted == LAST:
+        sources = [source] if source else quarantine.sources()
+        latest = [each for name in sources for each in islice(quarantine.newest(name), 1)]
+        if not latest:
+            raise Failed("nothing that was refused is kept: see `callbox refused list`")
+        return max(latest, key=lambda each: each.callback.received_at)
+    try:
+        id = UUID(wanted)
+    except ValueError:
+        raise click.BadParameter(f"{wanted!r} is neither an id of the list nor `{LAST}`", param_hint="ID") from None
+    found = quarantine.find(id)
+    if found is None:
+        raise Failed(f"{id} is not in the quarantine: see `callbox refused list`")
+    return found
+
+
+def _show(row: Row, explanation: Explanation) -> None:
+    write(
+        f"{row.id}  {row.source} ({row.provider})  refused: {row.reason}",
+        f"{row.received_at:%Y-%m-%d %H:%M:%S} UTC  from {row.address}  {row.method} {row.path}  {row.bytes} bytes",
+        "",
+        "With the configuration of now:",
+    )
+    rows = [(finding.step, finding.reason or "ok", finding.found) for finding in explanation.findings]
+    write_table(table(("step", "outcome", "found"), rows))
+    write("", *_verdict(row, explanation))
+
+
+def _verdict(row: Row, explanation: Explanation) -> Iterator[str]:
+    if explanation.reason is None:
+        yield f"It proves itself now: take it in by `callbox refused replay --source {row.source}`"
+        return
+    yield from explanation.mistakes
+    if explanation.reason == "signature_wrong" and not explanation.mistakes:
+        yield (
+            f"It was signed with another secret than {row.source} has, and no usual mistake explains it: compare the"
+            " secret with that in the provider's console"
+        )
+    yield f"Once it is corrected, `callbox refused replay --source {row.source}` takes in what proves itself"
+
+
+def _show_counts(counts: Counter[str | None], source: str, dry: bool, json_wanted: bool) -> None:
+    proven, refused_still = counts[None], {str(reason): counts[reason] for reason in sorted(filter(None, counts))}
+    left = sum(refused_still.values())
+    if json_wanted:
+        write(*as_json({"dry": dry, "source": source, "proven": proven, "refused": refused_still}))
+        return
+    if not proven + left:
+        write(f"nothing is kept that {source} refused")
+        return
+    if refused_still:
+        write_table(table(("requests", "refused still"), [(count, reason) for reason, count in refused_still.items()]))
+    becomes = "dry run, nothing was changed: {} would go to the inbox" if dry else "{} are in the inbox"
+    stay = f", {left} stay: see `callbox refused explain last --source {source}`" if left else ""
+    write(becomes.format(proven) + stay)

@@ -1,0 +1,127 @@
+"""Refused requests on their way to the quarantine: a few a second, and none of them waits for Redis or is waited for.
+
+A flood costs little: what comes beyond the bounds is only counted. Whoever takes most of the room gives way, first
+among the sources, then among the addresses at that source, so that an honest provider beside a flood is kept.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from time import monotonic
+from typing import NamedTuple
+
+from ingress.address import network_of
+from ingress.metrics import QUARANTINE_DROPPED, QUARANTINE_KEPT
+from shared import logs
+from shared.callback import Arrival
+from shared.errors import Unavailable
+from shared.inbox import KEPT, QuarantineWriter
+from shared.refused import Refused
+from shared.source import Source
+
+FLUSH_SECONDS = 1.0  # between two groups that go to Redis
+GROUP_BYTES = 1024 * 1024  # of one group
+REQUEST_BYTES = 4096  # that each request counts with beside its body: so a group has up to 256
+SWEEP_SECONDS = 60.0  # between two removals of what is too old, while nothing is refused
+
+log = logs.get(__name__)
+
+
+class _Taker(NamedTuple):
+    source: str
+    address: str
+
+
+class Quarantine:
+    """One for each ingress process."""
+
+    def __init__(self, writer: QuarantineWriter) -> None:
+        self._writer = writer
+        self._waiting: dict[_Taker, list[Refused]] = {}
+        self._bytes: Counter[_Taker] = Counter()
+        self._source_bytes: Counter[str] = Counter()
+        self._all_bytes = 0
+        self._swept_at = monotonic()
+        self._log = logs.Limited(log)
+
+    def has_room(self, source: str, address: str | None) -> bool:
+        """Whether one more request of this source from there would be kept now."""
+        if self._all_bytes + REQUEST_BYTES <= GROUP_BYTES:
+            return True
+        return self._largest() != _Taker(source, network_of(address) or "")
+
+    def add(self, arrival: Arrival, reason: str, source: Source, peer: str | None, place: Mapping[str, str]) -> None:
+        """Keeps a request soon, or counts it as dropped. It may take the place of one of a larger taker."""
+        if not self.has_room(source.name, arrival.remote_ip):
+            self.drop(source.name)
+            return
+        taker = _Taker(source.name, network_of(arrival.remote_ip) or "")
+        refused = Refused.of(arrival, reason, source, peer, place)
+        self._note(taker, _cost(refused))
+        self._waiting.setdefault(taker, []).append(refused)
+        while self._all_bytes > GROUP_BYTES:
+            largest = self._largest()
+            dropped = self._waiting[largest].pop()
+            self._note(largest, -_cost(dropped))
+            self.drop(largest.source)
+
+    def drop(self, source: str) -> None:
+        """Counts a request that is more than the ingress keeps in a second."""
+        QUARANTINE_DROPPED.labels(source, "rate").inc()
+
+    async def run(self) -> None:
+        """Sends what waits to Redis, for as long as the ingress runs."""
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            try:
+                await self.flush()
+            except Exception as error:
+                log.error("keeping refused requests failed", exc_info=error)
+
+    async def flush(self) -> None:
+        """Sends what waits, and has what is too old removed now and then."""
+        is_due = monotonic() - self._swept_at >= SWEEP_SECONDS
+        if not self._waiting and not is_due:
+            return
+        items = [(taker.address, each) for taker, waiting in self._waiting.items() for each in waiting]
+        self._waiting = {}
+        self._bytes.clear()
+        self._source_bytes.clear()
+        self._all_bytes = 0
+        try:
+            change = await self._writer.keep(items)
+        except Unavailable as error:
+            for _, refused in items:
+                QUARANTINE_DROPPED.labels(refused.callback.source, "redis").inc()
+            if items:
+                self._log.warning("refused requests are not kept", {"why": str(error)})
+            return
+        if change.is_over:  # else it is due again at once
+            self._swept_at = monotonic()
+        else:
+            self._swept_at = float("-inf")
+        for (source, what), count in change.counts.items():
+            if what == KEPT:
+                QUARANTINE_KEPT.labels(source).inc(count)
+            else:
+                QUARANTINE_DROPPED.labels(source, what).inc(count)
+
+    async def close(self) -> None:
+        """Sends what still waits."""
+        await self.flush()
+        await self._writer.close()
+
+    def _note(self, taker: _Taker, size: int) -> None:
+        self._bytes[taker] += size
+        self._source_bytes[taker.source] += size
+        self._all_bytes += size
+        if not self._bytes[taker]:
+            del self._bytes[taker], self._waiting[taker]
+
+    def _largest(self) -> _Taker:
+        source = max(self._source_bytes, key=self._source_bytes.__getitem__)
+        return max((taker for taker in self._bytes if taker.source == source), key=self._bytes.__getitem__)
+
+
+def _cost(refused: Refused) -> int:
+    return len(refused.callback.body) + REQUEST_BYTES
