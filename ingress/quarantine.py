@@ -56,14 +56,7 @@ class Quarantine:
             self.drop(source.name)
             return
         taker = _Taker(source.name, network_of(arrival.remote_ip) or "")
-        refused = Refused.of(arrival, reason, source, peer, place)
-        self._note(taker, _cost(refused))
-        self._waiting.setdefault(taker, []).append(refused)
-        while self._all_bytes > GROUP_BYTES:
-            largest = self._largest()
-            dropped = self._waiting[largest].pop()
-            self._note(largest, -_cost(dropped))
-            self.drop(largest.source)
+        self._put(taker, Refused.of(arrival, reason, source, peer, place))
 
     def drop(self, source: str) -> None:
         """Counts a request that is more than the ingress keeps in a second."""
@@ -83,23 +76,20 @@ class Quarantine:
         is_due = monotonic() - self._swept_at >= SWEEP_SECONDS
         if not self._waiting and not is_due:
             return
-        items = [(taker.address, each) for taker, waiting in self._waiting.items() for each in waiting]
-        self._waiting = {}
-        self._bytes.clear()
-        self._source_bytes.clear()
-        self._all_bytes = 0
+        sent = self._take()
         try:
-            change = await self._writer.keep(items)
+            change = await self._writer.keep([(taker.address, refused) for taker, refused in sent])
+        except asyncio.CancelledError:  # the ingress stops: `close` sends them again, and each is kept once
+            for taker, refused in sent:
+                self._put(taker, refused)
+            raise
         except Unavailable as error:
-            for _, refused in items:
-                QUARANTINE_DROPPED.labels(refused.callback.source, "redis").inc()
-            if items:
+            for taker, _ in sent:
+                QUARANTINE_DROPPED.labels(taker.source, "redis").inc()
+            if sent:
                 self._log.warning("refused requests are not kept", {"why": str(error)})
             return
-        if change.is_over:  # else it is due again at once
-            self._swept_at = monotonic()
-        else:
-            self._swept_at = float("-inf")
+        self._swept_at = monotonic() if change.is_over else float("-inf")  # then it is due at once
         for (source, what), count in change.counts.items():
             if what == KEPT:
                 QUARANTINE_KEPT.labels(source).inc(count)
@@ -110,6 +100,22 @@ class Quarantine:
         """Sends what still waits."""
         await self.flush()
         await self._writer.close()
+
+    def _put(self, taker: _Taker, refused: Refused) -> None:
+        self._note(taker, _cost(refused))
+        self._waiting.setdefault(taker, []).append(refused)
+        while self._all_bytes > GROUP_BYTES:
+            largest = self._largest()
+            self._note(largest, -_cost(self._waiting[largest].pop()))
+            self.drop(largest.source)
+
+    def _take(self) -> list[tuple[_Taker, Refused]]:
+        taken = [(taker, refused) for taker, waiting in self._waiting.items() for refused in waiting]
+        self._waiting.clear()
+        self._bytes.clear()
+        self._source_bytes.clear()
+        self._all_bytes = 0
+        return taken
 
     def _note(self, taker: _Taker, size: int) -> None:
         self._bytes[taker] += size

@@ -2,7 +2,7 @@
 
 
 class Rejected(Exception):
-    """The callback cannot prove where it comes from: 401, and nothing is kept (promise P4).
+    """The callback cannot prove where it comes from: 401, and no row of it (promise P4), unless it is proven later.
 
     `reason` is one of a few fixed words. It goes to the log and the metric, never to the caller.
     """

@@ -40,6 +40,33 @@ LAST = "last"
 GROUP = 16  # requests that are appended together: up to 1 MiB of those that providers send
 
 
+REMEDIES = {  # for what refuses, unless a mistake explains it
+    "signature_wrong": (
+        "No usual mistake explains it: compare the secrets of {source}, and the URL if it is signed, with those"
+        " of the provider; the request of a stranger looks no different"
+    ),
+    "signature_missing": (
+        "The provider signs this kind: is signing switched on there, and does each proxy pass the header on?"
+    ),
+    "signature_malformed": "No provider of this kind signs so: is it another provider's request, or a stranger's?",
+    "algorithm_refused": "Have the provider sign with HS256: another algorithm needs another kind of key",
+    "claims_malformed": "No provider writes such a token: it is a stranger's, or the provider has changed its format",
+    "token_expired": "Compare both clocks, that of the provider and that of this host (NTP)",
+    "token_not_yet_valid": "Compare both clocks, that of the provider and that of this host (NTP)",
+    "timestamp_outside_window": (
+        "Compare both clocks, or give {source} a larger timestamp_tolerance_seconds if the provider sends late"
+    ),
+    "body_changed": "Something on the way changes the body, a proxy perhaps: have it pass bodies on as they come",
+    "unreadable": "It can be read in more than one way, or in none: a provider's own request is not like that",
+    "unsigned": "Give {source} its secrets, or a token if the provider does not sign this kind",
+    "address_not_allowed": (
+        "If it is the provider's, add it to allow_ips of {source}; if it is your proxy's, CALLBOX_TRUSTED_PROXIES"
+    ),
+    "address_unknown": "Name each proxy in CALLBOX_TRUSTED_PROXIES, so that the caller's address is known",
+    "wrong_method": "The provider of {source} does not use this method: is it another provider's request?",
+}
+
+
 class Row(msgspec.Struct, frozen=True):
     """A refused request, without anything that a stranger wrote but its path."""
 
@@ -234,8 +261,9 @@ def _show(row: Row, explanation: Explanation) -> None:
         "",
         "With the configuration of now:",
     )
-    rows = [(finding.step, finding.reason or "ok", finding.found) for finding in explanation.findings]
-    write_table(table(("step", "outcome", "found"), rows))
+    width = max(len(finding.step) for finding in explanation.findings)
+    for step, found, reason in explanation.findings:
+        write(f"  {'refused' if reason else 'ok':8} {step:{width}}  {found}" + (f" ({reason})" if reason else ""))
     write("", *_verdict(row, explanation))
 
 
@@ -243,12 +271,7 @@ def _verdict(row: Row, explanation: Explanation) -> Iterator[str]:
     if explanation.reason is None:
         yield f"It proves itself now: take it in by `callbox refused replay --source {row.source}`"
         return
-    yield from explanation.mistakes
-    if explanation.reason == "signature_wrong" and not explanation.mistakes:
-        yield (
-            f"It was signed with another secret than {row.source} has, and no usual mistake explains it: compare the"
-            " secret with that in the provider's console"
-        )
+    yield from explanation.mistakes or [REMEDIES[explanation.reason].format(source=row.source)]
     yield f"Once it is corrected, `callbox refused replay --source {row.source}` takes in what proves itself"
 
 

@@ -181,3 +181,26 @@ def test_it_goes_on_whatever_fails_and_sends_the_last_ones_at_the_end(monkeypatc
 
     asyncio.run(run())
     assert (len(writer.groups[-1]), writer.closed) == (2, True)
+
+
+def test_what_is_on_its_way_when_the_ingress_stops_is_sent_again() -> None:
+    class Slow(Writer):
+        async def keep(self, items: Sequence[Item]) -> Change:
+            change = await super().keep(items)
+            if len(self.groups) == 1:
+                await asyncio.Event().wait()
+            return change
+
+    async def run(writer: Slow) -> None:
+        kept = made(writer)
+        add(kept, times=3)
+        flushing = asyncio.create_task(kept.flush())
+        while not writer.groups:
+            await asyncio.sleep(0)
+        flushing.cancel()
+        await asyncio.wait([flushing])
+        await kept.close()
+
+    writer = Slow()
+    asyncio.run(run(writer))
+    assert writer.groups[0] == writer.groups[1]

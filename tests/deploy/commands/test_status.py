@@ -23,6 +23,7 @@ SNAPSHOT = Snapshot(
     holds={"fleet": Hold("its parser failed", datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp())},
     notes=Notes(since=datetime(2026, 1, 2, 12, tzinfo=UTC).timestamp()),
     unmet={"a-host": {"postgresql": ["fsync is off"]}},
+    quarantine={"otp": {"requests": 12, "bytes": 9000}},
 )
 
 
@@ -70,6 +71,7 @@ def test_the_document_has_everything_for_programs() -> None:
     assert found["sources"]["fleet"]["open_dead_letters"] == 0
     assert (found["redis"], found["postgresql"]) == ("ok", "ok")
     assert found["ledger_since"] == NOW
+    assert found["quarantine"] == {"otp": {"requests": 12, "bytes": 9000}}
 
 
 def test_what_a_server_that_is_away_would_know_is_null_and_the_rest_is_there() -> None:
@@ -94,6 +96,7 @@ def test_for_people_each_part_says_where_it_is_from_and_since_when(capsys: pytes
     ]
 
 
+EXPLAIN = "`callbox refused explain last --source otp` says why; after a fix, `callbox refused replay --source otp`"
 DO = "deploy a fix, or process it anyway by `callbox resume fleet`"
 
 
@@ -102,6 +105,7 @@ def test_what_needs_somebody_is_named_with_what_to_do() -> None:
         "the inbox holds 1 more of fleet than the ledger says",
         "the inbox holds 2 less of otp than the ledger says",
         f"fleet is held: its parser failed, since 2026-01-01 12:00 UTC; {DO}",
+        f"otp refused 12 requests that are kept: {EXPLAIN}",
         "workers on a-host: postgresql fsync is off",
     ]
 
