@@ -14,6 +14,8 @@ from ingress.spool import SpoolError
 from shared import inbox
 from shared.config import SHORT_SECRET_BYTES, Config
 from shared.demands import Examined
+from shared.env_file import beside, read_env_file
+from shared.fingerprint import secret_labels
 from shared.inbox import RedisUnavailable
 from shared.settings import Settings
 from shared.source import Source
@@ -47,11 +49,21 @@ def _check_file(config: Config) -> Iterator[Finding]:
         names = ", ".join(sorted(config.literal))
         sentence = f"holds secrets (of {names}) and others may read it: chmod 600, or use ${{NAME}} or file:"
         yield Finding("risky", str(config.path), sentence)
+    env_file = beside(config.path)
+    values = read_env_file(env_file, []) or {}
+    if config.variables & values.keys() and env_file.stat().st_mode & 0o044:
+        yield Finding("risky", str(env_file), "holds secrets and others may read it: chmod 600")
+    for name in sorted(values.keys() - config.variables):
+        if name.startswith("CALLBOX_"):
+            yield Finding(
+                "risky", str(env_file), f"{name} has no effect here: settings are read from the environment only"
+            )
 
 
 def _check_source(source: Source) -> Iterator[Finding]:
     what = f"source {source.name}"
     findings = []
+    names = secret_labels(source)
     for number, secret in enumerate(source.secrets, 1):
         length = len(secret.encode())
         if length < SHORT_SECRET_BYTES:
@@ -65,9 +77,9 @@ def _check_source(source: Source) -> Iterator[Finding]:
     if source.unsigned and not source.secrets and not source.token:
         findings.append("accepts anyone's callbacks (`unsigned = true`)")
     yield from (Finding("risky", what, sentence) for sentence in findings)
-    if not findings:
-        proof = [word for word, given in (("secrets", source.secrets), ("token", source.token)) if given]
-        yield Finding("good", what, f"{source.provider}, proven by {' and '.join(proof)}")
+    if source.secrets or source.token:
+        proofs = [*names[:1], *(f"{name} (older)" for name in names[1:]), *(["token"] if source.token else [])]
+        yield Finding("good", what, f"{source.provider}, proven by {', '.join(proofs)}")
 
 
 def _check_redis(settings: Settings) -> Iterator[Finding]:

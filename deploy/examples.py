@@ -1,24 +1,26 @@
 """Example sources, one for each provider, as the files of the providers have them."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from shared.providers import PROVIDERS
+
+URL = "https://callbacks.example.com"  # in the place of an operator's own address
 
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
-def sources() -> str:
-    """A table for each provider, named like it. A secret is written as `${NAME}`."""
-    return "\n".join(
-        f'[sources.{name}]\nprovider = "{name}"\n{provider.EXAMPLE.strip()}\n' for name, provider in PROVIDERS.items()
-    )
+def sources(names: Iterable[str] = PROVIDERS, url: str = URL) -> str:
+    """A table for each of these providers, named like it. A secret is written as `${NAME}`; `url` is how the URLs begin
+    that providers call."""
+    examples = {name: PROVIDERS[name].EXAMPLE.strip().replace(URL, url) for name in names}
+    return "\n".join(f'[sources.{name}]\nprovider = "{name}"\n{example}\n' for name, example in examples.items())
 
 
-def variables() -> Iterator[tuple[str, list[str]]]:
-    """Each provider, and the environment variables that its table names."""
-    for name, provider in PROVIDERS.items():
-        yield name, list(dict.fromkeys(_VARIABLE.findall(provider.EXAMPLE)))
+def variables(names: Iterable[str] = PROVIDERS) -> Iterator[tuple[str, list[str]]]:
+    """Each of these providers, and the environment variables that its table names."""
+    for name in names:
+        yield name, list(dict.fromkeys(_VARIABLE.findall(PROVIDERS[name].EXAMPLE)))
 
 
 def sources_with(value: Callable[[], str]) -> str:

@@ -35,6 +35,12 @@ def agrees(question: str) -> bool:
         return False
 
 
+def ask(question: str) -> str:
+    """What the user answers, on standard error. Raises click.Abort without an answer."""
+    answer: str = click.prompt(visible(question), err=True)
+    return answer
+
+
 def write_table(table: Table) -> None:
     """A table of `deploy.table`: as wide as the terminal at most, and not cut when the output goes elsewhere."""
     console = Console(highlight=False)

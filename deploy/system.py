@@ -33,13 +33,17 @@ class System:
     def find(cls, folder: Path | None, config_path: Path | None = None) -> "System":
         """The system of the environment and of the `up` in this folder, if one runs there. Without a folder it is that
         of an `up` in the usual one, or else of the demonstration."""
-        folders = [folder] if folder else [Path(USUAL_FOLDER), Path(DEMO_FOLDER)]
-        addresses = next(filter(None, map(read_addresses, folders)), {})
+        addresses = next(filter(None, map(read_addresses, folders_of(folder))), {})
         return cls({**addresses, **os.environ}, config_path)
 
     @property
     def settings(self) -> Settings:
         return config.load_settings(self.environ)
+
+    @property
+    def configuration_path(self) -> Path:
+        """Where the sources are."""
+        return self.config_path or config.path_in(self.environ)
 
     def configuration(self) -> Config:
         """The settings and the sources, from `config_path` or where the environment says."""
@@ -63,6 +67,11 @@ class System:
             yield database
         finally:
             database.close()
+
+
+def folders_of(folder: Path | None) -> list[Path]:
+    """Where to look for a running `up`: in the folder that was given, else in the usual ones."""
+    return [folder] if folder else [Path(USUAL_FOLDER), Path(DEMO_FOLDER)]
 
 
 def open_inbox(settings: Settings) -> inbox.Inbox:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import socket
 import sys
 
@@ -13,7 +12,7 @@ from ingress.app import create_app, look_less_for_garbage
 from ingress.gate import raise_descriptor_limit
 from ingress.protocol import Bounded
 from ingress.stop import Server, Stop
-from shared import config, logs
+from shared import config, hangup, logs
 from shared.providers import PROVIDERS
 
 DESCRIPTORS = 65_536  # asked for; the limit of connections is CALLBOX_CONNECTION_LIMIT
@@ -30,6 +29,7 @@ def main() -> None:
     parser.add_argument("--fd", type=int, help="a listening socket that was inherited, in their place")
     parser.add_argument("--admin-fd", type=int, help="one for the admin paths, in the place of CALLBOX_ADMIN_BIND")
     given = parser.parse_args()
+    hangup.postpone()
     configuration = config.or_exit(lambda: config.load(None, os.environ, PROVIDERS))
     settings = configuration.settings
     logs.configure(settings.log_level)
@@ -58,7 +58,6 @@ def main() -> None:
         stop,
         settings.stop_grace_seconds,
     )
-    signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     log.info("listening", callbacks=_address(listener), admin=_address(admin_listener or listener))
     server.run(sockets=[listener])
 

@@ -3,7 +3,9 @@
 import asyncio
 import gc
 import os
+import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -25,11 +27,13 @@ from ingress.keeper import Keeper
 from ingress.probes import Probes
 from ingress.quarantine import Quarantine
 from ingress.receive import Receiver, place_in
+from ingress.reload import Reloader
 from ingress.spool_mover import SpoolMover
 from ingress.spools import Spools
 from ingress.stop import Stop
-from shared import config, logs
+from shared import config, hangup, logs
 from shared.config import Config
+from shared.current import Current
 from shared.inbox import QuarantineWriter, Ringer, Shards
 from shared.providers import PROVIDERS
 
@@ -93,8 +97,10 @@ def create_app(
     proxies = Proxies(settings.proxy_networks)
     quarantine = Quarantine(QuarantineWriter.connect(settings))
     receiver = Receiver(configuration.sources, PROVIDERS, committer, quarantine, settings, now)
+    current = Current(configuration, lambda: config.load(configuration.path, os.environ, PROVIDERS))
+    reloader = Reloader(current, receiver, settings)
     examiner = Examiner(spools, settings)
-    probes = Probes(inbox, keeper, examiner.watch, stop or Stop(), settings)
+    probes = Probes(inbox, keeper, examiner.watch, stop or Stop(), current, settings)
     admin_paths = [
         Route("/healthz", probes.healthz),
         Route("/readyz", probes.readyz),
@@ -105,8 +111,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        log.info("ingress started", sources=sorted(configuration.sources))
-        tasks = [asyncio.create_task(work.run()) for work in (keeper, mover, examiner, quarantine)]
+        log.info("ingress started", sources=sorted(configuration.sources), has=current.fingerprint)
+        tasks = [asyncio.create_task(work.run()) for work in (keeper, mover, examiner, quarantine, reloader)]
+        _follow_hangups(reloader)
         if has_admin:
             async with admin.serving(admin_app, admin_listener or admin.listen(settings)):
                 yield
@@ -116,6 +123,7 @@ def create_app(
             task.cancel()
         await asyncio.wait(tasks)
         await quarantine.close()
+        await reloader.leave()
         await spools.close()
         await inbox.close()
         await ringer.close()
@@ -123,6 +131,22 @@ def create_app(
 
     others = _starlette([] if has_admin else admin_paths, lifespan)
     return Ingress(Gate(Limits.of(settings), proxies), receiver, others)
+
+
+def _follow_hangups(reloader: Reloader) -> None:
+    """Only the first thread of a process gets signals: in another one this is a test."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    terminal = hangup.Terminal()
+
+    def hung_up() -> None:
+        if terminal.has_gone():
+            signal.raise_signal(signal.SIGTERM)
+        else:
+            reloader.ask()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
+    hangup.deliver()
 
 
 def _starlette(routes: list[Route], lifespan: Any = None) -> Starlette:

@@ -4,13 +4,17 @@ With `PROMETHEUS_MULTIPROC_DIR` set before this is imported, the counts of sever
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric as Family
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.registry import Collector
 
 from shared import catalogue, metrics
+from shared.fingerprint import secret_labels
+from shared.source import Source
 
 _OWN = metrics.Registry()
 
@@ -58,10 +62,28 @@ def _is_alive(pid: int) -> bool:
     return True
 
 
-def render() -> bytes:
-    """All metrics of this process, or of all that add up with it, in Prometheus's text format."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return generate_latest(_OWN)
-    processes = CollectorRegistry()
-    MultiProcessCollector(processes)  # type: ignore[no-untyped-call]
-    return generate_latest(processes)
+def render(sources: Iterable[Source] = ()) -> bytes:
+    """All metrics of this process, or of all that add up with it, in Prometheus's text format; `sources` are those that
+    this process serves."""
+    processes: CollectorRegistry = _OWN
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        processes = CollectorRegistry()
+        MultiProcessCollector(processes)  # type: ignore[no-untyped-call]
+    return generate_latest(processes) + generate_latest(_Secrets(sources))
+
+
+class _Secrets(Collector):
+    """The secrets of these sources. One that is gone is not shown, as a gauge in a shared folder would be."""
+
+    def __init__(self, sources: Iterable[Source]) -> None:
+        self._sources = sources
+
+    def collect(self) -> Iterator[Family]:
+        yield metrics.family(
+            catalogue.SECRET_INFO,
+            {
+                (source.name, proof, "older" if number else "newest"): 1.0
+                for source in self._sources
+                for number, proof in enumerate(dict.fromkeys(secret_labels(source)))
+            },
+        )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from datetime import datetime
 from functools import cache
 from time import perf_counter
-from typing import NamedTuple
+from typing import NamedTuple, Self
 from urllib.parse import unquote
 from uuid import UUID
 
@@ -24,6 +24,7 @@ from ingress.quarantine import Quarantine
 from shared import logs
 from shared.callback import COMMON_HEADERS, Arrival, new_id, token_in
 from shared.errors import Rejected, Unavailable
+from shared.fingerprint import labels
 from shared.providers import Provider, prove
 from shared.refused import PLACE_HEADERS
 from shared.settings import Settings
@@ -49,12 +50,24 @@ class Place(NamedTuple):
     token: str | None
 
 
-class Admitted(NamedTuple):
-    """A request whose head is in order: what is asked of its body, and what it will be when that is there; also one
-    that comes from where it may not, and is refused once it can be kept whole."""
+class Endpoint(NamedTuple):
+    """A source and its provider, and what is found out about them before any request comes."""
 
     source: Source
     provider: Provider
+    headers: Mapping[bytes, str]  # that are wanted
+    proofs: Mapping[str, str]  # what `verify` calls a proof → what the metrics call it
+
+    @classmethod
+    def of(cls, source: Source, provider: Provider) -> Self:
+        wanted = _OWN_HEADERS | COMMON_HEADERS | provider.HEADERS | provider.PROOF_HEADERS
+        return cls(source, provider, {header.encode(): header for header in wanted}, labels(source))
+
+
+class Admitted(NamedTuple):
+    """A request whose head is in order: what is asked of its body, and what it will be when that is there."""
+
+    endpoint: Endpoint
     method: str
     target: str  # path and query as requested
     headers: dict[str, str]
@@ -77,21 +90,25 @@ class Receiver:
         settings: Settings,
         now: Callable[[], datetime],
     ) -> None:
-        self._sources = {name: (source, providers[source.provider]) for name, source in sources.items()}
-        self._headers = {
-            name: {
-                header.encode(): header
-                for header in _OWN_HEADERS | COMMON_HEADERS | provider.HEADERS | provider.PROOF_HEADERS
-            }
-            for name, (_, provider) in self._sources.items()
-        }
-        self._tokens = {source.token for source in sources.values() if source.token}
+        self._providers = providers
+        self.serve(sources)
         self._committer = committer
         self._quarantine = quarantine
         self._settings = settings
         self._proxies = Proxies(settings.proxy_networks)
         self._now = now
         self._log = logs.Limited(log)
+
+    def serve(self, sources: Mapping[str, Source]) -> None:
+        """Serves these from the next request on. One whose head was admitted before is judged by what was so then.
+
+        Takes some 10 ms for each secret whose fingerprint this process does not know yet.
+        """
+        self._endpoints = {
+            name: Endpoint.of(source, self._providers[source.provider]) for name, source in sources.items()
+        }
+        self._tokens = {source.token for source in sources.values() if source.token}
+        self.sources = sources
 
     def admit(
         self, place: Place, method: str, target: str, headers: Iterable[tuple[bytes, bytes]], peer: str | None
@@ -100,13 +117,14 @@ class Receiver:
 
         `headers` have lower-case names; `peer` is the address of who is connected.
         """
-        source, provider = self._sources.get(place.source, (None, None))
-        if source is None or provider is None or not _has_token(source, place.token, target):
-            self._log_missed(source.name if source else "", target, peer)
+        endpoint = self._endpoints.get(place.source)
+        if endpoint is None or not _has_token(endpoint.source, place.token, target):
+            self._log_missed(endpoint.source.name if endpoint else "", target, peer)
             raise answers.not_found()
+        source, provider = endpoint.source, endpoint.provider
         if method not in provider.METHODS:
             raise answers.wrong_method(provider.METHODS)
-        wanted = _joined(headers, self._headers[source.name])
+        wanted = _joined(headers, endpoint.headers)
         address = self._proxies.client(peer, wanted.get("x-forwarded-for"))
         reason = None
         try:
@@ -118,12 +136,13 @@ class Receiver:
                 raise self._rejected(source, reason, address) from None
         limit = min(self._settings.body_limit_bytes, provider.BODY_LIMIT_BYTES)
         answers.check_head(wanted, limit)
-        return Admitted(source, provider, method, target, wanted, address, limit, peer, headers, reason)
+        return Admitted(endpoint, method, target, wanted, address, limit, peer, headers, reason)
 
     def take(self, admitted: Admitted, body: bytes, answer: Callable[[Answer], None]) -> None:
         """Verifies the callback and sends it to the disk; calls `answer` once it is there, or could not be brought
         there. Raises Refusal, or what a fault of ours raises."""
-        source, provider, method, target, headers, remote_ip, *_ = admitted
+        endpoint, method, target, headers, remote_ip, *_ = admitted
+        source, provider = endpoint.source, endpoint.provider
         now = self._now()
         arrival = Arrival.of(
             id=new_id(now),
@@ -139,7 +158,7 @@ class Receiver:
         try:
             if admitted.reason is not None:
                 raise Rejected(admitted.reason)
-            proof = prove(provider, arrival, source)
+            proof = endpoint.proofs[prove(provider, arrival, source)]
         except Rejected as rejected:
             place = _joined(admitted.all_headers, _PLACE_HEADERS)
             self._quarantine.add(arrival, rejected.reason, source, admitted.peer, place)
@@ -160,8 +179,8 @@ class Receiver:
     def refuse(self, source_name: str, error: BaseException) -> Answer:
         """What a caller gets instead. Anything but a Refusal is our own failure, and never looks like one of the
         provider's (promise P6)."""
-        source, provider = self._sources.get(source_name, (None, None))
-        name, reply = (source.name if source else ""), (provider.REPLY if provider else None)
+        endpoint = self._endpoints.get(source_name)
+        name, reply = (endpoint.source.name, endpoint.provider.REPLY) if endpoint else ("", None)
         if not isinstance(error, Refusal):
             if not isinstance(error, Unavailable):
                 self._log.error("request failed", {"source": name, "error": type(error).__name__}, exc_info=error)
@@ -183,7 +202,7 @@ class Receiver:
 
     def gone(self, source_name: str) -> None:
         """Counts a caller that hung up before its body was complete."""
-        _requests(source_name if source_name in self._sources else "", "gone").inc()
+        _requests(source_name if source_name in self._endpoints else "", "gone").inc()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The same through ASGI. `scope["path_params"]` names the place."""

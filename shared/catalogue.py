@@ -16,6 +16,7 @@ from shared.outcomes import Outcome, Stage
 from shared.signing import Reason
 
 SOURCES: Sequence[str] = ("*",)  # in the place of a label's words: every configured source is one
+ROLES: Sequence[str] = ("ingress", "worker")  # of processes that have the sources
 OPEN: Sequence[str] = ()  # its words are not known before, and few: see the metric's meaning
 
 
@@ -147,10 +148,18 @@ PROOFS = Metric(
     Kind.COUNTER,
     "callbacks",
     {"source": SOURCES, "proof": OPEN},
-    "Accepted callbacks by what proved them: `token`, `unsigned`, or a secret. `secret-1` is the newest, so an old one"
-    " that stays at rest may go",
+    "Accepted callbacks by what proved them: `token`, `unsigned`, or a secret by its name in callbox_secret_info",
     Place.INGRESS,
     Over.SUM,
+)
+SECRET_INFO = Metric(
+    "callbox_secret_info",
+    Kind.GAUGE,
+    "1",
+    {"source": SOURCES, "proof": OPEN, "position": ("newest", "older")},
+    "1 for each secret of a source, by its name in callbox_proofs_total. An older one may go when its count is at rest",
+    Place.INGRESS,
+    Over.MAX,
 )
 ACKNOWLEDGE_SECONDS = Metric(
     "callbox_acknowledge_seconds",
@@ -552,6 +561,25 @@ SOURCE_LAST_CALLBACK = Metric(
     "seconds since 1970",
     _SOURCE,
     "When the latest callback of a source was appended to the inbox; 0 where none ever was",
+    Place.BEAT,
+    Over.ONE,
+)
+CONFIGURATION_PROCESSES = Metric(
+    "callbox_configuration_processes",
+    Kind.GAUGE,
+    "processes",
+    {"role": ROLES, "configuration": OPEN},
+    "Processes by the configuration of the sources that they have, as last reported. With more than one some were not"
+    " asked to read callbox.toml again, or could not",
+    Place.BEAT,
+    Over.ONE,
+)
+CONFIGURATION_REFUSED_PROCESSES = Metric(
+    "callbox_configuration_refused_processes",
+    Kind.GAUGE,
+    "processes",
+    {"role": ROLES},
+    "Processes that found a mistake in callbox.toml when they read it last, see their logs",
     Place.BEAT,
     Over.ONE,
 )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
+from shared.env_file import beside, read_env_file
 from shared.settings import Settings, read_settings, unknown_variables
 from shared.source import KEYS, Configurable, Option, Source
 from shared.visible import visible
@@ -43,25 +44,50 @@ class Config:
     path: Path
     settings: Settings
     sources: Mapping[str, Source]
-    variables: frozenset[str] = frozenset()  # of the environment, that the file reads with ${NAME}
+    variables: frozenset[str] = frozenset()  # that the file reads with ${NAME}, of the environment or of `.env`
     literal: frozenset[str] = frozenset()  # the sources with a secret or token that is in the file itself
 
 
 def load(path: Path | None, environ: Mapping[str, str], providers: Mapping[str, Configurable]) -> Config:
-    """Reads `path`, else `CALLBOX_CONFIG`, else ./callbox.toml. Raises ConfigError with every mistake in it."""
-    path = path or Path(environ.get("CALLBOX_CONFIG") or DEFAULT_PATH)
+    """Reads `path`, else `CALLBOX_CONFIG`, else ./callbox.toml. Raises ConfigError with every mistake in it.
+
+    `${NAME}` is a variable of the environment, else of the file `.env` beside it.
+    """
+    path = path or path_in(environ)
     mistakes: list[str] = []
     settings = read_settings(environ, mistakes)
     tables = _read_tables(path, mistakes)
-    readers = {name: _TableReader(f"{path}: sources.{name}", table, environ) for name, table in tables.items()}
+    variables = _Variables(environ, beside(path), mistakes)
+    readers = {name: _TableReader(f"{path}: sources.{name}", table, variables) for name, table in tables.items()}
     sources = {name: _read_source(name, reader, providers) for name, reader in readers.items()}
-    variables = frozenset().union(*(reader.variables for reader in readers.values()))
+    named = frozenset().union(*(reader.variables for reader in readers.values()))
     mistakes.extend(mistake for reader in readers.values() for mistake in reader.mistakes)
-    mistakes.extend(unknown_variables(environ, variables))
+    mistakes.extend(unknown_variables(environ, named))
     if mistakes:
         raise ConfigError(mistakes)
     literal = frozenset(name for name, reader in readers.items() if reader.has_literal_secret)
-    return Config(path, settings, {name: source for name, source in sources.items() if source}, variables, literal)
+    return Config(path, settings, {name: source for name, source in sources.items() if source}, named, literal)
+
+
+def path_in(environ: Mapping[str, str]) -> Path:
+    """The file that the environment names, else the usual one."""
+    return Path(environ.get("CALLBOX_CONFIG") or DEFAULT_PATH)
+
+
+def source_names(path: Path) -> list[str]:
+    """The names of the sources in a file, whatever else is in it; none where it cannot be read."""
+    return list(_read_tables(path, []))
+
+
+def difference(before: Config, after: Config) -> Mapping[str, list[str]]:
+    """The names of the sources that are `added`, `removed` and `changed`; empty when all are as they were."""
+    old, new = before.sources, after.sources
+    found = {
+        "added": sorted(new.keys() - old.keys()),
+        "removed": sorted(old.keys() - new.keys()),
+        "changed": sorted(name for name in new.keys() & old.keys() if new[name] != old[name]),
+    }
+    return {what: names for what, names in found.items() if names}
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:
@@ -142,10 +168,28 @@ def _no_proof(provider: Configurable) -> str:
     return f"nothing proves its callbacks: give {means} (or `unsigned = true` to accept anyone's)"
 
 
+class _Variables:
+    """What `${NAME}` may be: a variable of the environment, else of the file `.env`."""
+
+    def __init__(self, environ: Mapping[str, str], env_file: Path, mistakes: list[str]) -> None:
+        self._environ = environ
+        found = read_env_file(env_file, mistakes)
+        self._of_file = found or {}
+        self._place = "" if found is None else f", nor is it in {env_file}"
+
+    def get(self, name: str) -> str:
+        """Its value; empty without one."""
+        return self._environ.get(name) or self._of_file.get(name, "")
+
+    def missing(self, name: str) -> str:
+        """The mistake of who names a variable without a value."""
+        return f"the environment variable {name} is not set{self._place}"
+
+
 class _TableReader:
     """Takes typed values out of one table and remembers what was wrong with them, and which variables they name."""
 
-    def __init__(self, place: str, table: object, environ: Mapping[str, str]) -> None:
+    def __init__(self, place: str, table: object, environ: _Variables) -> None:
         self.place = place
         self.mistakes: list[str] = []
         self.variables: set[str] = set()
@@ -227,21 +271,21 @@ class _TableReader:
             self.report(key, f"unknown key; known are {', '.join(known)}")
 
     def _resolve(self, key: str, text: str) -> str | None:
-        """The text with each ${NAME} read from the environment, or what is in the file that a `file:` text names; None,
-        and a mistake, without a value."""
+        """The text with the value of each ${NAME}, or what is in the file that a `file:` text names; None, and a
+        mistake, without a value."""
         names = _REFERENCE.findall(text)
         if key.startswith(("secrets", "token")) and not (names or text.startswith(_FILE)):
             self.has_literal_secret = True
         self.variables.update(names)
         unset = [name for name in names if not self._environ.get(name)]
         for name in unset:
-            self.report(key, f"the environment variable {name} is not set")
+            self.report(key, self._environ.missing(name))
         broken = "${" in _REFERENCE.sub("", text)
         if broken:
             self.report(
                 key, "has a ${ that does not begin a reference; write it as ${NAME}, with letters, digits and _"
             )
-        resolved: str | None = _REFERENCE.sub(lambda found: self._environ.get(found[1], ""), text)
+        resolved: str | None = _REFERENCE.sub(lambda found: self._environ.get(found[1]), text)
         if unset or broken:
             return None
         if resolved and resolved.startswith(_FILE):

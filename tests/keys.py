@@ -7,6 +7,7 @@ from shared.inbox.keys import Keys
 KEYS = Keys(0)
 INBOX, LEDGER, ODDITIES, KINDS = KEYS.inbox, KEYS.ledger, KEYS.oddities, KEYS.kinds
 PROBE, MARKS, UNMET, AUDITED, RECLASSIFIED = KEYS.probe, KEYS.marks, KEYS.unmet, KEYS.audited, KEYS.reclassified
+PROCESSES = KEYS.processes
 
 
 class FakeAsyncShard(FakeAsyncRedis):

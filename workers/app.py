@@ -6,19 +6,18 @@ it: its messages are only doorbells, and losing one costs seconds at most.
 
 import mmap
 import os
+import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import billiard.pool
-from celery import Celery, signals
+from celery import Celery, bootsteps, signals
 
 from shared import config, inbox, logs
-from shared.config import Config
 from shared.errors import Unavailable
 from shared.inbox import doorbell
-from shared.providers import PROVIDERS
 from workers import broker, exporter, watchdog
 from workers.database import Database
 from workers.drain.drainer import Drainer
@@ -27,6 +26,7 @@ from workers.drain.store import Store
 from workers.figures import Figures
 from workers.names import consumer_name
 from workers.reporter import Reporter
+from workers.sources import Sources
 from workers.tally import Tally, Totals
 
 REDIS_SECONDS = 5.0  # longest wait of a worker for an answer of Redis
@@ -79,7 +79,7 @@ billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = round(
 
 # One byte that the parent shares with its children: a drain reads it after each batch, and ends when it is set.
 _stopping = mmap.mmap(-1, 1)
-_configuration: Config | None = None
+_sources = Sources(settings)
 _rounds: Rounds | None = None
 _worker_pid = os.getpid()  # of the parent, once it has forked
 _tally = Tally()  # of this process; a child's goes to its parent, where the parent shows metrics
@@ -96,17 +96,15 @@ def _get_rounds() -> Rounds:
     """This process's drainers, made after the fork: no connection may be shared with the parent."""
     global _rounds
     if _rounds is None:
-        configuration = _configuration or _load()
         found = inbox.Inbox.connect(settings, REDIS_SECONDS)
         database = Database(settings.database_url, settings.statement_seconds)
         store = Store(database)
         name = consumer_name(_worker_pid)
-        sources = configuration.sources
         drainers = [
-            Drainer(shard, name, _ring(found), store, sources, settings, _is_stopping, tally=_tally)
+            Drainer(shard, name, _ring(found), store, _sources, settings, _is_stopping, tally=_tally)
             for shard in found.shards
         ]
-        reporter = Reporter(found, database, settings.redis_wait_replicas, sources, _tally)
+        reporter = Reporter(found, database, settings.redis_wait_replicas, _sources, _tally)
         _rounds = Rounds(drainers, store, settings.drain_seconds, os.getpid(), _is_stopping, reporter)
     return _rounds
 
@@ -125,10 +123,6 @@ def _is_stopping() -> bool:
     return _stopping[0] != 0
 
 
-def _load() -> Config:
-    return config.or_exit(lambda: config.load(None, os.environ, PROVIDERS))
-
-
 @signals.setup_logging.connect
 def _configure_logs(**_: Any) -> None:
     logs.configure(settings.log_level)
@@ -136,11 +130,11 @@ def _configure_logs(**_: Any) -> None:
 
 @signals.worker_init.connect
 def _read_configuration(**_: Any) -> None:
-    global _configuration, _worker_pid
-    _configuration = _load()
+    global _worker_pid
+    _sources.start()
     _worker_pid = os.getpid()
     watchdog.start(settings)
-    _show_metrics(list(_configuration.sources))
+    _show_metrics(list(_sources))
     _make_room()
 
 
@@ -196,10 +190,32 @@ def _report_ready(sender: Any, **_: Any) -> None:
         database.close()
 
 
+class FollowHangups(bootsteps.StartStopStep):  # type: ignore[misc]
+    """Has SIGHUP mean that callbox.toml is read again. Celery has set up before this step that the parent starts anew,
+    which would end all drains."""
+
+    def start(self, parent: Any) -> None:
+        _sources.follow_hangups()
+
+
+app.steps["worker"].add(FollowHangups)
+
+
+@signals.worker_process_init.connect
+def _ignore_hangups(**_: Any) -> None:
+    """One that goes to the whole group of processes is for the parent."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 @signals.worker_shutting_down.connect
 def _stop_drains(**_: Any) -> None:
     _stopping[0] = 1
     watchdog.notify(watchdog.STOPPING)
+
+
+@signals.worker_shutdown.connect
+def _take_back_the_report(**_: Any) -> None:
+    _sources.leave()
 
 
 @signals.worker_process_shutdown.connect

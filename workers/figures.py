@@ -67,6 +67,7 @@ def figures_of(snapshot: Snapshot, backlog: Backlog) -> dict[Metric, Values]:
         **_of_inbox(snapshot, backlog),
         **_of_ledger(snapshot, sources),
         **_of_sources(snapshot, sources),
+        **_of_processes(snapshot),
     }
 
 
@@ -126,6 +127,15 @@ def _of_sources(snapshot: Snapshot, sources: list[str]) -> dict[Metric, Values]:
         every = sorted({*sources, *open_dead_letters})
         found[catalogue.DEAD_LETTERS_OPEN] = {(source,): open_dead_letters.get(source, 0) for source in every}
     return found
+
+
+def _of_processes(snapshot: Snapshot) -> dict[Metric, Values]:
+    found = snapshot.processes
+    refused = Counter((each.role,) for each in found if each.has_refused)
+    return {
+        catalogue.CONFIGURATION_PROCESSES: Counter((each.role, each.configuration) for each in found),
+        catalogue.CONFIGURATION_REFUSED_PROCESSES: {(role,): refused[role,] for role in catalogue.ROLES},
+    }
 
 
 def _refused(snapshot: Snapshot, sources: list[str], what: str) -> Values:

@@ -3,12 +3,16 @@
 import click
 
 from deploy.commands.check import check
+from deploy.commands.completion import completion
 from deploy.commands.conflicts import conflicts
 from deploy.commands.dead_letters import dead_letters
 from deploy.commands.demo import demo
+from deploy.commands.doctor import doctor
 from deploy.commands.errors import Commands
+from deploy.commands.init import init
 from deploy.commands.migrate import migrate
 from deploy.commands.refused import refused
+from deploy.commands.reload import reload
 from deploy.commands.remove_tests import remove_tests
 from deploy.commands.resume import resume
 from deploy.commands.send import send
@@ -26,7 +30,7 @@ def main() -> None:
 
 
 for command in (
-    *(up, demo, migrate, check, send, remove_tests),
+    *(init, up, demo, reload, migrate, check, doctor, send, remove_tests, completion),
     *(status, resume, shards, spool, show, conflicts, refused, dead_letters),
 ):
     main.add_command(command)

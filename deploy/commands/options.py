@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from deploy.system import DEMO_FOLDER, USUAL_FOLDER, System
+from shared import config
 
 Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
@@ -46,6 +47,13 @@ def gathered(name: str, make: Callable[..., Any], *options: Decorator) -> Decora
     return decorate
 
 
+def complete_source(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
+    """The names of sources that begin so, for a shell."""
+    given = (context.params.get(name) for name in ("folder", "config_path"))
+    names = config.source_names(System.find(*given).configuration_path)
+    return [name for name in names if name.startswith(begun)]
+
+
 data_option = click.option(
     "--data",
     "folder",
@@ -76,7 +84,8 @@ port_option = click.option(
     metavar="N",
     help="Where the ingress listens, on 127.0.0.1; 0: any free port.",
 )
-source_option = click.option("--source", metavar="NAME", help="Of this source only.")
+source_option = click.option("--source", metavar="NAME", help="Of this source only.", shell_complete=complete_source)
+source_argument = click.argument("source_name", metavar="SOURCE", shell_complete=complete_source)
 reason_option = click.option("--reason", metavar="TEXT", help="Of this reason only, as the list shows it.")
 since_option = click.option("--since", type=UtcTime(), metavar="TIME", help="UTC: 2026-01-31 or 2026-01-31T12:00:00.")
 until_option = click.option("--until", type=UtcTime(), metavar="TIME", help="UTC; this moment itself is left out.")

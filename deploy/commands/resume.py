@@ -3,7 +3,7 @@
 import click
 
 from deploy.commands.errors import Failed
-from deploy.commands.options import system_options
+from deploy.commands.options import source_argument, system_options
 from deploy.output import write
 from deploy.system import System
 from shared import inbox
@@ -11,7 +11,7 @@ from workers.drain.holds import this_release
 
 
 @click.command()
-@click.argument("source_name", metavar="SOURCE")
+@source_argument
 @system_options
 def resume(source_name: str, system: System) -> None:
     """Drain a held source again, whatever becomes of its callbacks with this release.

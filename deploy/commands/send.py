@@ -8,7 +8,7 @@ import click
 import psycopg
 
 from deploy.commands.errors import Failed
-from deploy.commands.options import configured_system_options
+from deploy.commands.options import configured_system_options, source_argument
 from deploy.local import simulator
 from deploy.local.sender import Answer, Sender
 from deploy.local.simulator import KINDS, Kind
@@ -21,13 +21,13 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 # What to do about an answer of the ingress that a user's mistake explains.
 _HINTS = {
-    401: "the secrets of the source differ from those of the running ingress: restart it with this configuration",
-    404: "the running ingress does not know the source or its token: restart it with this configuration",
+    401: "the secrets of the source differ from those of the running ingress: run `callbox reload`",
+    404: "the running ingress does not know the source or its token: run `callbox reload`",
 }
 
 
 @click.command()
-@click.argument("source_name", metavar="SOURCE")
+@source_argument
 @click.option("--kind", type=click.Choice(KINDS), help="Inbound messages or delivery reports.  [default: both]")
 @click.option("--count", default=1, show_default=True, type=click.IntRange(1), metavar="N", help="Callbacks to send.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N callbacks a second.")

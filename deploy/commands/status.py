@@ -1,6 +1,6 @@
 """`callbox status`: the ledger, the open dead letters, what is odd, and what is away."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from deploy.system import System
 from deploy.table import table
 from deploy.text import as_json
 from shared import inbox
-from shared.inbox import RedisUnavailable, Snapshot
+from shared.inbox import Process, RedisUnavailable, Snapshot
 
 HEADINGS = ("source", *(field.replace("_", " ") for field in inbox.Account._fields))
 DECISION = timedelta(days=1)  # for so long callbacks of a source that workers do not know wait without a question
@@ -174,9 +174,22 @@ def warnings(ledger: Ledger, now: datetime) -> Iterator[str]:
             f"{source} refused {counts['requests']} requests that are kept: `callbox refused explain last --source"
             f" {source}` says why; after a fix, `callbox refused replay --source {source}`"
         )
+    yield from _differing(ledger.snapshot.processes)
     for host, unmet in ledger.snapshot.unmet.items():
         for what, sentences in unmet.items():
             yield from (f"workers on {host}: {what} {sentence}" for sentence in sentences)
+
+
+def _differing(processes: Sequence[Process]) -> Iterator[str]:
+    """What there is to say of processes that do not all have one configuration."""
+    by_configuration: dict[str, list[str]] = {}
+    for process in processes:
+        by_configuration.setdefault(process.configuration, []).append(process.name)
+        if process.has_refused:
+            yield f"{process.name} has found a mistake in callbox.toml, and goes on with what it had: see its log"
+    if len(by_configuration) > 1:
+        groups = "; ".join(f"{name} is that of {', '.join(names)}" for name, names in by_configuration.items())
+        yield f"not all processes have the same configuration: {groups}: send SIGHUP to each, or run `callbox reload`"
 
 
 def _since(snapshot: Snapshot) -> datetime | None:

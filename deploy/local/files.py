@@ -16,6 +16,12 @@ def write_private(path: Path, text: str) -> None:
     new.replace(path)
 
 
+def write_new(path: Path, text: str, mode: int) -> None:
+    """Writes a file that is not there yet. Raises FileExistsError, or another OSError."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
+        file.write(text)
+
+
 def read_password(path: Path) -> str:
     """The password kept in this file, made at the first start."""
     if not path.exists():
@@ -40,6 +46,15 @@ def read_addresses(folder: Path) -> dict[str, str]:
 def write_pids(folder: Path, pids: Mapping[str, int]) -> None:
     """DIR/pids.json: the id of each running process, by its name."""
     write_private(folder / "pids.json", json.dumps(pids, indent=2) + "\n")
+
+
+def read_pids(folder: Path) -> Mapping[str, int]:
+    """What a running `up` wrote into DIR/pids.json; empty when none runs there."""
+    try:
+        pids: dict[str, int] = json.loads((folder / "pids.json").read_text())
+    except OSError:
+        return {}
+    return pids
 
 
 def remove_traces(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """The folder of a `callbox up`: it belongs to one process at a time."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,23 @@ def claimed(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise CannotStart(_in_use(folder)) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
         yield
+
+
+def owner(folder: Path) -> int | None:
+    """The process id of the `callbox up` that runs in the folder; None where none does."""
+    try:
+        with (folder / "lock").open() as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return int(lock.read())
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def clear(folder: Path) -> None:

@@ -69,6 +69,15 @@ class Supervisor:
         child = self.child(name)
         return child is not None and child.running()
 
+    def notify(self, role: str, number: int, environment: Mapping[str, str]) -> None:
+        """Sends a signal to every running child of a role (their names up to the number). When one is started again it
+        gets this environment; until then it keeps the one that it has."""
+        for child in self._children:
+            if child.name.partition("-")[0] == role:
+                child.environment = environment
+                if child.process is not None and child.running():
+                    child.process.send_signal(number)
+
     def tend(self) -> None:
         """Checks every child once: starts again what died, after pauses that grow while it keeps dying. Of one that
         keeps dying in the same way only the first end is reported."""

@@ -6,7 +6,7 @@ All of it is kept under one folder, and the next start goes on from what is ther
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -25,7 +25,10 @@ from deploy.local.plan import Plan
 from deploy.local.readiness import answers, has_drained, wait_until_empty
 from deploy.local.stalls import StallCheck
 from deploy.local.supervisor import Child, Report, Supervisor, allow_many_files
-from shared import inbox
+from shared import config, hangup, inbox
+from shared.config import ConfigError
+from shared.env_file import beside
+from shared.providers import PROVIDERS
 from workers import schema
 
 READY_SECONDS = 60.0  # for everything to come up
@@ -49,15 +52,18 @@ class Up:
         self._supervisor = Supervisor(plan.folder, report)
         self._stall_check = StallCheck(report)
         self._settings = plan.config.settings
+        self._terminal = hangup.Terminal()
         self._stopping = False
+        self._has_hung_up = False
         self.addresses: dict[str, str] = {}
 
     def run(self, when_ready: Callable[[], None]) -> None:
         """Runs until a signal asks it to end. Raises CannotStart, with nothing left running."""
         os.umask(0o077)  # the files here hold messages and phone numbers
         allow_many_files()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._ask_to_stop)
+        signal.signal(signal.SIGHUP, self._hang_up)
         with claimed(self._plan.folder), listen(self._plan.port, self._plan.config.settings) as listeners:
             self.addresses |= listeners.addresses()
             try:
@@ -65,6 +71,9 @@ class Up:
                 when_ready()
                 while not self._stopping:
                     self._tend()
+                    if self._has_hung_up:
+                        self._has_hung_up = False
+                        self._reload()
             except _Stopped:
                 pass
             finally:
@@ -73,6 +82,34 @@ class Up:
 
     def _ask_to_stop(self, number: int, frame: object) -> None:
         self._stopping = True
+
+    def _hang_up(self, number: int, frame: object) -> None:
+        if self._terminal.has_gone():
+            self._stopping = True
+        else:
+            self._has_hung_up = True
+
+    def _reload(self) -> None:
+        """Has the processes read callbox.toml again, unless it has a mistake. The workers first: they should know a new
+        source when its first callback comes."""
+        before = self._plan.config
+        try:
+            read = config.load(before.path, os.environ, PROVIDERS)
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                self._report(f"not reloaded, nothing changed: {mistake}")
+            return
+        if unseen := sorted(name for name in read.variables - before.variables if os.environ.get(name)):
+            self._report(
+                f"not reloaded, nothing changed: {before.path} names {', '.join(unseen)} now, which running processes"
+                f" do not get from the environment: put it into {beside(before.path)}, or start `callbox up` again"
+            )
+            return
+        self._plan = replace(self._plan, config=read)
+        for role in ("worker", "ingress"):
+            self._supervisor.notify(role, signal.SIGHUP, self._environment_of(role))
+        changes = (f"{what} {', '.join(names)}" for what, names in config.difference(before, read).items())
+        self._report(f"reloaded {before.path}: {'; '.join(changes) or 'no source changed'}")
 
     def _start(self, listeners: Listeners) -> None:
         clear(self._plan.folder)
@@ -117,30 +154,34 @@ class Up:
         for number in range(1, roles.ingresses + 1):
             self._start_child(f"ingress-{number}", processes.ingress(listeners), pass_fds=descriptors)
         if roles.workers:
-            self._start_child("worker-1", processes.worker(roles.workers), admin_bind=self._admin_bind("WORKER"))
-        self._start_child("beat", processes.beat(), admin_bind=self._admin_bind("BEAT"))
+            self._choose_admin_address("WORKER")
+            self._start_child("worker-1", processes.worker(roles.workers))
+        self._choose_admin_address("BEAT")
+        self._start_child("beat", processes.beat())
         if roles.flower:
             port = servers.free_port(processes.flower_port())
             self.addresses["FLOWER_URL"] = f"http://127.0.0.1:{port}"
             self._start_child("flower", processes.flower(port))
 
-    def _admin_bind(self, role: str) -> str:
-        """Where a process of this role answers what is asked about it; written into DIR/env as a URL."""
-        address = f"127.0.0.1:{servers.free_port()}"
-        self.addresses[f"CALLBOX_{role}_ADMIN_URL"] = f"http://{address}"
-        return address
+    def _choose_admin_address(self, role: str) -> None:
+        """Where a process of this role answers what is asked about it."""
+        self.addresses[f"CALLBOX_{role}_ADMIN_URL"] = f"http://127.0.0.1:{servers.free_port()}"
 
-    def _start_child(self, name: str, command: list[str], admin_bind: str = "", **options: Any) -> None:
+    def _start_child(self, name: str, command: list[str], **options: Any) -> None:
         role = name.partition("-")[0]
-        folder = self._plan.folder
+        self._supervisor.start(Child(name, command, self._environment_of(role), **options))
+
+    def _environment_of(self, role: str) -> Mapping[str, str]:
         environ = {**os.environ, **self.addresses}
         environment = environment_of(role, environ, self._plan.config.variables)
         if role == "ingress":
+            folder = self._plan.folder
             environment["PROMETHEUS_MULTIPROC_DIR"] = str(folder / "metrics")  # where the metrics of all add up
             environment["CALLBOX_STOP_GRACE_SECONDS"] = "0"  # no other ingress is there to take over
-        elif role in ("worker", "beat"):
-            environment["CALLBOX_ADMIN_BIND"] = admin_bind  # the environment's own is that of the ingresses
-        self._supervisor.start(Child(name, command, environment, **options))
+        elif admin_url := self.addresses.get(f"CALLBOX_{role.upper()}_ADMIN_URL"):
+            # The environment's own is that of the ingresses.
+            environment["CALLBOX_ADMIN_BIND"] = admin_url.removeprefix("http://")
+        return environment
 
     def _wait_until_ready(self) -> None:
         """Returns once a callback would go all the way."""

@@ -29,6 +29,7 @@ from shared.inbox.group import Abandoned
 from shared.inbox.holds import Hold, HoldRecords, Holds
 from shared.inbox.keys import APPENDED, COUNTERS, REPEAT
 from shared.inbox.notes import Notes, note_open_dead_letters, note_shards, note_sources
+from shared.inbox.processes import REPORT_SECONDS, Process, forget_process, report_process
 from shared.inbox.quarantine import KEPT, Held, Quarantine, QuarantineWriter
 from shared.inbox.reclassify import Reclassification, Reclassifier
 from shared.inbox.retire import fold, is_retired, restore, retire
@@ -51,6 +52,7 @@ __all__ = [
     "COUNTERS",
     "KEPT",
     "REPEAT",
+    "REPORT_SECONDS",
     "Abandoned",
     "Account",
     "Activity",
@@ -69,6 +71,7 @@ __all__ = [
     "Holds",
     "Inbox",
     "Notes",
+    "Process",
     "Quarantine",
     "QuarantineWriter",
     "Reclassification",
@@ -91,6 +94,7 @@ __all__ = [
     "differences",
     "examine",
     "fold",
+    "forget_process",
     "is_full",
     "is_retired",
     "merged",
@@ -102,6 +106,7 @@ __all__ = [
     "pending_in",
     "ping",
     "report_ingress_unmet",
+    "report_process",
     "report_unmet",
     "restore",
     "retire",

@@ -46,6 +46,7 @@ class Keys:
         self.marks = f"{self.tag}:active"  # consumer → when it last used the inbox
         self.unmet = f"{self.tag}:unmet"  # host of workers → what its servers do not meet
         self.ingress_unmet = f"{self.tag}:ingress_unmet"  # the same for hosts of ingresses
+        self.processes = f"{self.tag}:processes"  # an ingress or a worker → the configuration that it has
         self.check = f"{self.tag}:check"  # what the names of keys begin with that are made and deleted for a check
         self.notes = f"{self.tag}:notes"
         self.folded = f"{self.tag}:folded"  # number of a shard that was removed → what was added here of it

@@ -11,6 +11,7 @@ from shared.inbox.clock import appended_seconds, seconds_of
 from shared.inbox.holds import Hold, records_in
 from shared.inbox.keys import APPENDED, COUNTERS, REPEAT, Keys
 from shared.inbox.notes import Notes, merged_notes, notes_in
+from shared.inbox.processes import Process, processes_in
 from shared.inbox.unmet import Unmet, reports_in
 from shared.outcomes import Outcome
 
@@ -39,6 +40,7 @@ class Snapshot(NamedTuple):
     ingress_unmet: Mapping[str, Unmet] = {}  # the same of hosts of ingresses
     heard: Mapping[str, float] = {}  # source → when its latest callback was appended (seconds of the Unix epoch)
     quarantine: Mapping[str, Mapping[str, int]] = {}  # source → `requests` and `bytes` of what it refused, and is kept
+    processes: Sequence[Process] = ()  # that have the sources, as last reported
 
     @property
     def difference(self) -> int:
@@ -74,12 +76,13 @@ def queue_reads(pipe: Any, names: Keys) -> None:
     pipe.hgetall(names.ingress_unmet)
     pipe.hgetall(names.heard)
     pipe.hgetall(names.quarantine)
+    pipe.hgetall(names.processes)
 
 
 def snapshot_in(answers: Sequence[Any], number: int) -> Snapshot:
     """The snapshot of the shard of this number in the answers to `queue_reads`, which are in its order."""
     time, entries, first, counts, odd, spools, holds, replayed, *later = answers
-    notes, unmet, ingress_unmet, heard, quarantine = later
+    notes, unmet, ingress_unmet, heard, quarantine, processes = later
     oldest = max(0.0, seconds_of(time) - appended_seconds(first[0][0])) if first else 0.0
     ledger = {source: {**dict.fromkeys(COUNTERS, 0), **counts} for source, counts in _by_source(counts).items()}
     spooled: Counter[str] = Counter()
@@ -100,6 +103,7 @@ def snapshot_in(answers: Sequence[Any], number: int) -> Snapshot:
         reports_in(ingress_unmet, seconds_of(time)),
         {text_of(source): int(at) / 1000 for source, at in heard.items()},
         _by_source(quarantine),
+        processes_in(processes, seconds_of(time)),
     )
 
 
@@ -126,6 +130,7 @@ def merged(snapshots: Sequence[Snapshot]) -> Snapshot:
                 for source in {**first.heard, **other.heard}
             },
             _sum(first.quarantine, other.quarantine),
+            [*first.processes, *other.processes],
         )
     return first
 

@@ -26,6 +26,17 @@ class Reply(NamedTuple):
     status: int = 200
 
 
+class Console(NamedTuple):
+    """What is to be done where the provider is configured: where the URL of a source goes, and what each variable of
+    EXAMPLE is. Some are made up by us (`made`, what to do with it), the others are the provider's (`given`, which one
+    is meant). `fragment` is what the URL ends in there."""
+
+    place: str
+    made: Mapping[str, str] = {}
+    given: Mapping[str, str] = {}
+    fragment: str = ""
+
+
 class Provider(Protocol):
     """What a provider's file defines, in this order, after a docstring with the facts and where they are from."""
 
@@ -38,6 +49,7 @@ class Provider(Protocol):
     TIMEZONE: str  # the zone of its times without one
     OPTIONS: Mapping[str, Option]  # its own keys in a source's configuration
     EXAMPLE: str  # the keys of an example source in TOML, `${NAME}` for each secret; a comment begins with `# `
+    CONSOLE: Console  # what to do at the provider for that example
     REPLY: Reply
 
     def verify(self, arrival: Arrival, source: Source) -> str:

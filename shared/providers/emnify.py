@@ -24,7 +24,7 @@ from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Status
 from shared.payload import Fields
 from shared.payload.octets import encoding_of, guess_octets
-from shared.providers import Reply
+from shared.providers import Console, Reply
 from shared.providers._kit import Statuses, bearer_steps, json_request, number_if_whole, time_text, without_none
 from shared.source import Option, Source
 
@@ -43,6 +43,10 @@ OPTIONS: Mapping[str, Option] = {}
 EXAMPLE = """
 secrets = ["${EMNIFY_API_SECRET}"]  # the newest first: list two while you change it
 """
+CONSOLE = Console(
+    "Device Policies → service policy → SMS Interface: Webhook → Configure Webhook",
+    made={"EMNIFY_API_SECRET": "paste it as the webhook's secret key"},
+)
 
 STATUSES = Statuses(
     {

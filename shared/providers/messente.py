@@ -21,7 +21,7 @@ from shared.callback import Arrival, Callback, Request
 from shared.errors import Malformed
 from shared.events import SMS, DeliveryReport, Event, InboundMessage, Reason, Status
 from shared.payload import Fields
-from shared.providers import Reply
+from shared.providers import Console, Reply
 from shared.providers._kit import BodyHmac, Meaning, Statuses, json_request, time_text, unsigned_step, where
 from shared.source import Option, Source
 
@@ -41,6 +41,14 @@ EXAMPLE = """
 # The number's Shared Secret signs inbound messages, the password of the API key signs delivery reports.
 secrets = ["${MESSENTE_SHARED_SECRET}", "${MESSENTE_API_PASSWORD}"]
 """
+CONSOLE = Console(
+    "inbound messages: Developers → Inbound Numbers; receipts: the webhook of the HTTP API key, or `dlr_url` of each"
+    " request",
+    given={
+        "MESSENTE_SHARED_SECRET": "the Shared Secret of the number",
+        "MESSENTE_API_PASSWORD": "the password of the API key that sends the messages",
+    },
+)
 
 STATUSES = Statuses(
     {

@@ -23,7 +23,7 @@ from shared.callback import Arrival, Callback, Request
 from shared.errors import Malformed
 from shared.events import DeliveryReport, Event, InboundMessage, Reason, Status
 from shared.payload import Fields
-from shared.providers import Reply
+from shared.providers import Console, Reply
 from shared.providers._kit import (
     Meaning,
     Statuses,
@@ -61,6 +61,10 @@ EXAMPLE = """
 token = "${NXCLOUD_TOKEN}"  # the SMS product signs nothing: a path that is hard to guess is its proof
 timezone = "Asia/Shanghai"  # of its times, which name no zone
 """
+CONSOLE = Console(
+    "the status report address of the SMS application, or the callback of a DID number",
+    made={"NXCLOUD_TOKEN": "it is the end of the URL"},
+)
 
 CODES = Statuses(  # any other number: failed
     {

@@ -34,7 +34,7 @@ from shared.errors import Malformed
 from shared.events import SMS, Attachment, DeliveryReport, Event, InboundMessage, Intent, Reason, Status
 from shared.payload import Fields
 from shared.payload.form import FORM_FIELDS, Form
-from shared.providers import Reply
+from shared.providers import Console, Reply
 from shared.providers._kit import (
     Meaning,
     Respelled,
@@ -84,6 +84,11 @@ EXAMPLE = """
 secrets = ["${TWILIO_AUTH_TOKEN}"]
 public_url = "https://callbacks.example.com"  # how the URLs begin that Twilio calls
 """
+CONSOLE = Console(
+    "the webhook of the number or of the messaging service, and `StatusCallback` of each request",
+    given={"TWILIO_AUTH_TOKEN": "the primary Auth Token of the account"},
+    fragment="#rc=5&rp=all",  # without it Twilio does not try again after an error
+)
 
 STATUSES = Statuses(
     {

@@ -9,6 +9,7 @@ from deploy import checks
 from deploy.checks import Finding, check, first_line
 from shared.config import Config
 from shared.demands import Examined
+from shared.fingerprint import secret_labels
 from shared.settings import Settings
 from shared.source import Source
 
@@ -30,8 +31,16 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("servers")
 def test_a_source_is_good_by_its_proofs_which_are_not_shown() -> None:
     source = Source("fleet", "emnify", secrets=(SECRET,), token="a-token-of-a-source-that-is-long")
-    assert found(source, "good") == ["emnify, proven by secrets and token"]
+    (name,) = secret_labels(source)
+    assert found(source, "good") == [f"emnify, proven by {name}, token"]
     assert found(source, "risky") == []
+
+
+@pytest.mark.usefixtures("servers")
+def test_the_secrets_of_a_rotation_are_named_the_newest_first() -> None:
+    source = Source("fleet", "emnify", secrets=(SECRET, "short"))
+    newest, older = secret_labels(source)
+    assert found(source, "good") == [f"emnify, proven by {newest}, {older} (older)"]
 
 
 @pytest.mark.usefixtures("servers")
@@ -71,6 +80,21 @@ def test_a_file_with_secrets_that_others_may_read_is_risky(
     configuration = Config(path, Settings(), {}, literal=frozenset(literal.split()))
     risky = [finding.sentence for finding in checks.check(configuration) if finding.level == "risky"]
     assert bool(risky) is is_risky
+
+
+@pytest.mark.usefixtures("servers")
+def test_an_env_file_that_others_may_read_or_that_holds_a_setting_is_risky(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SECRET=1\nCALLBOX_REDIS_URL=redis://x\n")
+    (tmp_path / ".env").chmod(0o644)
+    configuration = Config(tmp_path / "callbox.toml", Settings(), {}, frozenset({"SECRET"}))
+
+    def risky() -> list[str]:
+        return [finding.sentence for finding in check(configuration) if finding.level == "risky"]
+
+    idle = "CALLBOX_REDIS_URL has no effect here: settings are read from the environment only"
+    assert risky() == ["holds secrets and others may read it: chmod 600", idle]
+    (tmp_path / ".env").chmod(0o600)
+    assert risky() == [idle]
 
 
 def test_a_server_is_wrong_risky_or_good_and_says_all_that_was_found() -> None:

@@ -111,12 +111,31 @@ def test_a_listening_socket_may_be_inherited(folder: Path) -> None:
             ingress.wait(20)
 
 
-@pytest.mark.parametrize("sign", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "SIGHUP"])
-def test_a_signal_lets_it_finish(folder: Path, sign: signal.Signals) -> None:
+def test_a_signal_lets_it_finish(folder: Path) -> None:
     with running(folder) as ingress:
-        ingress.process.send_signal(sign)
+        ingress.process.send_signal(signal.SIGTERM)
         ingress.process.wait(20)
         assert "ingress stopped" in ingress.log()
+
+
+def test_sighup_has_it_read_its_configuration_again(folder: Path) -> None:
+    def configuration() -> bytes:
+        return fetch(f"{ingress.admin_url}/readyz")[1].partition(b'"configuration":')[2]
+
+    with running(folder) as ingress:
+        assert fetch(f"{ingress.url}/callbacks/late/{TOKEN}", b"messageid=1&status=2")[0] == 404
+        before = configuration()
+        (folder / "callbox.toml").write_text(CONFIG.replace("nxcloud", "nobody"))
+        ingress.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "sources.otp.provider: 'nobody' is not one of" in ingress.log(), "the mistake")
+        assert take(ingress) == (200, b"success")
+        assert configuration() == before
+        (folder / "callbox.toml").write_text(CONFIG + CONFIG.replace("otp", "late"))
+        ingress.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: configuration() != before, "another configuration")
+        assert fetch(f"{ingress.url}/callbacks/late/{TOKEN}", b"messageid=1&status=2") == (200, b"success")
+        assert '"added": ["late"]' in ingress.log()
+        assert TOKEN not in ingress.log()
 
 
 def take(ingress: Process) -> tuple[int, bytes]:

@@ -17,7 +17,10 @@ from ingress.probes import Probes
 from ingress.spools import Spools
 from ingress.stop import Stop
 from shared.callback import pack
+from shared.config import Config
+from shared.current import Current
 from shared.demands import Watch
+from shared.fingerprint import of_sources
 from shared.inbox import Appender, AsyncShard, Shards
 from shared.settings import Settings
 from tests.ingress.conftest import NOWHERE, NoBroker, a_callback, ask
@@ -32,8 +35,13 @@ GOOD = {
     "spool": "ok",
     "replicas": "ok",
     "durability": "ok",
+    "configuration": of_sources([]),
     "workers": "ok",
 }
+
+
+def never() -> Config:
+    raise AssertionError("nobody asked for it")
 
 
 def probe(
@@ -52,7 +60,8 @@ def probe(
             settings = Settings(spool_dir=str(spool), spool_bytes=1 << 20, retry_after_seconds=7)
             spools = Spools(settings)
             keeper = Keeper(inbox, spools, NoBroker(), settings)
-            probes = Probes(inbox, keeper, watch or Watch(), stop or Stop(), settings)
+            current = Current(Config(Path("callbox.toml"), settings, {}), never)
+            probes = Probes(inbox, keeper, watch or Watch(), stop or Stop(), current, settings)
             routes = [Route(f"/{name}", getattr(probes, name)) for name in ("healthz", "readyz", "metrics")]
             await check(Starlette(routes=routes), client)
             await spools.close()

@@ -17,6 +17,7 @@ from ingress.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
 from ingress.receive import Receiver, shown_path
 from shared.callback import Arrival, Callback, time_of
 from shared.errors import Rejected
+from shared.fingerprint import secret_labels
 from shared.providers import PROVIDERS, Reply
 from shared.settings import Settings
 from shared.signing import Reason
@@ -183,9 +184,10 @@ def test_the_same_callback_twice_gets_the_same_answer_and_an_id_of_its_own() -> 
 
 
 def test_what_proved_a_callback_and_how_long_it_took_is_counted() -> None:
-    proofs, times = count(PROOFS, source="fleet", proof="secret-1"), count(ACKNOWLEDGE_SECONDS, source="fleet")
+    (name,) = secret_labels(SOURCES["fleet"])
+    proofs, times = count(PROOFS, source="fleet", proof=name), count(ACKNOWLEDGE_SECONDS, source="fleet")
     Ingress().ask()
-    assert count(PROOFS, source="fleet", proof="secret-1") == proofs + 1
+    assert count(PROOFS, source="fleet", proof=name) == proofs + 1
     assert count(ACKNOWLEDGE_SECONDS, source="fleet") == times + 1
 
 

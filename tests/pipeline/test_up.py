@@ -181,7 +181,7 @@ def test_a_worker_that_lives_and_consumes_nothing_is_replaced(start: Start) -> N
     assert "worker-1 is stalled: no drain was active" in up.output
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_drains_and_ends_it_with_0_and_nothing_is_left(start: Start, number: signal.Signals) -> None:
     up = start("--no-flower")
     pids = family(up.process.pid)

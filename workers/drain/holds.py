@@ -69,7 +69,7 @@ class HoldPolicy:
         self._inbox_limit = inbox_limit
         self._release = release
         self._configured = configured
-        self._tried: set[str] = set()  # sources that were unknown to another worker, and that this one tried
+        self._tried: set[str] = set()  # sources that workers did not know, and that this one tried when it knew them
         self._windows: dict[str, deque[Verdict]] = defaultdict(lambda: deque(maxlen=WINDOW))
         self._read_at = float("-inf")
         self._records = HoldRecords({}, {}, {})
@@ -169,6 +169,7 @@ class HoldPolicy:
         """A worker that has just got a source into its configuration tries it at once; one that has not, never."""
         if hold.unconfigured:
             if source not in self._configured:
+                self._tried.discard(source)
                 return False
             if source not in self._tried:
                 self._tried.add(source)

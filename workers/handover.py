@@ -1,0 +1,45 @@
+"""Hands a value from a worker's parent to its children, those that it has forked and those that it will fork."""
+
+import mmap
+import os
+import pickle
+from tempfile import TemporaryFile
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+_LENGTH_BYTES = 8
+
+
+class Handover(Generic[T]):
+    """Made by the parent before it forks, and used by one of its threads. A child takes the value when it wants to."""
+
+    def __init__(self) -> None:
+        # Each value is written behind the one before, which a child may still be reading.
+        self._file = TemporaryFile()  # noqa: SIM115 - it is open as long as the process lives
+        # What all processes share in memory: behind which byte of the file the latest value is; 0 before the first.
+        self._place = memoryview(mmap.mmap(-1, _LENGTH_BYTES)).cast("Q")
+        self._taken = 0
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self._file.close()
+
+    def give(self, value: T) -> None:
+        """Takes the place of the value before."""
+        written = pickle.dumps(value)
+        at = os.fstat(self._file.fileno()).st_size or _LENGTH_BYTES
+        os.pwrite(self._file.fileno(), len(written).to_bytes(_LENGTH_BYTES) + written, at)
+        self._place[0] = at
+
+    def has_new(self) -> bool:
+        """Whether a value was given that this process has not taken."""
+        return self._place[0] != self._taken
+
+    def take(self) -> T:
+        """The latest value."""
+        self._taken = self._place[0]
+        descriptor = self._file.fileno()
+        length = int.from_bytes(os.pread(descriptor, _LENGTH_BYTES, self._taken))
+        value: T = pickle.loads(os.pread(descriptor, length, self._taken + _LENGTH_BYTES))  # noqa: S301 - our own
+        return value
