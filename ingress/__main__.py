@@ -12,7 +12,7 @@ from ingress.app import create_app, look_less_for_garbage
 from ingress.gate import raise_descriptor_limit
 from ingress.protocol import Bounded
 from ingress.stop import Server, Stop
-from shared import config, hangup, logs
+from shared import config, hangup, logs, traces
 from shared.providers import PROVIDERS
 
 DESCRIPTORS = 65_536  # asked for; the limit of connections is CALLBOX_CONNECTION_LIMIT
@@ -31,6 +31,7 @@ def main() -> None:
     given = parser.parse_args()
     hangup.postpone()
     configuration = config.or_exit(lambda: config.load(None, os.environ, PROVIDERS))
+    traced = config.or_exit(lambda: traces.connect(os.environ))
     settings = configuration.settings
     logs.configure(settings.log_level)
     metrics.forget_dead_processes()
@@ -42,7 +43,7 @@ def main() -> None:
     elif settings.admin_address is not None:
         admin_listener = _bound(*settings.admin_address)
     stop = Stop()
-    app = create_app(configuration, admin_listener=admin_listener, stop=stop)
+    app = create_app(configuration, admin_listener=admin_listener, stop=stop, traces=traced)
     look_less_for_garbage()
     server = Server(
         uvicorn.Config(

@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -31,11 +31,15 @@ from ingress.reload import Reloader
 from ingress.spool_mover import SpoolMover
 from ingress.spools import Spools
 from ingress.stop import Stop
-from shared import config, hangup, logs
+from ingress.traced import TracedCommitter, TracedKeeper
+from shared import config, hangup, logs, traces
 from shared.config import Config
 from shared.current import Current
 from shared.inbox import QuarantineWriter, Ringer, Shards
 from shared.providers import PROVIDERS
+
+if TYPE_CHECKING:
+    from shared.spans import Traces
 
 GARBAGE_THRESHOLD = 50_000  # objects, more made than let go; CPython's own is 700
 
@@ -82,18 +86,23 @@ def create_app(
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     admin_listener: socket.socket | None = None,
     stop: Stop | None = None,
+    traces: "Traces | None" = None,
 ) -> Ingress:
     """The application for one configuration. Tests may give inbox, doorbell and clock; who starts it may give a socket
-    that listens for the admin paths, in the place of the address in `CALLBOX_ADMIN_BIND`, and where it will say that it
-    stops."""
+    that listens for the admin paths, in the place of the address in `CALLBOX_ADMIN_BIND`, where it will say that it
+    stops, and its traces."""
     settings = configuration.settings
     metrics.begin(list(configuration.sources))
     inbox = inbox or Shards.connect(settings)
     ringer = ringer or Ringer.connect(settings.celery_url, settings.connect_seconds, now)
     spools = Spools(settings)
-    keeper = Keeper(inbox, spools, ringer, settings)
+    if traces is None:
+        keeper = Keeper(inbox, spools, ringer, settings)
+        committer = Committer(keeper, settings)
+    else:
+        keeper = TracedKeeper(inbox, spools, ringer, settings, traces=traces)
+        committer = TracedCommitter(keeper, settings, traces=traces)
     mover = SpoolMover(keeper, spools, inbox, settings)
-    committer = Committer(keeper, settings)
     proxies = Proxies(settings.proxy_networks)
     quarantine = Quarantine(QuarantineWriter.connect(settings))
     receiver = Receiver(configuration.sources, PROVIDERS, committer, quarantine, settings, now)
@@ -127,6 +136,8 @@ def create_app(
         await spools.close()
         await inbox.close()
         await ringer.close()
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
         log.info("ingress stopped")
 
     others = _starlette([] if has_admin else admin_paths, lifespan)
@@ -174,6 +185,6 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(name)
     configuration = config.or_exit(lambda: config.load(None, os.environ, PROVIDERS))
     logs.configure(configuration.settings.log_level)
-    application = create_app(configuration)
+    application = create_app(configuration, traces=config.or_exit(lambda: traces.connect(os.environ)))
     look_less_for_garbage()
     return application

@@ -42,6 +42,7 @@ class Committer:
         self._waiting_bytes = 0
         self._most_flushers = 2 if settings.redis_wait_replicas else 1
         self._flushers: set[asyncio.Task[None]] = set()
+        self._log = logs.Limited(log)  # an outage is one incident, and not one for each group
 
     def commit(self, callback: Callback, done: Done) -> None:
         """Sends a callback to the disk. Raises Unavailable at once when too many are ahead of it.
@@ -90,9 +91,9 @@ class Committer:
     def _refuse(self, group: list[_Waiting], error: Exception) -> None:
         why = str(error)
         if not isinstance(error, Unavailable):
-            log.error("commit failed", exc_info=error)
+            self._log.error("commit failed", {"error": type(error).__name__}, exc_info=error)
             why = "the commit failed"
-        log.warning("not durable", callbacks=len(group), why=why)
+        self._log.warning("not durable", {"why": why}, callbacks=len(group))
         _report(group, Unavailable(why))
 
 

@@ -54,7 +54,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Callback(msgspec.Struct, frozen=True, kw_only=True):
-    """A callback as it is kept and parsed. `id` (UUIDv7) and `received_at` are fixed at the ingress."""
+    """A callback as it is kept and parsed. `id` (UUIDv7) and `received_at` are fixed at the ingress. `traceparent` is
+    the trace context of its request (W3C Trace Context), empty without traces; no row has it."""
 
     id: UUID
     source: str
@@ -65,6 +66,7 @@ class Callback(msgspec.Struct, frozen=True, kw_only=True):
     headers: dict[str, str] = {}
     body: bytes = b""
     remote_ip: str | None = None
+    traceparent: str = ""
 
 
 class Arrival(Callback, frozen=True, kw_only=True):
@@ -177,21 +179,21 @@ def _without_token(query: str) -> str:
 
 
 def pack(callback: Callback) -> bytes:
-    """The callback as it lies in the inbox: one msgpack array that begins with the format's version."""
-    return msgspec.msgpack.encode(
-        (
-            FORMAT,
-            callback.id.bytes,
-            callback.source,
-            callback.provider,
-            (callback.received_at - _EPOCH) // _MICROSECOND,
-            callback.method,
-            callback.query,
-            callback.headers,
-            callback.body,
-            callback.remote_ip,
-        )
+    """The callback as it lies in the inbox: one msgpack array that begins with the format's version. Only a callback
+    with a trace context has one at its end, where a worker of a release without traces does not look."""
+    packed = (
+        FORMAT,
+        callback.id.bytes,
+        callback.source,
+        callback.provider,
+        (callback.received_at - _EPOCH) // _MICROSECOND,
+        callback.method,
+        callback.query,
+        callback.headers,
+        callback.body,
+        callback.remote_ip,
     )
+    return msgspec.msgpack.encode((*packed, callback.traceparent) if callback.traceparent else packed)
 
 
 class _Packed(msgspec.Struct, frozen=True, array_like=True):
@@ -205,6 +207,7 @@ class _Packed(msgspec.Struct, frozen=True, array_like=True):
     headers: dict[str, str]
     body: bytes
     remote_ip: str | None
+    traceparent: str = ""
 
 
 _NOT_READABLE = (msgspec.MsgspecError, ValueError, OverflowError, IndexError, RecursionError)
@@ -227,10 +230,19 @@ def unpack(packed: bytes) -> Callback:
                 headers=fields.headers,
                 body=fields.body,
                 remote_ip=fields.remote_ip,
+                traceparent=fields.traceparent,
             )
     except _NOT_READABLE:
         pass
     raise Malformed("unreadable inbox entry", _what_is_wrong(packed))
+
+
+def traceparent_in(packed: bytes) -> str:
+    """The trace context that `pack` wrote; empty without one."""
+    try:
+        return _decode_packed(packed).traceparent
+    except _NOT_READABLE:
+        return ""
 
 
 def _what_is_wrong(packed: bytes) -> str:

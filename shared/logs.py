@@ -1,14 +1,21 @@
 """One JSON line per event, on standard error. Never a phone number, a text or a secret.
 
 What may be said is up to the caller; this file sees to it that nothing slips in from the side: of an exception
-only its type and our own code's lines are written, since a driver's message may hold a row.
+only its type and our own code's lines are written, since a driver's message may hold a row. That holds for exceptions
+that nobody caught, and for what Python warns of, too.
 """
 
 import asyncio
+import json
 import logging
+import os
 import sys
+import threading
 import traceback
 from collections.abc import Mapping, MutableMapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any
 
 import structlog
@@ -17,9 +24,10 @@ import structlog.typing
 from shared.errors import Malformed, Rejected, Unavailable
 
 # The first one's lines hold whole URLs: tokens, and the phone numbers of receipts sent by GET. The second's hold what
-# PostgreSQL said about an error that hid another one: it may cite a row.
-_NEVER = ("uvicorn.access", "psycopg")
-_RARELY = ("celery.worker.strategy", "celery.app.trace", "celery.beat")  # a line for each doorbell; ours says more
+# PostgreSQL said about an error that hid another one: it may cite a row. The third's are of who looks at Flower.
+_NEVER = ("uvicorn.access", "psycopg", "tornado.access")
+# A line for each doorbell, and for each process that starts: ours says more.
+_RARELY = ("celery.worker.strategy", "celery.app.trace", "celery.beat", "multiprocessing")
 _OURS = (Rejected, Malformed, Unavailable)
 
 
@@ -32,8 +40,9 @@ def configure(level: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         _say_exception,
     ]
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(sys.stderr)
     handler.addFilter(_has_no_url)
+    handler.addFilter(_without_arguments)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -52,6 +61,7 @@ def configure(level: str) -> None:
         logging.getLogger(name).handlers.clear()
         logging.getLogger(name).propagate = False
         logging.getLogger(name).disabled = True
+    logging.lastResort = logging.NullHandler()  # what finds no handler, as from below those, is not printed either
     for name in _RARELY:
         logging.getLogger(name).setLevel(logging.WARNING)
     root = logging.getLogger()
@@ -66,11 +76,53 @@ def configure(level: str) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
+    logging.captureWarnings(True)
+    _log_what_nobody_caught()
+
+
+def write_line(level: str, logger: str, event: str) -> None:
+    """Writes a line past all that may be under way in this thread: for a handler of signals, and when logging fails."""
+    now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    line = json.dumps({"event": event, "logger": logger, "level": level, "time": now})
+    with suppress(OSError, ValueError):  # standard error is closed, or its disk full
+        os.write(sys.stderr.fileno(), f"{line}\n".encode())
+
+
+class _Handler(logging.StreamHandler[Any]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name of the library
+        """The library would print the record with its arguments."""
+        kind = sys.exc_info()[0]
+        write_line("error", record.name, f"a line could not be logged ({kind.__name__ if kind else 'unknown'})")
+
+
+def _log_what_nobody_caught() -> None:
+    """Python itself would print the messages of exceptions."""
+    log = get(__name__)
+
+    def in_main(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+        log.critical("ended by an error that nobody caught", exc_info=error)
+
+    def in_thread(failed: threading.ExceptHookArgs) -> None:
+        name = failed.thread.name if failed.thread else ""
+        log.error("a thread ended by an error that nobody caught", thread=name, exc_info=failed.exc_value)
+
+    def unraisable(failed: Any) -> None:
+        log.error("an error that could not be raised", exc_info=failed.exc_value)
+
+    sys.excepthook, threading.excepthook, sys.unraisablehook = in_main, in_thread, unraisable
 
 
 def _has_no_url(record: logging.LogRecord) -> bool:
     """Keeps out what uvicorn says of a WebSocket's handshake, which holds its whole URL."""
     return not (record.name == "uvicorn.error" and "WebSocket" in str(record.msg))
+
+
+def _without_arguments(record: logging.LogRecord) -> bool:
+    """Of what asyncio says of a failed callback, keeps what comes before the callback's arguments: they may be data."""
+    if record.name == "asyncio":
+        record.msg = record.getMessage().partition("\n")[0].partition("(")[0].partition("<")[0].rstrip()
+        record.args = ()
+    return True
 
 
 def get(name: str) -> Any:

@@ -229,7 +229,7 @@ class Settings:
     )
     drain_seconds: float = _number(30.0, "seconds", "time after which a drain hands over to the next")
     linger_seconds: float = _number(0.05, "seconds", "how long a drain waits on an empty inbox before it ends")
-    beat_seconds: float = _number(5.0, "seconds", "time between two doorbells of beat")
+    beat_seconds: float = _number(5.0, "seconds", "time between two looks of beat at what waits, to ring for it")
     reclaim_seconds: float = _number(
         15.0, "seconds", "another worker takes over a claim that was not renewed for this time"
     )

@@ -68,7 +68,9 @@ CONFINED = {
         *("deploy/checks.py", "deploy/commands/errors.py", "deploy/local/up.py", "deploy/system.py"),
         *("deploy/commands/send.py", "deploy/commands/status.py"),
     ],
-    "celery": ["workers/app.py", "workers/__main__.py"],
+    "celery": ["workers/app.py", "workers/__main__.py", "workers/beat.py", "workers/programs.py"],
+    "tornado": ["workers/programs.py"],
+    "opentelemetry": ["shared/spans.py"],
     "kombu": ["workers/broker.py"],
     "rich": ["deploy/output.py", "deploy/table.py", "deploy/commands/status.py"],
 }

@@ -17,7 +17,7 @@ ROLES = {
 
 def arguments(role: str, options: Sequence[str]) -> list[str]:
     """What Celery's command gets."""
-    return ["--quiet", "--app=workers.app", role, *ROLES[role], *options]
+    return ["--app=workers.app", role, *ROLES[role], *options]
 
 
 def main() -> None:

@@ -7,35 +7,34 @@ it: its messages are only doorbells, and losing one costs seconds at most.
 import mmap
 import os
 import signal
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import billiard.pool
 from celery import Celery, bootsteps, signals
 
-from shared import config, inbox, logs
+from shared import config, inbox, logs, traces
 from shared.errors import Unavailable
 from shared.inbox import doorbell
-from workers import broker, exporter, watchdog
+from workers import broker, exporter, programs, watchdog
 from workers.database import Database
 from workers.drain.drainer import Drainer
-from workers.drain.rounds import Rounds
+from workers.drain.rounds import Rounds, Shown
 from workers.drain.store import Store
 from workers.figures import Figures
 from workers.names import consumer_name
 from workers.reporter import Reporter
 from workers.sources import Sources
 from workers.tally import Tally, Totals
+from workers.traced import TracedStore
 
 REDIS_SECONDS = 5.0  # longest wait of a worker for an answer of Redis
 FIGURES_SECONDS = 2.0  # longest wait of beat's metrics for an answer: Prometheus waits 10 s for all of them
+MAINTAIN = "callbox.maintain"
+MAINTAIN_SECONDS = 30.0  # between two maintenances: held sources are tried, the inbox audited, servers looked at
 LEAVE_SECONDS = 1.0  # longest wait of a child that ends for its parent to read its last result, which nobody uses
-
-# Kubernetes describes a service called `flower` in this variable, which Flower takes for its own.
-if not os.environ.get("FLOWER_PORT", "").isdecimal():
-    os.environ.pop("FLOWER_PORT", None)
 
 settings = config.or_exit(lambda: config.load_settings(os.environ))
 log = logs.get(__name__)
@@ -59,17 +58,15 @@ app.conf.update(
     task_time_limit=settings.drain_seconds + 3 * settings.statement_seconds,
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    beat_scheduler="celery.beat:Scheduler",  # nothing to remember: the only entry is a doorbell
+    beat_scheduler="workers.beat:Scheduler",
     beat_schedule={
-        "drain": {
-            "task": doorbell.TASK,
-            "schedule": settings.beat_seconds,
-            "options": {"expires": settings.beat_seconds},
-        }
+        "drain": {"task": doorbell.TASK, "schedule": settings.beat_seconds},
+        "maintain": {"task": MAINTAIN, "schedule": MAINTAIN_SECONDS},
     },
 )
 
 app.amqp.Connection = broker.Connection
+programs.prepare(app, os.environ, settings.log_level)
 
 # A stopping parent forgets a doorbell whose child has not said yet that it has it, and never reads the child's result.
 # By default the child then waits 30 s for that before it ends, and with it the worker.
@@ -86,10 +83,34 @@ _tally = Tally()  # of this process; a child's goes to its parent, where the par
 _pool: Any = None  # of the parent: its children
 
 
+class Failed(Exception):
+    """A task failed, by a fault of ours."""
+
+
 @app.task(name=doorbell.TASK)
-def drain() -> dict[str, int]:
+def drain() -> Shown:
     """Empties the inbox into PostgreSQL. Takes no arguments and returns counts, all of which Flower may show."""
-    return _get_rounds().run()
+    with _no_message_of_others():
+        return _get_rounds().run()
+
+
+@app.task(name=MAINTAIN)
+def maintain() -> Shown:
+    """What is due now and then, whether or not callbacks come. Takes no arguments and returns counts, as a drain."""
+    with _no_message_of_others():
+        return _get_rounds().maintain()
+
+
+@contextmanager
+def _no_message_of_others() -> Iterator[None]:
+    """Celery logs the messages of exceptions, and Flower shows them: those of others may hold what was sent."""
+    try:
+        yield
+    except Unavailable:
+        raise
+    except Exception as error:
+        log.error("failed", exc_info=error)
+        raise Failed(f"by {type(error).__name__}; the worker's log has where") from None
 
 
 def _get_rounds() -> Rounds:
@@ -98,7 +119,8 @@ def _get_rounds() -> Rounds:
     if _rounds is None:
         found = inbox.Inbox.connect(settings, REDIS_SECONDS)
         database = Database(settings.database_url, settings.statement_seconds)
-        store = Store(database)
+        traced = config.or_exit(lambda: traces.connect(os.environ))
+        store = Store(database) if traced is None else TracedStore(database, traced)
         name = consumer_name(_worker_pid)
         drainers = [
             Drainer(shard, name, _ring(found), store, _sources, settings, _is_stopping, tally=_tally)
@@ -123,15 +145,11 @@ def _is_stopping() -> bool:
     return _stopping[0] != 0
 
 
-@signals.setup_logging.connect
-def _configure_logs(**_: Any) -> None:
-    logs.configure(settings.log_level)
-
-
 @signals.worker_init.connect
 def _read_configuration(**_: Any) -> None:
     global _worker_pid
     _sources.start()
+    config.or_exit(lambda: traces.check(os.environ))
     _worker_pid = os.getpid()
     watchdog.start(settings)
     _show_metrics(list(_sources))

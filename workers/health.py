@@ -20,7 +20,7 @@ CHECK_SECONDS = 5.0  # longest wait for Redis
 def stalled(found: inbox.Inbox, prefix: str, settings: Settings, up_seconds: float) -> str | None:
     """Why the worker counts as stalled; None if it does not. A worker that has made no call yet gets the time since its
     start. Raises RedisUnavailable: while Redis is away no worker can do anything."""
-    unclaimed, idle = found.activity(prefix)
+    unclaimed, idle = found.activity(prefix, settings.reclaim_seconds)
     idle = min(idle, up_seconds) if idle is not None else up_seconds
     if min(idle, unclaimed) < settings.stall_seconds:
         return None

@@ -8,8 +8,8 @@ _PYTHON = (*_GENERAL, "PYTHON*", "PROMETHEUS_*", "SSL_CERT_*")
 _NEEDS = {
     "redis": _GENERAL,
     "postgres": _GENERAL,
-    "ingress": (*_PYTHON, "CALLBOX_*"),
-    "worker": (*_PYTHON, "CALLBOX_*", "PG*"),  # libpq reads PG* beside the URL
+    "ingress": (*_PYTHON, "CALLBOX_*", "OTEL_*"),
+    "worker": (*_PYTHON, "CALLBOX_*", "PG*", "OTEL_*"),  # libpq reads PG* beside the URL
     "beat": (*_PYTHON, "CALLBOX_*", "PG*"),
     "flower": (*_PYTHON, "CALLBOX_*", "FLOWER_*"),
 }

@@ -20,7 +20,7 @@ from shared.source import Source
 Kind = Literal["mo", "dr"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_TEXTS = ("What time do you open tomorrow?", "STOP", "Danke, passt so 👍", "ok", "Battery at 14 %, door closed", "你好")
+TEXTS = ("What time do you open tomorrow?", "STOP", "Danke, passt so 👍", "ok", "Battery at 14 %, door closed", "你好")
 _ENDS = (Status.DELIVERED,) * 6 + (Status.EXPIRED, Status.FAILED)
 
 
@@ -34,7 +34,7 @@ def event(kind: Kind, now: datetime, dice: random.Random) -> Event:
             message_id=str(number),
             sender=handset,
             recipient="12345678",
-            text=dice.choice(_TEXTS),
+            text=dice.choice(TEXTS),
             sent_at=now - timedelta(seconds=2),
         )
     return DeliveryReport(

@@ -24,6 +24,7 @@ from shared.inbox.client import (
 )
 from shared.inbox.consumer import Consumer, Done, Entry
 from shared.inbox.demands import examine
+from shared.inbox.doorbell import TASK as DRAIN
 from shared.inbox.doorbell import ring
 from shared.inbox.group import Abandoned
 from shared.inbox.holds import Hold, HoldRecords, Holds
@@ -50,6 +51,7 @@ from shared.inbox.whole import Inbox
 __all__ = [
     "APPENDED",
     "COUNTERS",
+    "DRAIN",
     "KEPT",
     "REPEAT",
     "REPORT_SECONDS",

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from shared.inbox.client import Shard, or_unavailable, text_of
-from shared.inbox.group import FREE_MS, Abandoned, consumers, in_group, pending
+from shared.inbox.group import FREE_MS, Abandoned, abandoned, in_group
 from shared.inbox.keys import GROUP, script
 
 ODDITY_KINDS = 100  # of one source, each counted by its phrase; all other kinds are counted together, as OTHER_ODDITIES
@@ -68,11 +68,7 @@ class Consumer:
     @or_unavailable
     def abandoned(self, count: int, idle_seconds: float) -> list[Abandoned]:
         """Up to `count` entries whose claim was not renewed for that long; entries of held sources are skipped."""
-        found: list[Abandoned] = []
-        for consumer in consumers(self._shard):
-            if consumer.pending and consumer.held_source is None and len(found) < count:
-                found += pending(self._shard, consumer.name, count - len(found), idle_seconds)
-        return found
+        return abandoned(self._shard, count, idle_seconds)
 
     @or_unavailable
     def take(self, abandoned: Sequence[Abandoned], idle_seconds: float) -> list[Entry]:

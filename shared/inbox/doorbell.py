@@ -49,6 +49,12 @@ def message(id: UUID) -> bytes:
 
 
 @or_unavailable
+def is_rung(broker: redis.Redis) -> bool:
+    """Whether a message waits for a worker. Raises RedisUnavailable."""
+    return bool(broker.llen(QUEUE))
+
+
+@or_unavailable
 def ring(broker: redis.Redis, now: datetime) -> None:
     """Asks for another drain, unless one is asked for already. Raises RedisUnavailable.
 

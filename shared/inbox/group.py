@@ -74,3 +74,12 @@ def pending(shard: Shard, consumer: str, count: int, idle_seconds: float = 0.0) 
         ),
     )
     return [Abandoned(text_of(each["message_id"]), each["times_delivered"]) for each in found]
+
+
+def abandoned(shard: Shard, count: int, idle_seconds: float) -> list[Abandoned]:
+    """Up to `count` entries whose claim was not renewed for that long; entries of held sources are skipped."""
+    found: list[Abandoned] = []
+    for consumer in consumers(shard):
+        if consumer.pending and consumer.held_source is None and len(found) < count:
+            found += pending(shard, consumer.name, count - len(found), idle_seconds)
+    return found

@@ -12,7 +12,9 @@ from shared.inbox.keys import script
 
 Unmet = Mapping[str, Sequence[str]]  # server → sentences
 
-_COUNTS_SECONDS = 3 * CHECK_SECONDS  # a report that was not repeated for so long is of a process that is gone
+# A report that was not repeated for so long is of a process that is gone. While nothing is drained, one host of workers
+# after the other looks, with each maintenance.
+_COUNTS_SECONDS = 10 * CHECK_SECONDS
 
 
 class _Report(msgspec.Struct, frozen=True):

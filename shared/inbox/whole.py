@@ -9,8 +9,8 @@ from typing import Self
 import redis
 
 from shared.inbox import doorbell
-from shared.inbox.activity import Activity, activity
-from shared.inbox.client import Shard, connect_all, connect_broker, ping
+from shared.inbox.activity import Activity, activity, is_drain_due
+from shared.inbox.client import RedisUnavailable, Shard, connect_all, connect_broker, ping
 from shared.inbox.snapshot import Snapshot, merged, take_snapshot
 from shared.inbox.waiting import oldest_by_source, waiting_by_source
 from shared.settings import Settings
@@ -34,6 +34,10 @@ class Inbox:
         """Asks for another drain, unless one is asked for already."""
         doorbell.ring(self.broker, now)
 
+    def is_rung(self) -> bool:
+        """Whether a message waits for a worker."""
+        return doorbell.is_rung(self.broker)
+
     def ping(self) -> None:
         """Returns once all of its Redis have answered."""
         for shard in self.shards:
@@ -43,9 +47,23 @@ class Inbox:
         """All shards, each at one moment."""
         return merged([take_snapshot(shard) for shard in self.shards])
 
-    def activity(self, consumer_prefix: str) -> Activity:
+    def is_drain_due(self, reclaim_seconds: float) -> bool:
+        """Whether a drain would find something in one of the shards that can be asked. Raises RedisUnavailable only
+        when none can."""
+        failures: list[RedisUnavailable] = []
+        for shard in self.shards:
+            try:
+                if is_drain_due(shard, reclaim_seconds):
+                    return True
+            except RedisUnavailable as error:
+                failures.append(error)
+        if len(failures) == len(self.shards):
+            raise failures[0]
+        return False
+
+    def activity(self, consumer_prefix: str, reclaim_seconds: float = 0.0) -> Activity:
         """Whether the workers of this prefix are active in any shard, and how long callbacks wait in the worst."""
-        found = [activity(shard, consumer_prefix) for shard in self.shards]
+        found = [activity(shard, consumer_prefix, reclaim_seconds) for shard in self.shards]
         idle = [each.idle_seconds for each in found if each.idle_seconds is not None]
         return Activity(max(each.unclaimed_seconds for each in found), min(idle, default=None))
 

@@ -175,6 +175,7 @@ async def run(
         verdict["wrong"] += [
             f"{count} left in {where}" for where, count in (await asyncio.to_thread(system.left)).items()
         ]
+        verdict["wrong"] += await asyncio.to_thread(system.said_wrong)
         verdict["wrong"] += _ledger(await asyncio.to_thread(system.status), stored)
         return _report(seed, rate, measured, answers, stored, verdict)
     finally:

@@ -14,6 +14,7 @@ import redis
 
 from deploy.local import servers
 from shared import inbox
+from tests import said
 from tests.faults.process import PATIENCE_SECONDS, Process
 from tests.faults.relay import Relay
 from tests.faults.stored import Stored, read_stored
@@ -149,6 +150,17 @@ class System:
 
     def status(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.up.command("status", "--json").stdout)
+        return found
+
+    def said_wrong(self) -> list[str]:
+        """What the logs hold that they must not: a line that is no JSON, or something private."""
+        found: list[str] = []
+        secrets = [secret for source in self.sources.values() for secret in (*source.secrets, source.token) if secret]
+        for path in sorted((self.up.data / "logs").iterdir()):
+            text = path.read_text(errors="replace")
+            found += [f"a line of {path.name} is not JSON: {line}" for line in said.not_json(text)]
+            found += [f"something private is in {path.name}" for _ in said.private_in(text, secrets)]
+        found += ["something private is on the terminal" for _ in said.private_in(self.up.output, secrets)]
         return found
 
     def stored(self) -> Stored:

@@ -203,7 +203,7 @@ def test_whatever_redis_says_the_provider_is_asked_to_send_again(
         await accepted_again(app)
 
     serve(check)
-    assert [event["event"] for event in log_entries].count("not durable") >= len(SEND)
+    assert 1 <= [event["event"] for event in log_entries].count("not durable") < len(SEND), "one for each kind"
     assert "a fault" not in "".join(str(event["why"]) for event in log_entries if "why" in event)
 
 

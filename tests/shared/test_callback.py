@@ -19,6 +19,7 @@ from shared.callback import (
     pack,
     time_of,
     token_in,
+    traceparent_in,
     unpack,
 )
 from shared.errors import Malformed
@@ -47,6 +48,7 @@ callbacks = st.builds(
     headers=st.dictionaries(texts, texts, max_size=5),
     body=st.binary(max_size=500),
     remote_ip=st.none() | texts,
+    traceparent=texts,
 )
 
 
@@ -280,3 +282,28 @@ def test_every_random_bit_counts() -> None:
 
 def test_two_ids_of_one_moment_differ() -> None:
     assert new_id(NOW) != new_id(NOW)
+
+
+class PackedBefore(msgspec.Struct, frozen=True, array_like=True):
+    """As a release without traces reads it."""
+
+    format: int
+    id: bytes
+    source: str
+    provider: str
+    received_us: int
+    method: str
+    query: str
+    headers: dict[str, str]
+    body: bytes
+    remote_ip: str | None
+
+
+def test_a_release_without_traces_reads_a_callback_that_has_one_and_the_other_way_round() -> None:
+    plain, traced = a_callback(), a_callback(traceparent=f"00-{'1' * 32}-{'2' * 16}-01")
+    before = [msgspec.msgpack.decode(pack(each), type=PackedBefore) for each in (plain, traced)]
+    assert before[0].body == before[1].body == plain.body
+    assert msgspec.msgpack.encode(before[0]) == pack(plain), "without one nothing is added"
+    assert unpack(msgspec.msgpack.encode(before[1])).traceparent == ""
+    assert traceparent_in(pack(traced)) == unpack(pack(traced)).traceparent == traced.traceparent
+    assert [traceparent_in(packed) for packed in (pack(plain), b"", b"damaged")] == ["", "", ""]

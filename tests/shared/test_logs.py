@@ -4,6 +4,9 @@ import asyncio
 import json
 import logging
 import re
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -25,7 +28,8 @@ Lines = Callable[[], list[dict[str, Any]]]
 def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
     """What was written to standard error since it was last asked, after `logs.configure`; then all is as before."""
     root, known = logging.getLogger(), logging.root.manager.loggerDict
-    handlers, level = list(root.handlers), root.level
+    handlers, level, last_resort = list(root.handlers), root.level, logging.lastResort
+    hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     before = {
         name: (list(logger.handlers), logger.propagate, logger.level)
         for name, logger in known.items()
@@ -39,6 +43,9 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
 
     yield read
     structlog.reset_defaults()
+    logging.captureWarnings(False)
+    logging.lastResort = last_resort
+    sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
     root.handlers = handlers
     root.setLevel(level)
     for name, logger in known.items():
@@ -195,8 +202,42 @@ def test_the_access_log_of_uvicorn_is_silent_whatever_it_was_set_to(lines: Lines
 
 def test_the_driver_of_postgresql_is_silent(lines: Lines) -> None:
     logs.configure("debug")
-    logging.getLogger("psycopg").warning("error ignored terminating: %s", "Key (recipient)=(+4915112345678)")
+    for name in ("psycopg", "psycopg.transaction"):
+        logging.getLogger(name).warning("error ignored terminating: %s", "Key (recipient)=(+4915112345678)")
     assert lines() == []
+
+
+def test_a_failed_callback_of_asyncio_has_its_kind_and_no_arguments(lines: Lines) -> None:
+    logs.configure("info")
+    log = logging.getLogger("asyncio")
+    log.error("Exception in callback Bounded.data_received(b'%s')\nhandle: <Handle %s>", SECRET, SECRET)
+    log.error("Task exception was never retrieved\nfuture: %s", f"<Task finished exception=ValueError('{SECRET}')>")
+    assert [line["event"] for line in lines()] == [
+        "Exception in callback Bounded.data_received",
+        "Task exception was never retrieved",
+    ]
+
+
+def test_a_line_that_cannot_be_logged_is_named_without_its_arguments() -> None:
+    program = f"import logging; from shared import logs; logs.configure('info'); logging.error('%d', '{SECRET}')"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    line = json.loads(done.stderr)
+    assert (line["logger"], line["event"]) == ("root", "a line could not be logged (TypeError)")
+
+
+def test_what_nobody_caught_is_a_line_without_its_message() -> None:
+    program = (
+        "import threading, warnings; from shared import logs; logs.configure('info')\n"
+        f"def fail(): raise ValueError('{SECRET}')\n"
+        "thread = threading.Thread(target=fail); thread.start(); thread.join()\n"
+        "warnings.warn('old'); fail()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    in_thread, warned, ended = map(json.loads, done.stderr.splitlines())
+    assert (in_thread["error"], in_thread["level"]) == ("ValueError", "error")
+    assert "old" in warned["event"]
+    assert (ended["error"], ended["level"], done.returncode) == ("ValueError", "critical", 1)
+    assert SECRET not in done.stderr
 
 
 def test_uvicorn_has_no_handler_of_its_own_beside_ours(lines: Lines) -> None:

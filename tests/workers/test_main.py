@@ -16,7 +16,7 @@ def test_its_options_are_options_of_the_locked_celery(role: str) -> None:
 
 
 def test_more_options_follow() -> None:
-    assert arguments("beat", ["--loglevel=DEBUG"])[:3] == ["--quiet", "--app=workers.app", "beat"]
+    assert arguments("beat", ["--loglevel=DEBUG"])[:2] == ["--app=workers.app", "beat"]
     assert arguments("beat", ["--loglevel=DEBUG"])[-1] == "--loglevel=DEBUG"
 
 

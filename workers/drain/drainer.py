@@ -7,8 +7,8 @@ number of hosts; each entry is claimed by one of them, and what a worker that is
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ from shared.source import Source
 from workers.drain.holds import HoldPolicy, this_release, verdict
 from workers.drain.intake import Intake
 from workers.drain.read import Parsed, read_unless_deadly
-from workers.drain.run import Run
+from workers.drain.run import Outcomes, Run
 from workers.drain.settle import settle, settle_trial
 from workers.drain.store import Store
 from workers.tally import Tally
@@ -82,9 +82,11 @@ class Drainer:
         self._linger_seconds = settings.linger_seconds
         self._audited_at = float("-inf")
 
-    def run(self, seconds: float | None = None, linger_seconds: float | None = None) -> Counter[str]:
+    def run(
+        self, seconds: float | None = None, linger_seconds: float | None = None, outcomes: Outcomes | None = None
+    ) -> Counter[str]:
         """Drains until the shard stays empty or the time is up (the settings' own, unless it is given); returns what it
-        counted.
+        counted, and adds to `outcomes` what became of the callbacks of each source.
 
         Raises RedisUnavailable.
         """
@@ -92,30 +94,54 @@ class Drainer:
         self._linger_seconds = self._settings.linger_seconds if linger_seconds is None else linger_seconds
         end = End.FAILED
         try:
-            self._audit()
-            self._try_held_sources(run)
-            end = self._drain(run)
+            with self._ended(run):
+                self._maintain(run)
+                end = self._drain(run)
         except RedisUnavailable:
             end = End.REDIS
-            with suppress(RedisUnavailable):
-                run.end()
             raise
         finally:
             self._tally.add(DRAINS, (end,))
             self._tally.hand_over()
-        # After any other exception the entries stay claimed, as after a death: what failed on them may fail again, and
-        # the delivery counts against them.
-        run.end()
         if end is not End.EMPTY:
             self._ring()  # what is left is another run's
-        if run.counts["claimed"]:
-            log.info("drained", seconds=round(run.seconds, 3), **run.counts)
-        return run.counts
+        counts = run.counts
+        if run.taken:
+            log.info("drained", seconds=round(run.seconds, 3), **counts)
+        if outcomes is not None:
+            outcomes.update(run.outcomes)
+        return counts
+
+    def maintain(self) -> Outcomes:
+        """Repairs the inbox and tries held sources, where that is due, without draining; what became of the callbacks
+        of a trial. Raises RedisUnavailable."""
+        run = Run(self._consumer, self._settings.drain_seconds, self._stopping, self._sleep)
+        with self._ended(run):
+            self._maintain(run)
+        if run.outcomes:
+            self._ring()  # what was held may be drained
+        return run.outcomes
 
     def close(self) -> None:
         """Leaves the group of workers."""
         with suppress(RedisUnavailable):
             self._consumer.leave()
+
+    @contextmanager
+    def _ended(self, run: Run) -> Iterator[None]:
+        """Ends the run. After another exception than of Redis the entries stay claimed, as after a death: what failed
+        on them may fail again, and the delivery counts against them."""
+        try:
+            yield
+        except RedisUnavailable:
+            with suppress(RedisUnavailable):
+                run.end()
+            raise
+        run.end()
+
+    def _maintain(self, run: Run) -> None:
+        self._audit()
+        self._try_held_sources(run)
 
     def _drain(self, run: Run) -> End:
         """Drains; what ended that."""
@@ -123,7 +149,7 @@ class Drainer:
         if len(batch.entries) >= self._settings.batch_count or run.batches:
             self._ring()  # a backlog: other workers may join
         while batch.entries:
-            run.counts["claimed"] += len(batch.entries)
+            run.taken += len(batch.entries)
             to_store = self._holds.set_aside(batch.parsed, run)
             began_at = time.monotonic()
             with self._store.begin(to_store) as pending:

@@ -22,12 +22,12 @@ from shared import logs
 from shared.inbox import Abandoned, Hold, HoldRecords, Holds, Shard
 from workers.dead_letters import WHOLE, Blame
 from workers.drain.read import Parsed
-from workers.drain.run import Run
+from workers.drain.run import HELD, Run
 
 WINDOW = 100  # latest callbacks of a source that are looked at
 LEAST = 20  # callbacks, before which nothing is concluded
 REFRESH_SECONDS = 1.0  # between two readings of what other workers found
-TRIAL_SECONDS = 30  # between two trials of a held source
+TRIAL_SECONDS = 25  # between two trials of a held source: each second maintenance, at the latest, is one
 TRIAL_COUNT = 20
 # Of the inbox's limit: more of one source is drained in any case, so that the others keep their room.
 HELD_SHARE, UNCONFIGURED_SHARE = 0.1, 0.5
@@ -125,7 +125,7 @@ class HoldPolicy:
         entries = [parsed.entry for _, parsed in group]
         if not self._holds.set_aside(source, entries):
             return False
-        run.counts["held"] += len(entries)
+        run.outcomes[source, HELD] += len(entries)
         run.forget(entries)
         return True
 

@@ -10,10 +10,15 @@ from collections.abc import Callable, Sequence
 from shared import logs
 from shared.inbox import RedisUnavailable
 from workers.drain.drainer import Drainer
+from workers.drain.run import Outcomes
 from workers.drain.store import Store
 from workers.reporter import Reporter
 
 TURN_SECONDS = 0.5
+SOURCES_SHOWN = 20  # with the most callbacks; all others are counted together, as OTHERS
+OTHERS = "other sources"
+
+Shown = dict[str, dict[str, int]]  # source → what became of its callbacks → how many
 
 log = logs.get(__name__)
 
@@ -37,41 +42,76 @@ class Rounds:
         self._stopping = stopping
         self._reporter = reporter
 
-    def run(self) -> dict[str, int]:
-        """Drains until the inbox stays empty or the time is up; returns what it counted (shown by Flower).
+    def run(self) -> Shown:
+        """Drains until the inbox stays empty or the time is up; returns what became of the callbacks, for Flower.
 
         Raises RedisUnavailable when no shard can be drained.
         """
-        if self._reporter is not None:
-            self._reporter.report_if_due()
+        self._report_if_due()
+        outcomes: Outcomes = Counter()
         if len(self._drainers) == 1:
-            return dict(self._drainers[0].run())
-        return dict(self._take_turns())
+            self._drainers[0].run(outcomes=outcomes)
+        else:
+            self._take_turns(outcomes)
+        return shown(outcomes)
+
+    def maintain(self) -> Shown:
+        """Reports, repairs and tries held sources, where that is due; returns what became of callbacks by that.
+
+        Raises RedisUnavailable when no shard can be asked.
+        """
+        self._report_if_due()
+        outcomes: Outcomes = Counter()
+        failures: list[RedisUnavailable] = []
+        for drainer in self._drainers:
+            try:
+                outcomes.update(drainer.maintain())
+            except RedisUnavailable as error:
+                failures.append(error)
+        if len(failures) == len(self._drainers):
+            raise failures[0]
+        return shown(outcomes)
 
     def close(self) -> None:
         """Leaves the group of workers, and PostgreSQL."""
         for drainer in self._drainers:
             drainer.close()
-        self._store.database.close()
+        self._store.close()
 
-    def _take_turns(self) -> Counter[str]:
+    def _report_if_due(self) -> None:
+        if self._reporter is not None:
+            self._reporter.report_if_due()
+
+    def _take_turns(self, outcomes: Outcomes) -> None:
         ends_at = time.monotonic() + self._seconds
-        counts: Counter[str] = Counter(claimed=0)
+        has_claimed = False
         waiting = list(self._drainers)
         failure: RedisUnavailable | None = None
         while waiting and not self._stopping() and time.monotonic() < ends_at:
             claimed: list[Drainer] = []
             for drainer in waiting:
                 try:
-                    turn = drainer.run(TURN_SECONDS, linger_seconds=0)
+                    turn = drainer.run(TURN_SECONDS, linger_seconds=0, outcomes=outcomes)
                 except RedisUnavailable as error:
                     log.warning("left a shard out", why=str(error))
                     failure = error
                     continue
-                counts.update(turn)
                 if turn["claimed"]:
                     claimed.append(drainer)
             waiting = claimed
-        if failure and not counts["claimed"]:
+            has_claimed |= bool(claimed)
+        if failure and not has_claimed:
             raise failure
-        return counts
+
+
+def shown(outcomes: Outcomes) -> Shown:
+    """What became of callbacks, as Flower shows it: of limited size, and nothing but names and counts in it."""
+    by_source: Counter[str] = Counter()
+    for (source, _), count in outcomes.items():
+        by_source[source] += count
+    first = {source for source, _ in by_source.most_common(SOURCES_SHOWN)}
+    found: Shown = {}
+    for (source, what), count in sorted(outcomes.items()):
+        counts = found.setdefault(source if source in first else OTHERS, {})
+        counts[str(what)] = counts.get(str(what), 0) + count
+    return found

@@ -1,10 +1,14 @@
-"""One run of the drain: its time, its counts, and the entries that it has claimed and not yet settled."""
+"""One run of the drain: its time, what became of callbacks, and the entries that it has claimed and not yet settled."""
 
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 
 from shared.inbox import Consumer, Done, Entry
+
+Outcomes = Counter[tuple[str, str]]  # (source, what became of it) → callbacks
+HELD = "held"
+HANDED_BACK = "handed back"
 
 
 class Run:
@@ -23,7 +27,8 @@ class Run:
         self._started_at = time.monotonic()
         self._ends_at = self._started_at + seconds
         self._claimed: dict[str, Entry] = {}
-        self.counts: Counter[str] = Counter(claimed=0)
+        self.taken = 0  # entries that were read
+        self.outcomes: Outcomes = Counter()
         self.batches: deque[list[Entry]] = deque()  # claimed, and behind the batch in work
 
     @property
@@ -40,6 +45,15 @@ class Run:
     def seconds(self) -> float:
         """How long it has taken so far."""
         return time.monotonic() - self._started_at
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many entries were taken (`claimed`), and what became of them, whatever their source."""
+        counts: Counter[str] = Counter(claimed=self.taken)
+        for (_, what), count in self.outcomes.items():
+            if what != HANDED_BACK:
+                counts[what] += count
+        return counts
 
     @property
     def claimed(self) -> list[Entry]:
@@ -70,12 +84,13 @@ class Run:
         """Takes entries out of the inbox, whose callbacks are in PostgreSQL."""
         if done:
             self._consumer.acknowledge(done)
-            self.counts.update(each.counter for each in done)
+            self.outcomes.update((each.entry.source, each.counter) for each in done)
             self.forget(each.entry for each in done)
 
     def hand_back(self, entries: Sequence[Entry], blamed: bool = False) -> None:
         """Lets any worker take the entries; this delivery counts against them only if they are `blamed` for it."""
         self._consumer.hand_back(entries, blamed)
+        self.outcomes.update((entry.source, HANDED_BACK) for entry in entries)
         self.forget(entries)
 
     def forget(self, entries: Iterable[Entry]) -> None:

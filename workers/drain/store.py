@@ -85,6 +85,10 @@ class Store:
         """Sends the batch to PostgreSQL. Never raises: what goes wrong is dealt with by `finish`."""
         return Pending(self, batch)
 
+    def close(self) -> None:
+        """Leaves PostgreSQL."""
+        self.database.close()
+
     def finish(
         self, batch: Sequence[Parsed], run: Run, begun: Callable[[], list[Stored]] | None = None
     ) -> list[Result] | None:

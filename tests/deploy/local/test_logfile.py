@@ -44,6 +44,19 @@ def test_while_a_child_writes_its_log_stays_small_and_in_whole_lines(tmp_path: P
     assert lost < len(numbers) / 20, "more than what is written in a moment"
 
 
+def test_a_log_of_the_real_size_goes_on_from_its_beginning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    log = tmp_path / "child.log"
+    with log.open("ab", buffering=0) as child:
+        child.write(bytes(logfile.LOG_BYTES + 1))
+        logfile.limit(log)
+        child.write(b"goes on\n")
+        logfile.limit(log)
+    assert log.read_bytes() == b"goes on\n"
+    assert (tmp_path / "child.log.1").stat().st_size == logfile.LOG_BYTES + 1
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_a_log_within_its_size_is_left_alone(tmp_path: Path) -> None:
     log = tmp_path / "child.log"
     log.write_bytes(bytes(40_000))

@@ -1,5 +1,6 @@
 """Several shards: they take turns, and one that is away keeps nobody waiting."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
@@ -8,12 +9,14 @@ import pytest
 from shared import inbox
 from shared.callback import Callback, new_id, pack
 from shared.inbox import RedisUnavailable, Shard
+from shared.outcomes import Outcome
 from shared.settings import Settings
 from shared.source import Source
 from tests.workers.conftest import Rows
 from workers.drain import rounds
 from workers.drain.drainer import Drainer
-from workers.drain.rounds import Rounds
+from workers.drain.rounds import SOURCES_SHOWN, Rounds, shown
+from workers.drain.run import HELD
 from workers.drain.store import Store
 
 SOURCES = {"fleet": Source("fleet", "emnify", unsigned=True)}
@@ -48,7 +51,7 @@ def test_all_shards_are_emptied_whichever_comes_first(shards: list[Shard], store
         for number, shard in enumerate(shards):
             fill(shard, 5 * number)
         done = Rounds(drainers(shards, store), store, 30.0, first).run()
-        assert done["claimed"] == 15
+        assert done == {"fleet": {"dead": 15}}
         assert [shard.xlen(shard.names.inbox) for shard in shards] == [0, 0, 0]
     ids = [row["inbox_id"] for row in rows("SELECT inbox_id FROM callbacks")]
     assert len(ids) == 45
@@ -71,9 +74,21 @@ def test_a_long_backlog_does_not_keep_the_others_waiting(
 def test_a_shard_that_is_away_is_left_out_and_only_all_of_them_is_a_failure(shards: list[Shard], store: Store) -> None:
     with inbox.connect("redis://127.0.0.1:1", 1.0, 7) as away:
         fill(shards[0], 3)
-        assert Rounds(drainers([away, shards[0]], store), store, 30.0).run()["claimed"] == 3
-        with pytest.raises(RedisUnavailable):
-            Rounds(drainers([away, away], store), store, 30.0).run()
+        assert Rounds(drainers([away, shards[0]], store), store, 30.0).run() == {"fleet": {"dead": 3}}
+        assert Rounds(drainers([away, shards[0]], store), store, 30.0).maintain() == {}
+        for ask in (Rounds.run, Rounds.maintain):
+            with pytest.raises(RedisUnavailable):
+                ask(Rounds(drainers([away, away], store), store, 30.0))
+
+
+def test_what_flower_shows_has_counts_by_source_and_a_limited_size() -> None:
+    outcomes: Outcomes = Counter({("fleet", Outcome.STORED): 480, ("fleet", Outcome.DUPLICATE): 3, ("otp", HELD): 2})
+    assert repr(shown(outcomes)) == "{'fleet': {'duplicate': 3, 'stored': 480}, 'otp': {'held': 2}}"
+    many: Outcomes = Counter({(f"source-{number:03}", "stored"): 100 + number for number in range(100)})
+    found = shown(many)
+    assert len(found) == SOURCES_SHOWN + 1
+    assert found["source-099"] == {"stored": 199}
+    assert sum(count for counts in found.values() for count in counts.values()) == sum(many.values())
 
 
 @pytest.mark.parametrize("stop", [lambda: True], ids=["stopping"])
@@ -81,5 +96,5 @@ def test_a_worker_that_is_asked_to_stop_begins_no_turn(
     shards: list[Shard], store: Store, stop: Callable[[], bool]
 ) -> None:
     fill(shards[0], 3)
-    assert Rounds(drainers(shards, store), store, 30.0, 0, stop).run()["claimed"] == 0
+    assert Rounds(drainers(shards, store), store, 30.0, 0, stop).run() == {}
     assert shards[0].xlen(shards[0].names.inbox) == 3

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 
 from shared.inbox import Consumer, Done, Entry
 from shared.outcomes import Outcome
-from workers.drain.run import Run
+from workers.drain.run import HANDED_BACK, Run
 
 ENTRIES = [Entry(f"{number}-0", "fleet", b"") for number in range(3)]
 
@@ -38,6 +38,7 @@ def test_a_pause_renews_everything_that_is_claimed_and_not_settled() -> None:
     assert (slept, consumer.renewed) == ([0.5], [[ENTRIES[2]]])
     assert consumer.handed_back == [([ENTRIES[1]], True)]
     assert run.counts == {"claimed": 0, "stored": 1}
+    assert run.outcomes == {("fleet", "stored"): 1, ("fleet", HANDED_BACK): 1}
 
 
 def test_a_run_that_ends_or_stops_before_does_not_pause() -> None:
