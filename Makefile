@@ -9,12 +9,12 @@ BIN := $(VENV)/bin
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 ALONE := tests/providers/test_cost.py
 UNMEASURED := $(addprefix --ignore=,$(ALONE) tests/faults tests/failover tests/hostile tests/load \
-	tests/deploy/kubernetes tests/deploy/nginx tests/deploy/systemd tests/test_on_each_server.py)
+	tests/deploy/kubernetes tests/deploy/nginx tests/deploy/systemd tests/production tests/release tests/test_on_each_server.py)
 
-.PHONY: help setup run test test-fast coverage faults failover hostile bench docs lint format audit lock clean
+.PHONY: help setup run test test-fast coverage faults failover hostile bench capacity release-check docs lint format audit lock clean
 
 help: ## say what there is to make
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/ready ## make .venv with the locked versions (run and test do it by themselves)
 
@@ -45,6 +45,12 @@ hostile: $(VENV)/ready ## attack it beside honest traffic and count what arrived
 
 bench: $(VENV)/ready ## measure it beside what people would use instead; writes docs/benchmarks.md
 	@$(BIN)/python -m tests.load $(ARGS)
+
+capacity: $(VENV)/ready ## measure the bytes of a callback; writes docs/capacity.md
+	@$(BIN)/python -m tests.capacity
+
+release-check: $(VENV)/ready ## build the wheel and run it in an empty environment; leaves it in dist/
+	@$(BIN)/python -m tests.release
 
 docs: $(VENV)/ready ## write what is generated: docs/configuration.md, the example sources
 	@$(BIN)/python -m deploy.reference

@@ -96,7 +96,7 @@ def _check_redis(settings: Settings) -> Iterator[Finding]:
 def _check_postgres(url: str) -> Iterator[Finding]:
     try:
         with connect(url, connect_timeout=ANSWER_SECONDS) as connection:
-            examined = demands.examine(connection, migrates=True)
+            examined = demands.examine(connection)
     except psycopg.OperationalError as error:
         yield Finding("wrong", "PostgreSQL", f"does not answer ({first_line(error)}): is CALLBOX_DATABASE_URL right?")
         return

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("shared", "ingress", "workers", "deploy")
-GENERATED = {"benchmarks.md", "failover.md", "faults.md", "hostile.md"}
+GENERATED = {"benchmarks.md", "capacity.md", "failover.md", "faults.md", "hostile.md"}
 PAGES = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name not in GENERATED),

@@ -17,11 +17,11 @@ from workers.drain.read import Parsed
 OLDEST = 150_000  # 15.0, as PostgreSQL counts
 
 
-def examine(connection: Connection, migrates: bool = False) -> Examined:
-    """The database of this connection, tried with a callback that is taken back; `migrates`: its role has to make the
-    schema too. Raises psycopg.Error, but not for what the role may not do."""
+def examine(connection: Connection) -> Examined:
+    """The database of this connection, tried with a callback that is taken back. Raises psycopg.Error, but not for what
+    the role may not do."""
     version = connection.info.parameter_status("server_version") or ""
-    unmet = list(_unmet_by_server(connection)) or list(_unmet_by_tables(connection, migrates))
+    unmet = list(_unmet_by_server(connection)) or list(_unmet_by_tables(connection))
     risks = []
     if not unmet and not schema.is_complete(connection):
         risks.append("once all processes are of this release, run `callbox migrate --after`")
@@ -62,15 +62,11 @@ def _unmet_by_server(connection: Connection) -> Iterator[str]:
         )
 
 
-def _unmet_by_tables(connection: Connection, migrates: bool) -> Iterator[str]:
+def _unmet_by_tables(connection: Connection) -> Iterator[str]:
     try:
-        is_current = schema.is_current(connection)
-        has_to_make = migrates or not is_current
-        if has_to_make and not _one(connection, "SELECT has_schema_privilege(current_schema(), 'CREATE')"):
-            yield f"its role may not make tables, as `callbox migrate` does: {schema.grants(connection)}"
-        elif not is_current:
-            yield "is not migrated: run `callbox migrate`"
-        if not is_current:
+        if not schema.is_current(connection):
+            may_migrate = _one(connection, "SELECT has_schema_privilege(current_schema(), 'CREATE')")
+            yield "is not migrated: run `callbox migrate`" + ("" if may_migrate else " as a role that may make tables")
             return
         with connection.transaction(force_rollback=True):
             rows.write(connection, [a_message()])

@@ -1,6 +1,6 @@
 """What a worker reports every minute, to the inbox and in its metrics, for who looks from outside: whether Redis and
-PostgreSQL can keep what Callbox promises (the worker goes on if not), which sources it knows, and how many dead letters
-are open."""
+PostgreSQL can keep what Callbox promises (the worker goes on if not), which sources it knows, how many dead letters are
+open, and whether PostgreSQL went back."""
 
 import socket
 import time
@@ -14,6 +14,7 @@ from shared.inbox import Inbox, examine, note_open_dead_letters, note_shards, no
 from workers import demands
 from workers.database import REFUSALS, Database
 from workers.queries import count_open_dead_letters
+from workers.setback import report_latest
 from workers.tally import Tally
 
 
@@ -50,6 +51,7 @@ class Reporter:
         note_shards(self._inbox.first, len(self._inbox.shards))
         note_sources(self._inbox.first, self._sources)
         report_dead_letters(self._inbox, self._database)
+        report_latest(self._inbox, self._database)
 
 
 def report_dead_letters(inbox: Inbox, database: Database) -> None:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import click
+import msgspec
 import psycopg
 from rich.table import Table
 
@@ -105,6 +106,7 @@ def document(found: Status) -> dict[str, Any]:
         "ledger_since": _since(snapshot),
         "lost": snapshot.notes.lost,
         "quarantine": snapshot.quarantine,
+        "setback": msgspec.to_builtins(snapshot.notes.setback),
         **away,
         "sources": {
             name: {
@@ -164,6 +166,13 @@ def warnings(ledger: Ledger, now: datetime) -> Iterator[str]:
         yield (
             f"Redis lost {lost} callbacks that it had taken: those that workers had not stored before are gone;"
             " with replicas, CALLBOX_REDIS_WAIT_REPLICAS prevents it"
+        )
+    if setback := ledger.snapshot.notes.setback:
+        has = f"of {setback.has:%Y-%m-%d %H:%M:%S} UTC" if setback.has else "none"
+        yield (
+            f"PostgreSQL went back, noticed {setback.noticed_at:%Y-%m-%d %H:%M} UTC: it had callbacks up to"
+            f" {setback.had:%Y-%m-%d %H:%M:%S} UTC, and the latest that it had left was {has}; the ledger counts those"
+            " between as stored: see docs/production.md"
         )
     for source, hold in ledger.snapshot.holds.items():
         since = datetime.fromtimestamp(hold.since, UTC)

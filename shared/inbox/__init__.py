@@ -29,7 +29,16 @@ from shared.inbox.doorbell import ring
 from shared.inbox.group import Abandoned
 from shared.inbox.holds import Hold, HoldRecords, Holds
 from shared.inbox.keys import APPENDED, COUNTERS, REPEAT
-from shared.inbox.notes import Notes, note_open_dead_letters, note_shards, note_sources
+from shared.inbox.notes import (
+    Latest,
+    Notes,
+    Setback,
+    note_latest,
+    note_open_dead_letters,
+    note_shards,
+    note_sources,
+    read_notes,
+)
 from shared.inbox.processes import REPORT_SECONDS, Process, forget_process, report_process
 from shared.inbox.quarantine import KEPT, Held, Quarantine, QuarantineWriter
 from shared.inbox.reclassify import Reclassification, Reclassifier
@@ -72,6 +81,7 @@ __all__ = [
     "HoldRecords",
     "Holds",
     "Inbox",
+    "Latest",
     "Notes",
     "Process",
     "Quarantine",
@@ -80,6 +90,7 @@ __all__ = [
     "Reclassifier",
     "RedisUnavailable",
     "Ringer",
+    "Setback",
     "Shard",
     "Shards",
     "Snapshot",
@@ -101,12 +112,14 @@ __all__ = [
     "is_retired",
     "merged",
     "merged_backlog",
+    "note_latest",
     "note_open_dead_letters",
     "note_shards",
     "note_sources",
     "oldest_by_source",
     "pending_in",
     "ping",
+    "read_notes",
     "report_ingress_unmet",
     "report_process",
     "report_unmet",

@@ -1,13 +1,31 @@
 """What workers note about the system now and then, for who looks from outside: the fields of one hash."""
 
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from shared.inbox.client import Shard, or_unavailable
 from shared.inbox.clock import seconds_of
 from shared.inbox.keys import script
+
+
+class Latest(msgspec.Struct, frozen=True):
+    """The callback of PostgreSQL that was received last, and when."""
+
+    id: UUID
+    received_at: datetime
+
+
+class Setback(msgspec.Struct, frozen=True):
+    """PostgreSQL no longer has what it had stored. `had` and `has`: when the latest callback was received that it had
+    before, and that it has since then (None: it has none)."""
+
+    noticed_at: datetime
+    had: datetime
+    has: datetime | None
 
 
 class Notes(msgspec.Struct, frozen=True):
@@ -22,6 +40,24 @@ class Notes(msgspec.Struct, frozen=True):
     shards: int | None = None
     lost: int = 0
     sources: list[str] | None = None
+    latest: Latest | None = None
+    setback: Setback | None = None
+
+
+@or_unavailable
+def read_notes(shard: Shard) -> Notes:
+    """Raises RedisUnavailable."""
+    fields: Any = shard.hgetall(shard.names.notes)
+    return notes_in(fields)
+
+
+@or_unavailable
+def note_latest(shard: Shard, latest: Latest | None, setback: Setback | None = None) -> None:
+    """Notes which callback PostgreSQL has as its latest, and that it went back to it. Raises RedisUnavailable."""
+    note: Any = shard.register_script(script("note"))
+    if setback is not None:
+        note(keys=[shard.names.notes], args=["HSET", "setback", msgspec.json.encode(setback)])
+    note(keys=[shard.names.notes], args=["HSET", "latest", msgspec.json.encode(latest)])
 
 
 @or_unavailable
@@ -65,4 +101,6 @@ def merged_notes(notes: Notes, others: Notes) -> Notes:
         notes.shards if notes.shards is not None else others.shards,
         notes.lost + others.lost,
         notes.sources if notes.sources is not None else others.sources,
+        notes.latest or others.latest,
+        notes.setback or others.setback,
     )

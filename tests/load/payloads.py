@@ -48,12 +48,12 @@ def bodies(source: Source, count: int) -> list[str]:
 
 def groups(sources: Sequence[Source], count: int, size: int) -> Iterator[list[tuple[str, bytes]]]:
     """Callbacks as the ingress puts them into the inbox, in groups."""
-    callbacks = ((source.name, _packed(source, request)) for source, request in requests(sources, count))
+    callbacks = ((source.name, packed(source, request)) for source, request in requests(sources, count))
     while group := list(itertools.islice(callbacks, size)):
         yield group
 
 
-def _packed(source: Source, request: Request) -> bytes:
+def packed(source: Source, request: Request) -> bytes:
     arrived = now()
     arrival = Arrival.of(
         id=new_id(arrived),

@@ -63,7 +63,7 @@ def credentials(unit: Unit) -> dict[str, str]:
 
 def test_there_is_a_unit_for_every_role_and_what_they_share() -> None:
     files = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*") if path.is_file()}
-    assert files == {*ROLES.values(), COMMON, "callbox.target", "with-credentials"}
+    assert files == {*ROLES.values(), COMMON, "callbox.target", "callbox", "with-credentials"}
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_a_role_has_the_credentials_that_it_needs_and_no_more(role: str, known: 
     given = credentials(UNITS[role])
     assert set(given) == known
     assert given.pop("source", "/etc/callbox/sources") == "/etc/callbox/sources"
-    assert given == {name: f"/etc/callbox/credentials/{name}" for name in given}
+    assert given == {name: f"/etc/callbox/credentials/{role}/{name}" for name in given}
     assert {name for name in given if name.startswith("CALLBOX_")} <= VARIABLES
 
 
