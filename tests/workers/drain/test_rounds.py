@@ -16,7 +16,7 @@ from tests.workers.conftest import Rows
 from workers.drain import rounds
 from workers.drain.drainer import Drainer
 from workers.drain.rounds import SOURCES_SHOWN, Rounds, shown
-from workers.drain.run import HELD
+from workers.drain.run import HELD, Outcomes
 from workers.drain.store import Store
 
 SOURCES = {"fleet": Source("fleet", "emnify", unsigned=True)}
