@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from ingress.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
 from ingress.receive import Receiver, shown_path
+from shared import catalogue
 from shared.callback import Arrival, Callback, time_of
 from shared.errors import Rejected
 from shared.fingerprint import secret_labels
@@ -101,7 +102,7 @@ def outcome() -> Callable[[], dict[tuple[str, str], float]]:
 
     def since() -> dict[tuple[str, str], float]:
         new = {key: value - before.get(key, 0) for key, value in counts().items() if value != before.get(key, 0)}
-        assert all(word in REQUESTS._documentation for _, word in new)
+        assert {word for _, word in new} <= {*catalogue.REQUESTS.labels["outcome"]}
         return new
 
     return since
