@@ -7,6 +7,7 @@ import re
 import resource
 import signal
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -181,7 +182,11 @@ async def _within(seconds: float, true: Callable[[], bool]) -> bool:
 
 
 def _counts(metrics: str) -> dict[str, float]:
-    return {name: float(value) for name, value in _COUNTS_IT.findall(metrics)}
+    """By metric, over all of its labels."""
+    counts: defaultdict[str, float] = defaultdict(float)
+    for name, value in _COUNTS_IT.findall(metrics):
+        counts[name] += float(value)
+    return counts
 
 
 Run = Callable[[System], Coroutine[Any, Any, Check]]
