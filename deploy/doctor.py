@@ -11,13 +11,13 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.message import Message
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from ipaddress import ip_address
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from deploy.checks import Finding
@@ -136,10 +136,7 @@ def examine(place: Place, source: Source | None, sends: bool, now: datetime) -> 
     """What is found, stage by stage; it ends where nothing more can be reached. `source` is the one of the URL, if this
     machine knows it, and `sends` whether signed test callbacks are to be sent."""
     addresses = yield from _resolve(place)
-    reached = []
-    for address in addresses:
-        if (yield from _connect(place, address)):
-            reached.append(address)
+    reached = yield from _connect(place, addresses)
     if not reached:
         return
     if place.scheme == "https":
@@ -161,7 +158,7 @@ def examine(place: Place, source: Source | None, sends: bool, now: datetime) -> 
         yield Finding("wrong", "HTTP", f"the connection ends without an answer ({_why(error)})")
 
 
-def _resolve(place: Place) -> Iterator[Any]:
+def _resolve(place: Place) -> Generator[Finding, None, list[str]]:
     try:
         found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -178,17 +175,20 @@ def _resolve(place: Place) -> Iterator[Any]:
     return addresses
 
 
-def _connect(place: Place, address: str) -> Iterator[Any]:
-    began = time.monotonic()
-    try:
-        socket.create_connection((address, place.port), CONNECT_SECONDS).close()
-    except OSError as error:
-        yield Finding("wrong", "TCP", f"{address} does not answer at port {place.port} ({_why(error)})")
-        return False
-    yield Finding(
-        "good", "TCP", f"{address} answers at port {place.port} in {1000 * (time.monotonic() - began):.0f} ms"
-    )
-    return True
+def _connect(place: Place, addresses: Sequence[str]) -> Generator[Finding, None, list[str]]:
+    """Those that answer: a caller may take any of them."""
+    reached = []
+    for address in addresses:
+        began = time.monotonic()
+        try:
+            socket.create_connection((address, place.port), CONNECT_SECONDS).close()
+        except OSError as error:
+            yield Finding("wrong", "TCP", f"{address} does not answer at port {place.port} ({_why(error)})")
+            continue
+        milliseconds = 1000 * (time.monotonic() - began)
+        yield Finding("good", "TCP", f"{address} answers at port {place.port} in {milliseconds:.0f} ms")
+        reached.append(address)
+    return reached
 
 
 def _check_tls(place: Place, address: str, now: datetime) -> Iterator[Finding]:
@@ -213,7 +213,7 @@ def _check_tls(place: Place, address: str, now: datetime) -> Iterator[Finding]:
     yield Finding("good", "TLS", f"{version}, a certificate for {place.host} that is valid until {ends:%Y-%m-%d}")
 
 
-def _check_path(caller: Caller, place: Place) -> Iterator[Any]:
+def _check_path(caller: Caller, place: Place) -> Generator[Finding, None, bool]:
     """Asks for a source that cannot exist. Whether Callbox answers, at the path that was asked for."""
     answer = caller.call(Request(method="GET", path=f"/callbacks/{secrets.token_hex(8)}"))
     if answer.status == 404 and answer.error == "no such callback address":
@@ -290,8 +290,8 @@ def _hint(answer: Answer, source: Source) -> str:
     if answer.status == 401:
         proof = ", ".join(sorted(PROVIDERS[source.provider].PROOF_HEADERS))
         return (
-            f": the proof did not arrive as it was sent. Does a proxy drop a header ({proof}), change the body or the URL,"
-            " or has the running ingress other secrets (`callbox reload`)?"
+            f": the proof did not arrive as it was sent. Does a proxy drop a header ({proof}), change the body or the"
+            " URL, or has the running ingress other secrets (`callbox reload`)?"
         )
     if answer.status < 300:
         return ": something else than Callbox answered, or a proxy drops the header X-Callbox-Id"

@@ -23,9 +23,9 @@ MARKS = {"good": "✓", "risky": "!", "wrong": "✗"}
 def doctor(url: str, sends: bool, yes: bool, system: System) -> None:
     """Call URL as a provider does, and say at each step what is right and what is not.
 
-    URL is what a provider is given: https://sms.example.org/callbacks/fleet. With the source in it, and its callbox.toml
-    here, its methods are tried too. Nothing is stored unless --send is given; `callbox remove-tests` removes that.
-    Exits with 1 when something is wrong.
+    URL is what a provider is given: https://sms.example.org/callbacks/fleet. With the source in it, and its
+    callbox.toml here, its methods are tried too. Nothing is stored unless --send is given; `callbox remove-tests`
+    removes that. Exits with 1 when something is wrong.
     """
     try:
         place = Place.of(url)

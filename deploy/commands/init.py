@@ -123,9 +123,8 @@ def _steps(name: str, url: str, env_file: Path, shown: Mapping[str, str]) -> Ite
     """What to do at a provider. `shown` are the values of variables that may be read here."""
     console = PROVIDERS[name].CONSOLE
     yield name
-    token = tomllib.loads(PROVIDERS[name].EXAMPLE).get("token")
-    variable = token and token.removeprefix("${").removesuffix("}")
-    end = f"/{shown.get(variable, token)}" if token else ""
+    token: str = tomllib.loads(PROVIDERS[name].EXAMPLE).get("token", "")
+    end = f"/{shown.get(token.removeprefix('${').removesuffix('}'), token)}" if token else ""
     yield f"  URL     {url}/callbacks/{name}{end}{console.fragment}"
     yield f"  there   {console.place}"
     for each in dict(examples.variables([name]))[name]:

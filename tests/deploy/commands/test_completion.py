@@ -15,7 +15,7 @@ from deploy.commands.main import main
 ASK = """
 eval "$(callbox completion bash)"
 COMP_WORDS=({words}) COMP_CWORD={last}
-_callbox_completion
+_callbox_completion callbox
 printf '%s\\n' "${{COMPREPLY[@]}}"
 """
 

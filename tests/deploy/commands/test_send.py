@@ -12,7 +12,7 @@ from shared.config import Config
 from shared.settings import Settings
 from shared.source import Source
 
-HOW = "restart it with this configuration"
+HOW = "run `callbox reload`"
 RESTART = f"the running ingress: {HOW}"
 URL = "http://127.0.0.1:8000"
 
