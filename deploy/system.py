@@ -11,6 +11,7 @@ from shared import config, inbox
 from shared.config import Config
 from shared.providers import PROVIDERS
 from shared.settings import Settings
+from shared.source import Source
 from workers.connection import connect
 from workers.database import Database
 from workers.queries import Queries
@@ -48,6 +49,10 @@ class System:
     def configuration(self) -> Config:
         """The settings and the sources, from `config_path` or where the environment says."""
         return config.load(self.config_path, self.environ, PROVIDERS)
+
+    def readers(self) -> Mapping[str, Source]:
+        """The sources, only to read callbacks with that are stored: no secret is needed."""
+        return config.load_to_read(self.config_path, self.environ, PROVIDERS)
 
     def inbox(self) -> inbox.Inbox:
         """The whole inbox; what is asked of it raises RedisUnavailable."""

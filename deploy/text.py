@@ -6,10 +6,16 @@ from typing import Any
 
 import msgspec
 
+from deploy.privacy import HIDDEN, shown
 from shared.visible import UNSAFE, visible
 from workers.queries import CallbackView
 
 _EMPTY: tuple[object, ...] = (None, {}, "")
+
+
+def as_json_line(value: Any) -> str:
+    """The same on one line."""
+    return _json(value)
 
 
 def as_json(value: Any) -> list[str]:
@@ -17,14 +23,15 @@ def as_json(value: Any) -> list[str]:
     return _json(value, indent=2).split("\n")
 
 
-def as_text(found: CallbackView) -> list[str]:
+def as_text(found: CallbackView, reveal: bool) -> list[str]:
     """A callback for people: its request, then what became of it.
 
     Each line of the body begins with a bar, so that none of them looks like one of the others.
     """
     callback = found.callback
-    query = f"?{one_line(callback.query)}" if callback.query else ""
-    body = callback.body.decode("utf-8", "backslashreplace")
+    request, *rows = shown([callback, *found.messages, *found.reports, *found.dead_letters], reveal)
+    query = f"?{one_line(request['query'])}" if request["query"] else ""
+    body = (request["body"] or b"").decode("utf-8", "backslashreplace")
     conflict = "  (conflicts with an event stored before)" if callback.conflict else ""
     origin = f"source {callback.source} ({callback.provider})  from {callback.remote_ip}"
     lines = [
@@ -36,15 +43,15 @@ def as_text(found: CallbackView) -> list[str]:
         "",
         *(f"  | {line}" for line in body.split("\n") if body),
     ]
-    for title, rows in (
-        ("inbound message", found.messages),
-        ("delivery report", found.reports),
-        ("dead letter", found.dead_letters),
-    ):
-        for row in rows:
-            values = msgspec.structs.asdict(row).items()
-            lines += ["", title, *(f"  {name:16}{one_line(value)}" for name, value in values if value not in _EMPTY)]
-    return lines
+    titles = (
+        *["inbound message"] * len(found.messages),
+        *["delivery report"] * len(found.reports),
+        *["dead letter"] * len(found.dead_letters),
+    )
+    for title, values in zip(titles, rows, strict=True):
+        lines += ["", title]
+        lines += [f"  {name:16}{one_line(value)}" for name, value in values.items() if value not in _EMPTY]
+    return lines if reveal else [*lines, "", HIDDEN]
 
 
 def one_line(value: object) -> str:

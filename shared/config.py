@@ -21,6 +21,7 @@ from shared.visible import visible
 T = TypeVar("T")
 
 DEFAULT_PATH = Path("callbox.toml")
+PROOF = frozenset({"secrets", "token", "allow_ips"})  # the keys that say whose callbacks are taken
 SHORT_SECRET_BYTES = 16  # shorter ones work, as providers hand them out, and `callbox check` warns
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -88,6 +89,27 @@ def difference(before: Config, after: Config) -> Mapping[str, list[str]]:
         "changed": sorted(name for name in new.keys() & old.keys() if new[name] != old[name]),
     }
     return {what: names for what, names in found.items() if names}
+
+
+def load_to_read(
+    path: Path | None, environ: Mapping[str, str], providers: Mapping[str, Configurable]
+) -> Mapping[str, Source]:
+    """The sources of the same file, only to read callbacks with that were proven already: their secrets, and the
+    variables and files that hold them, are not needed for that. Raises ConfigError."""
+    path = path or Path(environ.get("CALLBOX_CONFIG") or DEFAULT_PATH)
+    mistakes: list[str] = []
+    tables = _read_tables(path, mistakes)
+    unproven = {
+        name: {**{key: value for key, value in table.items() if key not in PROOF}, "unsigned": True}
+        for name, table in tables.items()
+        if isinstance(table, dict)
+    }
+    readers = {name: _TableReader(f"{path}: sources.{name}", table, environ) for name, table in unproven.items()}
+    sources = {name: _read_source(name, reader, providers) for name, reader in readers.items()}
+    mistakes.extend(mistake for reader in readers.values() for mistake in reader.mistakes)
+    if mistakes:
+        raise ConfigError(mistakes)
+    return {name: source for name, source in sources.items() if source}
 
 
 def load_settings(environ: Mapping[str, str]) -> Settings:

@@ -1,11 +1,30 @@
 """Connections to PostgreSQL: directly, through a pooler, or to the one of several hosts that takes writes."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import psycopg
-from psycopg.conninfo import conninfo_to_dict
+from psycopg import pq
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+# A host that is gone without a word is noticed within half a minute.
+PATIENCE: Mapping[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+class Address(NamedTuple):
+    """Where the database is: `without_password` as libpq's programs take it on their command line, and the environment
+    in which they find the password."""
+
+    without_password: str
+    secrets: Mapping[str, str]
 
 
 def connect(url: str, **options: Any) -> Connection:
@@ -18,10 +37,25 @@ def connect(url: str, **options: Any) -> Connection:
 def open_connection(url: str, **options: Any) -> Connection:
     """The same, before anything was asked over it. Where the URL names several hosts and does not say which kind is
     meant, a standby is passed over."""
+    return psycopg.connect(url, autocommit=True, **_kind_of_host(url), **options)
+
+
+def address_of(url: str) -> Address:
+    """The address in the words of libpq's programs. Raises psycopg.ProgrammingError."""
+    known: dict[str, Any] = {**conninfo_to_dict(url), **_kind_of_host(url)}
+    options = {option.keyword.decode(): option for option in pq.Conninfo.get_defaults()}
+    secret = {name for name in known if options[name].dispchar == b"*"}
+    variables = {options[name].envvar: str(known[name]) for name in secret}
+    return Address(
+        make_conninfo(**{name: value for name, value in known.items() if name not in secret}),
+        {variable.decode(): value for variable, value in variables.items() if variable},
+    )
+
+
+def _kind_of_host(url: str) -> dict[str, Any]:
     known = conninfo_to_dict(url)
-    if "," in str(known.get("host") or known.get("hostaddr") or "") and "target_session_attrs" not in known:
-        options["target_session_attrs"] = "read-write"
-    return psycopg.connect(url, autocommit=True, **options)
+    is_open = "," in str(known.get("host") or known.get("hostaddr") or "") and "target_session_attrs" not in known
+    return {"target_session_attrs": "read-write"} if is_open else {}
 
 
 def heed_pooler(connection: Connection) -> None:

@@ -9,14 +9,14 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from threading import Timer
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
 from psycopg import errors
 
 from shared.errors import Unavailable
 from workers import schema
-from workers.connection import Connection, heed_pooler, open_connection
+from workers.connection import PATIENCE, Connection, heed_pooler, open_connection
 
 CUT_SHARE = 1.2  # of the longest statement: PostgreSQL said nothing by then, so it is frozen or its host is gone
 _TRIES = 5  # work that lost against other writers this often waits like work whose server is away
@@ -41,14 +41,6 @@ AMBIGUOUS = (errors.ProgramLimitExceeded,)
 _TOO_MUCH = (errors.OutOfMemory, errors.QueryCanceled, errors.InternalError_)
 REFUSALS = (TooMuch, *ROW_ERRORS, *_TOO_MUCH)  # what is, or may be, the fault of one callback
 
-# A host that is gone without a word is noticed within half a minute.
-_CONNECTION: dict[str, Any] = {
-    "connect_timeout": 5,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
 # Settings of a transaction: behind a pooler the session is not ours. lock_timeout is shorter than statement_timeout, to
 # distinguish a lock wait from a slow statement. enable_seqscan is off because a plan cached on empty tables would scan
 # `callbacks` for every batch.
@@ -106,7 +98,7 @@ class Database:
 
     def _connected(self) -> Connection:
         if self._connection is None or self._connection.closed:
-            self._connection = open_connection(self._url, **_CONNECTION)
+            self._connection = open_connection(self._url, **PATIENCE)
             with self._in_time(self._connection):
                 heed_pooler(self._connection)
         return self._connection

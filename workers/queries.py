@@ -10,14 +10,11 @@ import msgspec
 import psycopg
 from psycopg.rows import dict_row
 
-from shared.callback import Callback, pack, time_of
-from shared.events import Attachment, dedupe_key
-from shared.inbox import Entry
+from shared.callback import Callback, time_of
+from shared.events import Attachment
 from shared.outcomes import Outcome, Stage
-from shared.source import Source
-from workers.connection import connect
+from workers.connection import PATIENCE, connect
 from workers.dead_letters import ALL, Filter
-from workers.drain import read
 from workers.statements import sql
 
 Row = TypeVar("Row")
@@ -107,18 +104,6 @@ class RecentRow(msgspec.Struct, frozen=True, kw_only=True):
     traffic: str | None
 
 
-class ConflictRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that came again with another content: the callback that brought it again, and the one it was stored
-    from."""
-
-    received_at: datetime
-    source: str
-    provider: str
-    message_id: str
-    callback_id: UUID
-    stored_by: UUID
-
-
 class CallbackView(NamedTuple):
     """A callback and everything that became of it."""
 
@@ -128,16 +113,14 @@ class CallbackView(NamedTuple):
     dead_letters: list[DeadLetterRow]
 
 
-class _StoredUnder(msgspec.Struct, frozen=True):
-    message_id: str
-    callback_id: UUID
-
-
 def find_callback(connection: "psycopg.Connection[Any]", id: UUID) -> CallbackRow | None:
     """The callback of this id, read from the one partition that may have it; None when it is not in PostgreSQL."""
-    made = time_of(id)  # the millisecond of received_at, the first column of the key
+    try:
+        made = time_of(id)  # the millisecond of received_at, the first column of the key
+    except OverflowError:  # a year of five digits: no id of ours
+        return None
     parameters = {"id": id, "from": made, "to": made + timedelta(milliseconds=1)}
-    return next(_select(connection, CallbackRow, "callback", parameters), None)
+    return next(_select(connection, CallbackRow, "queries/callback", parameters), None)
 
 
 def count_open_dead_letters(connection: "psycopg.Connection[Any]") -> dict[str, int]:
@@ -149,7 +132,7 @@ class Queries:
     """Reads the tables over a connection of its own. Raises psycopg.Error."""
 
     def __init__(self, url: str) -> None:
-        self._connection = connect(url, connect_timeout=5)
+        self._connection = connect(url, **PATIENCE)
 
     def __enter__(self) -> "Queries":
         return self
@@ -165,8 +148,8 @@ class Queries:
         key = {"id": id, "received_at": callback.received_at}
         return CallbackView(
             callback,
-            list(_select(self._connection, MessageRow, "messages", key)),
-            list(_select(self._connection, ReportRow, "reports", key)),
+            list(self.select(MessageRow, "queries/messages", key)),
+            list(self.select(ReportRow, "queries/reports", key)),
             self.dead_letters(callback_id=id)[::-1],
         )
 
@@ -180,7 +163,7 @@ class Queries:
     ) -> list[DeadLetterRow]:
         """Dead letters that match, of this callback, in this state: the newest first, at most `limit`."""
         parameters = {**wanted.parameters(), "callback_id": callback_id, "state": state, "limit": limit}
-        return list(_select(self._connection, DeadLetterRow, "dead_letters", parameters))
+        return list(self.select(DeadLetterRow, "queries/dead_letters", parameters))
 
     def has_real_events(self, source: str) -> bool:
         """Whether a source has stored events that no test made."""
@@ -190,43 +173,23 @@ class Queries:
         """How many there are of each source."""
         return count_open_dead_letters(self._connection)
 
-    def conflicts(
-        self, sources: Mapping[str, Source], limit: int, source: str | None = None, since: datetime | None = None
-    ) -> list[ConflictRow]:
-        """Events that came again with another content, of a source, since then, from at most `limit` callbacks.
-
-        Only the raw callback holds what came: it is parsed once more, and its events are looked up by their keys.
-        """
+    def conflicting(self, limit: int, source: str | None = None, since: datetime | None = None) -> list[CallbackRow]:
+        """Callbacks with an event that came again with another content, of a source, since then: the newest first."""
         parameters = {"source": source, "since": since, "limit": limit}
-        return [
-            row
-            for callback in _select(self._connection, CallbackRow, "conflicts", parameters)
-            for row in self._conflicts_of(callback, sources)
-        ]
+        return list(self.select(CallbackRow, "queries/conflicts", parameters))
 
     def recent(self, since: datetime, limit: int) -> list[RecentRow]:
         """What the callbacks since then became, one row for each event."""
-        return list(_select(self._connection, RecentRow, "recent", {"since": since, "limit": limit}))
+        return list(self.select(RecentRow, "queries/recent", {"since": since, "limit": limit}))
 
-    def _conflicts_of(self, callback: CallbackRow, sources: Mapping[str, Source]) -> Iterator[ConflictRow]:
-        entry = Entry(callback.inbox_id, callback.source, pack(callback))
-        for event in read.read(entry, sources).events:
-            key = {"source": callback.source, "key": dedupe_key(event)}
-            for stored in _select(self._connection, _StoredUnder, "stored_under", key):
-                if stored.callback_id != callback.id:
-                    yield ConflictRow(
-                        received_at=callback.received_at,
-                        source=callback.source,
-                        provider=callback.provider,
-                        message_id=stored.message_id,
-                        callback_id=callback.id,
-                        stored_by=stored.callback_id,
-                    )
+    def select(self, kind: type[Row], name: str, parameters: Mapping[str, Any]) -> Iterator[Row]:
+        """The rows of a statement in workers/sql, typed."""
+        return _select(self._connection, kind, name, parameters)
 
 
 def _select(
     connection: "psycopg.Connection[Any]", kind: type[Row], name: str, parameters: Mapping[str, Any]
 ) -> Iterator[Row]:
     with connection.cursor(row_factory=dict_row) as cursor:
-        for row in cursor.execute(sql(f"queries/{name}"), parameters).fetchall():
+        for row in cursor.execute(sql(name), parameters).fetchall():
             yield msgspec.convert(row, kind, builtin_types=(bytes, datetime, UUID, Decimal))

@@ -131,6 +131,7 @@ def _alone(url: str) -> Iterator[Connection]:
     for whoever waits inside PostgreSQL has a snapshot, which CREATE INDEX CONCURRENTLY would wait for."""
     with connect(url) as guard:
         guard.autocommit = False
+        guard.prepare_threshold = None  # a prepared statement would keep its snapshot until the next one
         while not _take_lock(guard):
             guard.rollback()
             time.sleep(_WAIT_SECONDS)

@@ -7,6 +7,7 @@ import click
 from deploy.commands.options import configured_system_options, json_option, limit_option, since_option, source_option
 from deploy.commands.rows import write_rows
 from deploy.system import System
+from workers import repeats
 
 COLUMNS = ("received_at", "source", "message_id", "callback_id", "stored_by")
 
@@ -19,7 +20,7 @@ COLUMNS = ("received_at", "source", "message_id", "callback_id", "stored_by")
 @configured_system_options
 def conflicts(source: str | None, since: datetime | None, limit: int, json_wanted: bool, system: System) -> None:
     """List events that came again with another content, the newest first; `show` has the content of each."""
-    sources = system.configuration().sources
+    sources = system.readers()
     with system.queries() as queries:
-        found = queries.conflicts(sources, source=source, since=since, limit=limit)
+        found = repeats.conflicts(queries, sources, limit, source, since)
     write_rows(found, COLUMNS, json_wanted, "no conflicts")

@@ -14,6 +14,7 @@ from deploy.commands.options import (
     json_option,
     limit_option,
     reason_option,
+    reveal_option,
     since_option,
     source_option,
     system_options,
@@ -92,16 +93,17 @@ def list_dead_letters(wanted: Filter, state: str, limit: int, json_wanted: bool,
 
 @dead_letters.command("show")
 @click.argument("dead_letter_id", metavar="ID", type=int)
+@reveal_option
 @json_option
 @system_options
-def show_dead_letter(dead_letter_id: int, json_wanted: bool, system: System) -> None:
+def show_dead_letter(dead_letter_id: int, reveal: bool, json_wanted: bool, system: System) -> None:
     """Show a dead letter with its raw callback. ID is the number in the list."""
     with system.queries() as queries:
         rows = queries.dead_letters(Filter(ids=[dead_letter_id]))
         found = queries.callback(rows[0].callback_id) if rows else None
     if found is None:
         raise Failed(f"there is no dead letter {dead_letter_id}: {_SEE_LIST}")
-    write_callback(found, json_wanted)
+    write_callback(found, reveal, json_wanted)
 
 
 @dead_letters.command()

@@ -9,6 +9,7 @@ from deploy.commands.dead_letters import dead_letters
 from deploy.commands.demo import demo
 from deploy.commands.doctor import doctor
 from deploy.commands.errors import Commands
+from deploy.commands.find import find
 from deploy.commands.init import init
 from deploy.commands.migrate import migrate
 from deploy.commands.refused import refused
@@ -19,7 +20,9 @@ from deploy.commands.send import send
 from deploy.commands.shards import shards
 from deploy.commands.show import show
 from deploy.commands.spool import spool
+from deploy.commands.sql import sql
 from deploy.commands.status import status
+from deploy.commands.tail import tail
 from deploy.commands.up import up
 
 
@@ -31,6 +34,7 @@ def main() -> None:
 
 for command in (
     *(init, up, demo, reload, migrate, check, doctor, send, remove_tests, completion),
-    *(status, resume, shards, spool, show, conflicts, refused, dead_letters),
+    *(status, tail, find, show, sql),
+    *(resume, refused, shards, spool, conflicts, dead_letters),
 ):
     main.add_command(command)

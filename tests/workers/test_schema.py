@@ -237,6 +237,14 @@ def test_an_index_is_made_outside_a_transaction_from_several_places_at_once(
     assert ask(VALID) == [(True,)]
 
 
+def test_an_index_is_made_after_many_migrations(empty_database_url: str, use: Use, ask: Ask) -> None:
+    """Whoever holds the lock of the migration keeps no snapshot, for which the index would wait without limit."""
+    many = [Migration(number, f"{number:04}_table", f"CREATE TABLE t{number} ()") for number in range(2, 12)]
+    use(TABLE, *many, INDEX._replace(number=12))
+    assert len(schema.migrate(f"{empty_database_url}?options=-c%20statement_timeout%3D20s")) == 12
+    assert ask(VALID) == [(True,)]
+
+
 def test_an_invalid_index_of_an_interrupted_run_is_made_again(empty_database_url: str, use: Use, ask: Ask) -> None:
     use(TABLE)
     schema.migrate(empty_database_url)

@@ -1,0 +1,141 @@
+"""`callbox tail`: events as they are committed."""
+
+import os
+import select
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import click
+import psycopg
+
+from deploy.checks import first_line
+from deploy.commands.options import configured_system_options, json_option, reveal_option
+from deploy.output import write, write_error
+from deploy.privacy import shown
+from deploy.system import System
+from deploy.text import as_json_line, one_line
+from shared.config import ConfigError
+from workers.follow import FollowedRow, Follower
+from workers.queries import Queries
+
+LOOK_SECONDS = 0.3  # from one look at PostgreSQL to the next
+RETRY_SECONDS = 1.0  # from one try to reach PostgreSQL to the next
+MOST_BEFORE = 1000  # events from before that it may begin with
+KINDS = {"message": "MO", "report": "receipt", "dead_letter": "dead letter"}
+
+
+_LOST = (psycopg.OperationalError, psycopg.InterfaceError)
+
+Show = Callable[[list[FollowedRow]], None]
+
+
+@click.command()
+@click.argument("source_name", metavar="[SOURCE]", required=False)
+@click.option(
+    "--last",
+    default=0,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(0, MOST_BEFORE),
+    help="Begin with the latest N.",
+)
+@reveal_option
+@json_option
+@configured_system_options
+def tail(source_name: str | None, last: int, reveal: bool, json_wanted: bool, system: System) -> None:
+    """Show events of SOURCE, or of all sources, as they are committed, and dead letters, until Ctrl-C.
+
+    Each once, in the order of their transactions. While PostgreSQL is away it waits, and misses nothing.
+    """
+    if source_name is not None:
+        _check(source_name, system)
+
+    def show(rows: list[FollowedRow]) -> None:
+        write(*(as_json_line(_document(row, reveal)) if json_wanted else _line(row, reveal) for row in rows))
+
+    follower = Follower(source_name)
+    with _until_the_end():
+        with system.queries() as queries:
+            rows = follower.begin(queries)
+            show(rows[len(rows) - min(last, len(rows)) :])
+            error = _follow(follower, queries, show)
+        while True:
+            write_error(f"callbox: PostgreSQL does not answer ({first_line(error)}): waiting for it")
+            with _reach(system) as queries:
+                write_error("callbox: PostgreSQL answers again")
+                error = _follow(follower, queries, show)
+
+
+def _follow(follower: Follower, queries: Queries, show: Show) -> psycopg.Error:
+    """Shows what becomes visible, until the connection is lost: its error."""
+    while True:
+        try:
+            rows = follower.look(queries)
+        except _LOST as error:
+            return error
+        show(rows)
+        if not follower.is_behind:
+            _pause(LOOK_SECONDS)
+
+
+def _reach(system: System) -> Queries:
+    """A new connection, as soon as there is one."""
+    while True:
+        _pause(RETRY_SECONDS)
+        with suppress(*_LOST):
+            return system.queries()
+
+
+def _pause(seconds: float) -> None:
+    """Raises BrokenPipeError as soon as nobody reads any more, which without a new event no writing would show."""
+    output = select.poll()
+    output.register(sys.stdout.fileno(), 0)  # errors are reported without asking for them
+    if output.poll(seconds * 1000):
+        raise BrokenPipeError
+
+
+@contextmanager
+def _until_the_end() -> Iterator[None]:
+    """Ctrl-C and a reader that has seen enough (`| head`) are the ways to end this command, not failures."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        pass
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
+
+
+def _check(source_name: str, system: System) -> None:
+    """Raises click.BadParameter for a source that does not exist, if the configuration can be read here."""
+    with suppress(ConfigError):
+        sources = system.readers()
+        if source_name not in sources:
+            raise click.BadParameter(
+                f"there is no source {source_name} in callbox.toml, only {', '.join(sources)}", param_hint="SOURCE"
+            )
+
+
+def _document(row: FollowedRow, reveal: bool) -> dict[str, Any]:
+    """All of a row for programs. Its age is of no use to them."""
+    return {name: value for name, value in shown(row, reveal).items() if name != "age"}
+
+
+def _line(row: FollowedRow, reveal: bool) -> str:
+    """A row for people: what kind of event, from whom to whom, what it says, and by what `find` finds it."""
+    values = shown(row, reveal)
+    way = "" if row.kind == "dead_letter" else f"{values['sender'] or '–'} → {values['recipient'] or '–'}"
+    said = {
+        "message": [row.intent if row.intent != "none" else None, row.traffic, values["text"] or _length(row.text)],
+        "report": [row.status, row.reason, row.error_code],
+        "dead_letter": [row.reason, row.detail],
+    }[row.kind]
+    found_by = f"message {row.message_id}" if row.message_id else f"callback {row.callback_id}"
+    parts = [way, "  ".join(part for part in said if part), found_by]
+    head = f"{row.received_at:%F %T}  {row.source:12}  {KINDS[row.kind]:11}"
+    return "  ".join([head, *(one_line(part) for part in parts if part)])
+
+
+def _length(text: str | None) -> str:
+    return f"{len(text or '')} characters"
