@@ -317,7 +317,12 @@ SOURCES = Dashboard(
                     "Refused",
                     "Requests that could not prove where they come from, by the reason.",
                     "cps",
-                    [Query(f"{_rate('callbox_refusals_total' + _SOURCE, 'source', 'reason')} > 0", "{{source}}: {{reason}}")],
+                    [
+                        Query(
+                            f"{_rate('callbox_refusals_total' + _SOURCE, 'source', 'reason')} > 0",
+                            "{{source}}: {{reason}}",
+                        )
+                    ],
                 ),
                 Panel(
                     "Proofs",
@@ -674,7 +679,12 @@ _LINES_OPTIONS = {
 
 
 def _number_field(panel: Panel) -> dict[str, Any]:
-    field: dict[str, Any] = {"unit": panel.unit, "color": {"mode": "thresholds"}, "mappings": [], "noValue": "not known"}
+    field: dict[str, Any] = {
+        "unit": panel.unit,
+        "color": {"mode": "thresholds"},
+        "mappings": [],
+        "noValue": "not known",
+    }
     if panel.style == "state":
         is_so, is_not = ({"text": word, "index": index} for index, word in enumerate(panel.words))
         field["mappings"] = [{"type": "value", "options": {"1": is_so, "0": is_not}}]

@@ -66,13 +66,16 @@ CONFINED = {
         ),
         # They report why PostgreSQL does not answer.
         *("deploy/checks.py", "deploy/commands/errors.py", "deploy/local/up.py", "deploy/system.py"),
-        *("deploy/commands/send.py", "deploy/commands/status.py"),
+        *("deploy/commands/send.py", "deploy/commands/status.py", "deploy/commands/tail.py", "deploy/top/readings.py"),
     ],
     "celery": ["workers/app.py", "workers/__main__.py", "workers/beat.py", "workers/programs.py"],
     "tornado": ["workers/programs.py"],
     "opentelemetry": ["shared/spans.py"],
     "kombu": ["workers/broker.py"],
-    "rich": ["deploy/output.py", "deploy/table.py", "deploy/commands/status.py"],
+    "rich": [
+        *("deploy/output.py", "deploy/table.py", "deploy/commands/status.py", "deploy/commands/top.py"),
+        *("deploy/top/page.py", "deploy/top/screen.py"),
+    ],
 }
 DRAIN = ("run", "intake", "read", "holds", "store", "settle", "drainer")  # in the order of the loop
 

@@ -138,6 +138,9 @@ class Queries:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._connection.close()
 
     def callback(self, id: UUID) -> CallbackView | None:
@@ -172,6 +175,15 @@ class Queries:
     def open_dead_letters(self) -> dict[str, int]:
         """How many there are of each source."""
         return count_open_dead_letters(self._connection)
+
+    def latest(self, count: int) -> dict[str, datetime]:
+        """When each source's latest callback came, among the latest `count` of all."""
+        return dict(self._connection.execute(sql("queries/latest_by_source"), {"limit": count}).fetchall())
+
+    def connections(self) -> int:
+        """How many clients are connected to the database."""
+        found = self._connection.execute(sql("queries/connections")).fetchone()
+        return int(found[0]) if found else 0
 
     def conflicting(self, limit: int, source: str | None = None, since: datetime | None = None) -> list[CallbackRow]:
         """Callbacks with an event that came again with another content, of a source, since then: the newest first."""

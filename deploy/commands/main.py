@@ -23,6 +23,7 @@ from deploy.commands.spool import spool
 from deploy.commands.sql import sql
 from deploy.commands.status import status
 from deploy.commands.tail import tail
+from deploy.commands.top import top
 from deploy.commands.up import up
 
 
@@ -34,7 +35,7 @@ def main() -> None:
 
 for command in (
     *(init, up, demo, reload, migrate, check, doctor, send, remove_tests, completion),
-    *(status, tail, find, show, sql),
+    *(status, top, tail, find, show, sql),
     *(resume, refused, shards, spool, conflicts, dead_letters),
 ):
     main.add_command(command)

@@ -5,18 +5,22 @@ import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from itertools import islice
+from typing import Any, NoReturn
+from uuid import UUID
 
 import click
 import psycopg
 
 from deploy.checks import first_line
 from deploy.commands.options import configured_system_options, json_option, reveal_option
+from deploy.commands.refused import Row
 from deploy.output import write, write_error
 from deploy.privacy import shown
 from deploy.system import System
 from deploy.text import as_json_line, one_line
 from shared.config import ConfigError
+from shared.inbox import Quarantine, RedisUnavailable
 from workers.follow import FollowedRow, Follower
 from workers.queries import Queries
 
@@ -29,6 +33,24 @@ KINDS = {"message": "MO", "report": "receipt", "dead_letter": "dead letter"}
 _LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 
 Show = Callable[[list[FollowedRow]], None]
+ShowRefused = Callable[[list[Row]], None]
+
+
+class RefusedFollower:
+    """What comes into the quarantine, each request once: those whose ids the look before did not find."""
+
+    def __init__(self, source: str | None) -> None:
+        self._source = source
+        self._seen: set[UUID] = set()
+
+    def look(self, quarantine: Quarantine) -> list[Row]:
+        """The requests that came since the last look, in the order in which they came, as far as the latest MOST_BEFORE
+        of each source have them. Raises RedisUnavailable."""
+        sources = [self._source] if self._source else quarantine.sources()
+        latest = [row for source in sources for row in map(Row.of, islice(quarantine.newest(source), MOST_BEFORE))]
+        new = [row for row in latest if row.id not in self._seen]
+        self._seen = {row.id for row in latest}
+        return sorted(new, key=lambda row: row.received_at)
 
 
 @click.command()
@@ -41,10 +63,11 @@ Show = Callable[[list[FollowedRow]], None]
     type=click.IntRange(0, MOST_BEFORE),
     help="Begin with the latest N.",
 )
+@click.option("--refused", "is_refused", is_flag=True, help="Requests that failed their proof, instead of events.")
 @reveal_option
 @json_option
 @configured_system_options
-def tail(source_name: str | None, last: int, reveal: bool, json_wanted: bool, system: System) -> None:
+def tail(source_name: str | None, last: int, is_refused: bool, reveal: bool, json_wanted: bool, system: System) -> None:
     """Show events of SOURCE, or of all sources, as they are committed, and dead letters, until Ctrl-C.
 
     Each once, in the order of their transactions. While PostgreSQL is away it waits, and misses nothing.
@@ -55,8 +78,13 @@ def tail(source_name: str | None, last: int, reveal: bool, json_wanted: bool, sy
     def show(rows: list[FollowedRow]) -> None:
         write(*(as_json_line(_document(row, reveal)) if json_wanted else _line(row, reveal) for row in rows))
 
-    follower = Follower(source_name)
+    def show_refused(rows: list[Row]) -> None:
+        write(*(as_json_line(row) if json_wanted else _refused_line(row) for row in rows))
+
     with _until_the_end():
+        if is_refused:
+            _follow_refused(RefusedFollower(source_name), last, system, show_refused)
+        follower = Follower(source_name)
         with system.queries() as queries:
             rows = follower.begin(queries)
             show(rows[len(rows) - min(last, len(rows)) :])
@@ -86,6 +114,28 @@ def _reach(system: System) -> Queries:
         _pause(RETRY_SECONDS)
         with suppress(*_LOST):
             return system.queries()
+
+
+def _follow_refused(follower: RefusedFollower, last: int, system: System, show: ShowRefused) -> NoReturn:
+    """Shows what is refused. Raises RedisUnavailable at first; later on it waits."""
+    with system.inbox() as inbox:
+        quarantine = Quarantine(inbox.first)
+        before = follower.look(quarantine)
+        show(before[len(before) - min(last, len(before)) :])
+        is_away = False
+        while True:
+            _pause(RETRY_SECONDS if is_away else LOOK_SECONDS)
+            try:
+                rows = follower.look(quarantine)
+            except RedisUnavailable as error:
+                if not is_away:
+                    write_error(f"callbox: {error}: waiting for it")
+                is_away = True
+                continue
+            if is_away:
+                write_error("callbox: Redis answers again")
+            is_away = False
+            show(rows)
 
 
 def _pause(seconds: float) -> None:
@@ -135,6 +185,12 @@ def _line(row: FollowedRow, reveal: bool) -> str:
     parts = [way, "  ".join(part for part in said if part), found_by]
     head = f"{row.received_at:%F %T}  {row.source:12}  {KINDS[row.kind]:11}"
     return "  ".join([head, *(one_line(part) for part in parts if part)])
+
+
+def _refused_line(row: Row) -> str:
+    """Why it was refused, and by what `refused explain` finds it."""
+    parts = (row.reason, f"from {row.address or '–'}", row.method, row.path, f"request {row.id}")
+    return "  ".join([f"{row.received_at:%F %T}  {row.source:12}  refused    ", *map(one_line, parts)])
 
 
 def _length(text: str | None) -> str:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from shared.inbox.client import Shard, text_of
+from shared.inbox.client import Shard, or_unavailable, text_of
 
 
 class Server(NamedTuple):
@@ -34,6 +34,13 @@ def read_server(shard: Shard) -> Server:
         has_failed_to_write=info.get("aof_last_write_status") == "err",
         replicas=int(info.get("connected_slaves") or 0),
     )
+
+
+@or_unavailable
+def used_memory(shard: Shard) -> tuple[int, int]:
+    """The bytes in use, and the most that it may use, 0 without a limit. Raises RedisUnavailable."""
+    info: Any = shard.info("memory")
+    return int(info["used_memory"]), int(info.get("maxmemory") or 0)
 
 
 def _settings(shard: Shard) -> dict[str, str] | None:

@@ -9,8 +9,9 @@ from typing import Self
 import redis
 
 from shared.inbox import doorbell
-from shared.inbox.activity import Activity, activity, is_drain_due
+from shared.inbox.activity import Activity, activity, idle_by_mark, is_drain_due
 from shared.inbox.client import RedisUnavailable, Shard, connect_all, connect_broker, ping
+from shared.inbox.server import used_memory
 from shared.inbox.snapshot import Snapshot, merged, take_snapshot
 from shared.inbox.waiting import oldest_by_source, waiting_by_source
 from shared.settings import Settings
@@ -66,6 +67,18 @@ class Inbox:
         found = [activity(shard, consumer_prefix, reclaim_seconds) for shard in self.shards]
         idle = [each.idle_seconds for each in found if each.idle_seconds is not None]
         return Activity(max(each.unclaimed_seconds for each in found), min(idle, default=None))
+
+    def workers(self) -> Mapping[str, float]:
+        """Seconds since each worker last used the inbox."""
+        idle: dict[str, float] = {}
+        for shard in self.shards:
+            for name, seconds in idle_by_mark(shard).items():
+                idle[name] = min(seconds, idle.get(name, seconds))
+        return idle
+
+    def memory(self) -> list[tuple[int, int]]:
+        """Of each shard's Redis the bytes in use, and the most that it may use, 0 without a limit."""
+        return [used_memory(shard) for shard in self.shards]
 
     def waiting_by_source(self) -> Mapping[str, int]:
         """How many entries of each source are in it, counted one by one."""

@@ -1,20 +1,15 @@
 """Each alert in a real Prometheus, beside a running system: fired by its fault, and cleared once that is gone. Then the
 dashboards have something to show."""
 
-import json
-import re
 import time
 from collections.abc import Iterator, Sequence
 
 import pytest
 
-from deploy.dashboards import FOLDER as DASHBOARDS
-from shared.catalogue import CATALOGUE
 from tests.alerts.faults import PHASES, Fault
-from tests.alerts.prometheus import short_rules
 from tests.alerts.system import System
 from tests.conftest import wait_until
-from tests.deploy.monitoring.support import FOLDER, RULE_FILES, alerts, names_in, program, records
+from tests.deploy.monitoring.support import alerts, program
 
 PATIENCE_SECONDS = 90.0
 POLL_SECONDS = 0.3
@@ -41,7 +36,12 @@ def test_every_alert_has_a_fault() -> None:
 
 
 def test_each_alert_is_fired_by_its_fault_and_cleared_after(system: System) -> None:
-    wait_until(lambda: all(system.prometheus.query(f"up{{job='callbox-{job}'}} == 1") for job in ("ingress", "worker", "beat")), "targets")
+    wait_until(
+        lambda: all(
+            system.prometheus.query(f"up{{job='callbox-{job}'}} == 1") for job in ("ingress", "worker", "beat")
+        ),
+        "targets",
+    )
     for phase in PHASES:
         wanted = names_of(phase)
         assert not wanted & system.prometheus.firing().keys(), "before the fault"
@@ -59,4 +59,9 @@ def test_each_alert_is_fired_by_its_fault_and_cleared_after(system: System) -> N
             time.sleep(POLL_SECONDS)
         for fault in phase:
             fault.end(system)
-        wait_until(lambda wanted=wanted: not wanted & system.prometheus.firing().keys(), f"cleared: {wanted}", PATIENCE_SECONDS, POLL_SECONDS)
+        wait_until(
+            lambda wanted=wanted: not wanted & system.prometheus.firing().keys(),
+            f"cleared: {wanted}",
+            PATIENCE_SECONDS,
+            POLL_SECONDS,
+        )

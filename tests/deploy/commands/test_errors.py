@@ -62,7 +62,7 @@ def run_raising(monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...], error: B
 def test_these_are_the_commands() -> None:
     assert {" ".join(path) for path in LEAVES} == {
         *("up", "demo", "migrate", "check", "send", "remove-tests", "status", "resume", "show", "conflicts"),
-        *("init", "reload", "doctor", "completion"),
+        *("init", "reload", "doctor", "completion", "find", "tail", "top", "sql"),
         *("shards drain", "shards restore", "spool list", "spool adopt"),
         *(f"dead-letters {name}" for name in ("list", "show", "replay", "discard")),
         *(f"refused {name}" for name in ("list", "explain", "replay")),

@@ -63,7 +63,10 @@ def only(name: str, folder: Path) -> Path:
         wanted |= {each for record, rule in records().items() if record in wanted for each in names_in(rule["expr"])}
     path = folder / "rules.yaml"
     kept: list[dict[str, Any]] = [
-        {**group, "rules": [rule for rule in group["rules"] if rule.get("alert") == name or rule.get("record") in wanted]}
+        {
+            **group,
+            "rules": [rule for rule in group["rules"] if rule.get("alert") == name or rule.get("record") in wanted],
+        }
         for group in groups()
     ]
     for number, group in enumerate(kept):
