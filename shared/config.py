@@ -112,27 +112,6 @@ def load_to_read(
     return {name: source for name, source in sources.items() if source}
 
 
-def load_to_read(
-    path: Path | None, environ: Mapping[str, str], providers: Mapping[str, Configurable]
-) -> Mapping[str, Source]:
-    """The sources of the same file, only to read callbacks with that were proven already: their secrets, and the
-    variables and files that hold them, are not needed for that. Raises ConfigError."""
-    path = path or Path(environ.get("CALLBOX_CONFIG") or DEFAULT_PATH)
-    mistakes: list[str] = []
-    tables = _read_tables(path, mistakes)
-    unproven = {
-        name: {**{key: value for key, value in table.items() if key not in PROOF}, "unsigned": True}
-        for name, table in tables.items()
-        if isinstance(table, dict)
-    }
-    readers = {name: _TableReader(f"{path}: sources.{name}", table, environ) for name, table in unproven.items()}
-    sources = {name: _read_source(name, reader, providers) for name, reader in readers.items()}
-    mistakes.extend(mistake for reader in readers.values() for mistake in reader.mistakes)
-    if mistakes:
-        raise ConfigError(mistakes)
-    return {name: source for name, source in sources.items() if source}
-
-
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Only the environment, for what needs no sources. Raises ConfigError with every mistake in it."""
     mistakes: list[str] = []
