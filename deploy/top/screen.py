@@ -17,7 +17,7 @@ MakePage = Callable[[int | None], RenderableType]  # what a page of that many li
 
 
 def show_live(make_page: MakePage, seconds: float) -> None:
-    """Shows a new page every so many seconds, until q or Ctrl-C. Leaves the terminal as it was."""
+    """Shows a page after each pause of `seconds`, until q or Ctrl-C. Leaves the terminal as it was."""
     console = Console(highlight=False)
     with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
@@ -35,7 +35,7 @@ def show_once(make_page: MakePage, seconds: float) -> None:
 
 @contextmanager
 def _keys() -> Iterator[Callable[[float], str | None]]:
-    """What waits for a key, up to so many seconds; None without one."""
+    """What waits for a key, for the given seconds at most; None without one."""
     if not sys.stdin.isatty():
         yield time.sleep  # there are no keys
         return

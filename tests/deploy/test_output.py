@@ -99,6 +99,8 @@ Words = Callable[[Stored], list[str]]
     "words",
     [
         lambda stored: ["show", stored.message],
+        lambda stored: ["show", stored.message, "--reveal"],
+        lambda stored: ["find", stored.message, "--reveal"],
         lambda stored: ["show", stored.dead],
         lambda stored: ["dead-letters", "show", stored.dead_letter],
         lambda stored: ["dead-letters", "list"],
@@ -121,6 +123,8 @@ def test_a_command_for_people_shows_the_attack_and_is_not_moved_by_it(stored: St
     "words",
     [
         lambda stored: ["show", stored.message],
+        lambda stored: ["show", stored.message, "--reveal"],
+        lambda stored: ["find", stored.message, "--reveal"],
         lambda stored: ["dead-letters", "show", stored.dead_letter],
         lambda stored: ["dead-letters", "list"],
         lambda stored: ["dead-letters", "replay", "--all", "--dry"],
@@ -147,7 +151,7 @@ def texts(value: Any) -> Iterator[str]:
 
 
 def test_show_spells_every_value_and_begins_each_line_of_the_body_with_a_bar(stored: Stored) -> None:
-    lines = run("show", stored.message).stdout.splitlines()
+    lines = run("show", stored.message, "--reveal").stdout.splitlines()
     escaped = rf"{SPELLED}\n{FORGED}\r\n  | {FORGED}"
     assert f"POST /callbacks/open?a={SPELLED}" in lines
     assert rf"user-agent: curl\nx-forged: yes{SPELLED}" in lines

@@ -139,12 +139,63 @@ def test_show_has_all_of_a_callback(system: Running) -> None:
     request = system.request("support", "mo")
     (id,) = system.send(request)
     system.wait_drained()
-    text = system.command("show", id).stdout
+    text = system.command("show", id, "--reveal").stdout
     assert request.body.decode() in text
     for said in (id, "stored", "inbound message", "POST /callbacks/support", "x-messente-signature"):
         assert (said in text) == (said != "x-messente-signature")
     shown = json.loads(system.command("show", id, "--json").stdout)
     assert (shown["callback"]["outcome"], len(shown["messages"]), shown["reports"]) == ("stored", 1, [])
+    (private,) = system.query(f"SELECT sender, text FROM inbound_messages WHERE callback_id = '{id}'")
+    for said in (system.command("show", id).stdout, json.dumps(shown), system.command("find", id[:8]).stdout):
+        assert private["sender"] not in said
+        assert private["text"] not in said
+    assert private["text"] in system.command("find", id, "--reveal").stdout
+
+
+def test_show_names_what_a_duplicate_repeats_and_what_differs_in_a_conflict(system: Running) -> None:
+    body = b'{"id": 777001, "organisation": {"id": 1}, "payload": "pay 10"}'
+    ids = []
+    for sent in (body, body, body.replace(b"10", b"99")):
+        ids += system.send(Request(method="POST", path="/callbacks/open", body=sent))
+        system.wait_drained()
+    first, second, third = ids
+    (repeat,) = json.loads(system.command("show", second, "--json").stdout)["repeats"]
+    assert (repeat["stored_by"], repeat["message_id"], repeat["differences"]) == (first, "777001", [])
+    assert f"repeats message 777001, which {first} brought at" in system.command("show", second).stdout
+    (repeat,) = json.loads(system.command("show", third, "--json", "--reveal").stdout)["repeats"]
+    assert {"field": "text", "stored": "pay 10", "repeated": "pay 99"} in repeat["differences"]
+    hidden = system.command("show", third).stdout
+    assert "not shown" in hidden
+    assert "pay 99" not in hidden
+    assert json.loads(system.command("show", first, "--json").stdout)["repeats"] == []
+
+
+def test_find_shows_what_became_of_a_message_and_says_when_there_is_nothing(system: Running) -> None:
+    request = system.request("support", "dr")
+    (id,) = system.send(request)
+    system.wait_drained()
+    found = json.loads(system.command("find", id, "--json", "--reveal").stdout)
+    (delivery,) = found["deliveries"]
+    for text in (delivery["message_id"], delivery["recipient"], delivery["recipient"][3:]):
+        assert id in {row["id"] for row in json.loads(system.command("find", text, "--json").stdout)["callbacks"]}
+    shown = system.command("find", delivery["message_id"]).stdout
+    assert delivery["status"] in shown
+    assert delivery["recipient"] not in shown
+    assert "nothing in PostgreSQL has this number or id" in system.command("find", "no-such-id", code=1).stderr
+    assert "it is empty" in system.command("find", " ", code=2).stderr
+
+
+def test_sql_opens_psql_with_the_right_address_and_no_password_in_sight(system: Running) -> None:
+    done = system.command("sql", "-A", "-t", "-c", "SELECT count(*) > 0 FROM schema_migrations")
+    assert done.stdout == "t\n"
+    assert "psql" in system.command("sql", "--version").stdout
+    asked = "\\! tr '\\0' ' ' < /proc/$PPID/cmdline"
+    line = subprocess.run(
+        [CALLBOX, "sql"], cwd=system.folder, input=asked, capture_output=True, text=True, env=clean_environment()
+    ).stdout
+    assert "dbname=callbox" in line
+    assert "password" not in line
+    assert system.command("sql", "-c", "SELECT nonsense", code=1).stderr.startswith("ERROR")
 
 
 def test_show_of_nothing_says_where_it_may_be(system: Running) -> None:
@@ -163,7 +214,8 @@ def test_dead_letters_are_listed_and_shown(system: Running) -> None:
     listed = system.command("dead-letters", "list").stdout
     assert newest["callback_id"] in listed
     assert newest["reason"] in listed
-    shown = system.command("dead-letters", "show", str(newest["id"])).stdout
+    assert "phone=1" not in system.command("dead-letters", "show", str(newest["id"])).stdout
+    shown = system.command("dead-letters", "show", str(newest["id"]), "--reveal").stdout
     assert "phone=1" in shown
     assert newest["reason"] in shown
     assert "no replayed dead letters" in system.command("dead-letters", "list", "--state", "replayed").stdout

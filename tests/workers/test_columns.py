@@ -9,7 +9,7 @@ import pytest
 from shared.callback import Callback
 from shared.events import DeliveryReport, InboundMessage, Status
 from tests.workers.conftest import Rows, message, report
-from workers import queries
+from workers import queries, repeats
 from workers import rows as writer
 from workers.statements import sql
 
@@ -73,6 +73,8 @@ def test_every_field_of_an_event_is_written_to_its_table(
         ("dead_letters", queries.DeadLetterRow, "dead_letters", set()),
         ("callback", queries.CallbackRow, "callbacks", set()),
         ("conflicts", queries.CallbackRow, "callbacks", set()),
+        ("stored_message", repeats.StoredMessage, "inbound_messages", OURS - {"received_at", "callback_id"}),
+        ("stored_report", repeats.StoredReport, "delivery_reports", OURS - {"received_at", "callback_id"}),
     ],
 )
 def test_every_column_is_read_for_those_who_look_at_a_callback(
