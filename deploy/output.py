@@ -35,8 +35,10 @@ def agrees(question: str) -> bool:
         return False
 
 
-def ask(question: str) -> str:
-    """What the user answers, on standard error. Raises click.Abort without an answer."""
+def answer_to(question: str) -> str | None:
+    """What the user answers on the terminal; None where there is none. Raises click.Abort without an answer."""
+    if not sys.stdin.isatty():
+        return None
     answer: str = click.prompt(visible(question), err=True)
     return answer
 

@@ -2,7 +2,6 @@
 
 import re
 import secrets
-import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import click
 from deploy import examples
 from deploy.commands.errors import Failed
 from deploy.local.files import write_new
-from deploy.output import ask, write
+from deploy.output import answer_to, write
 from shared.config import DEFAULT_PATH
 from shared.env_file import beside, read_env_file
 from shared.providers import PROVIDERS
@@ -78,9 +77,10 @@ def init(providers: tuple[str, ...], url: str | None, path: Path, reveal: bool) 
 
 def _asked() -> Sequence[str]:
     """The providers that the user names when asked. Raises UsageError where nobody can be asked."""
-    if not sys.stdin.isatty():
+    answer = answer_to(f"Which providers? ({_NAMES})")
+    if answer is None:
         raise click.UsageError(f"name one or more providers: {_NAMES}")
-    return re.split(r"[\s,]+", ask(f"Which providers? ({_NAMES})").strip())
+    return re.split(r"[\s,]+", answer.strip())
 
 
 def _chosen(names: Sequence[str]) -> list[str]:

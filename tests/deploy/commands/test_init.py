@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from deploy import examples
+from deploy.commands import init as init_command
 from deploy.commands.main import main
 from shared import config
 from shared.config import Config, ConfigError
@@ -108,3 +109,9 @@ def test_a_wrong_usage_writes_nothing(folder: Path, words: list[str], says: str)
 
 def test_without_an_address_it_says_so(folder: Path) -> None:
     assert f"Missing: {examples.URL} is no address of yours" in init("emnify").stdout
+
+
+def test_at_a_terminal_it_asks_which_providers(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(init_command, "answer_to", lambda question: " emnify, nxcloud")
+    assert init("--url", URL).exit_code == 0
+    assert list(load(folder).sources) == ["emnify", "nxcloud"]
