@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 # Tests run in several processes, their files in the order of tests/conftest.py. This one compares times, so it is alone.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 ALONE := tests/providers/test_cost.py
-UNMEASURED := $(addprefix --ignore=,$(ALONE) tests/faults tests/failover tests/hostile tests/load \
-	tests/deploy/kubernetes tests/deploy/nginx tests/deploy/systemd tests/production tests/release tests/test_on_each_server.py)
+UNMEASURED := $(addprefix --ignore=,$(ALONE) tests/alerts tests/faults tests/failover tests/hostile tests/load \
+	tests/deploy/kubernetes tests/deploy/nginx tests/deploy/systemd tests/production tests/release \
+	tests/test_on_each_server.py)
 
 .PHONY: help setup run test test-fast coverage faults failover hostile bench capacity release-check docs lint format audit lock clean
 
@@ -52,7 +53,7 @@ capacity: $(VENV)/ready ## measure the bytes of a callback; writes docs/capacity
 release-check: $(VENV)/ready ## build the wheel and run it in an empty environment; leaves it in dist/
 	@$(BIN)/python -m tests.release
 
-docs: $(VENV)/ready ## write what is generated: docs/configuration.md, the example sources
+docs: $(VENV)/ready ## write what is generated: docs/configuration.md and metrics.md, the dashboards, the example sources
 	@$(BIN)/python -m deploy.reference
 
 lint: $(VENV)/ready ## ruff and mypy

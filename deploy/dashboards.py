@@ -1,5 +1,5 @@
-"""The dashboards for Grafana in deploy/monitoring/dashboards/, which `make docs` writes: an overview, one for sources, and
-one for workers. What a panel shows is here, in the order of the page; how Grafana wants to read that is `_document`."""
+"""The dashboards for Grafana in deploy/monitoring/dashboards/, which `make docs` writes: an overview, one for sources,
+and one for workers. What a panel shows comes first, in the order of the page; how Grafana reads that is `_document`."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,8 +24,8 @@ class Query(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """A picture. `limit` is the value from which on it is red: that of an alert, where there is one. `words` are those of
-    a state: when it is 1, and when 0."""
+    """A picture. `limit` is the value from which on it is red: that of an alert, where there is one. `words` are those
+    of a state: when it is 1, and when 0."""
 
     title: str
     meaning: str
@@ -55,6 +55,11 @@ class Dashboard(NamedTuple):
     title: str
     variables: Sequence[Variable]
     rows: Sequence[Row]
+
+    @property
+    def queries(self) -> list[Query]:
+        """Of all panels."""
+        return [query for row in self.rows for panel in row.panels for query in panel.queries]
 
 
 def _rate(selector: str, *by: str) -> str:

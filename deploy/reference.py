@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from deploy import examples
+from deploy import dashboards, examples
 from deploy.output import write
 from shared.catalogue import CATALOGUE, OPEN, SOURCES, Kind, Metric, Place
 from shared.providers import PROVIDERS
@@ -103,6 +103,7 @@ def files() -> dict[Path, str]:
     return {
         DOCS / "configuration.md": document(),
         DOCS / "metrics.md": metrics(),
+        **dashboards.files(),
         DOCKER / "callbox.example.toml": f"{_EXAMPLE}\n{examples.sources()}",
         DOCKER / "secrets.env.example": "".join((_SECRETS, *secrets)),
     }

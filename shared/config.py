@@ -104,7 +104,8 @@ def load_to_read(
         for name, table in tables.items()
         if isinstance(table, dict)
     }
-    readers = {name: _TableReader(f"{path}: sources.{name}", table, environ) for name, table in unproven.items()}
+    variables = _Variables(environ, beside(path), mistakes)
+    readers = {name: _TableReader(f"{path}: sources.{name}", table, variables) for name, table in unproven.items()}
     sources = {name: _read_source(name, reader, providers) for name, reader in readers.items()}
     mistakes.extend(mistake for reader in readers.values() for mistake in reader.mistakes)
     if mistakes:

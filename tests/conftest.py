@@ -33,10 +33,17 @@ settings.load_profile("any machine")
 
 STARTING_SECONDS = 30
 ROOT = Path(__file__).parent
-PROCESSES = ("pipeline", "faults", "failover", "hostile", "load")  # folders whose tests start Callbox as processes
+PROCESSES = (
+    "alerts",
+    "pipeline",
+    "faults",
+    "failover",
+    "hostile",
+    "load",
+)  # folders whose tests start Callbox as processes
 LONGEST = (
     *("test_up.py", "test_faults.py", "test_failover.py", "test_commands.py"),
-    *("test_hostile.py", "test_bench.py", "test_one_view.py"),
+    *("test_hostile.py", "test_alerts.py", "test_bench.py", "test_one_view.py"),
 )
 THOROUGH = ("providers",)  # folders whose tests try every case in every spelling
 PLACES = {  # of servers, in the wheels, by the variable that names another one

@@ -55,7 +55,12 @@ def _configure_workers(system: System) -> None:
 PHASES: Sequence[Sequence[Fault]] = (
     (
         # Its callbacks wait in the inbox, where one of them can be deleted.
-        Fault(("CallboxSourceHeld",), begin=System.add_source, end=_configure_workers),
+        Fault(
+            ("CallboxSourceHeld",),
+            begin=System.add_source,
+            keep=lambda system: system.send("late"),
+            end=_configure_workers,
+        ),
         Fault(("CallboxLedgerDifference",), begin=_delete_entry, end=_correct_ledger),
         Fault(("CallboxRefusals",), keep=lambda system: [system.send("fleet", secrets=("x" * 40,)) for _ in range(5)]),
         Fault(

@@ -3,7 +3,8 @@ test can wait."""
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -17,7 +18,7 @@ from tests.faults.process import Process
 
 TIMES_SHORTER = 60
 SHORTEST_SECONDS = 1
-LONGEST_SECONDS = {"for": 4, "window": 10, "rhythm": 40}  # a rhythm must be longer than its gaps
+LONGEST_SECONDS = {"for": 4, "window": 10, "rhythm": 25}  # a rhythm must be longer than its gaps
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 _DURATION = re.compile(r"(?<=\[)[\dsmhdw]+(?=\])|(?<=offset )[\dsmhdw]+")
@@ -38,12 +39,15 @@ def short_rules(text: str) -> str:
             group["interval"] = shortened(group["interval"], "window")
         for rule in group["rules"]:
             longest = "rhythm" if "callbox:source_" in str(rule) else "window"
-            shorten: Callable[[re.Match[str]], str] = lambda found, kind=longest: shortened(found[0], kind)  # type: ignore[misc]
-            rule["expr"] = _DURATION.sub(shorten, rule["expr"])
+            rule["expr"] = _DURATION.sub(partial(_shortened, longest), rule["expr"])
             rule["expr"] = _AGE.sub(lambda found: str(int(found[0]) // TIMES_SHORTER), rule["expr"])
             if "for" in rule:
                 rule["for"] = shortened(rule["for"], "for")
     return yaml.safe_dump(document)
+
+
+def _shortened(longest: str, found: re.Match[str]) -> str:
+    return shortened(found[0], longest)
 
 
 class Prometheus:
@@ -77,10 +81,6 @@ class Prometheus:
         found: list[dict[str, Any]] = self.ask("query", query=expr)["result"]
         return found
 
-    def firing(self) -> dict[str, list[dict[str, Any]]]:
-        """The alerts that fire now, by name."""
-        found: dict[str, list[dict[str, Any]]] = {}
-        for alert in self.ask("alerts")["alerts"]:
-            if alert["state"] == "firing":
-                found.setdefault(alert["labels"]["alertname"], []).append(alert)
-        return found
+    def alerts(self) -> list[dict[str, Any]]:
+        """The alerts that fire now."""
+        return [alert for alert in self.ask("alerts")["alerts"] if alert["state"] == "firing"]

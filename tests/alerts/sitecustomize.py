@@ -1,4 +1,5 @@
-"""Read by every Python that has this folder on its path: what a process looks at every minute, it looks at every second."""
+"""Read by every Python that has this folder on its path: what a process examines every minute, it examines every
+second."""
 
 import sys
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
+from shared.catalogue import CATALOGUE, Kind
+
 FOLDER = Path(__file__).parents[3] / "deploy" / "monitoring"
 RULE_FILES = ("rules.yaml", "alerts.yaml")
 
@@ -49,3 +51,9 @@ def records() -> dict[str, Rule]:
 def names_in(query: str) -> set[str]:
     """The metrics and recorded series that a query names; none of those in a string."""
     return set(re.findall(r"\b(?:callbox[\w:]+|up)\b(?=[^\w]|$)", re.sub(r'"[^"]*"', "", query)))
+
+
+def sample_names() -> set[str]:
+    """Every name that a metric of the catalogue has in a query."""
+    suffixes = {Kind.HISTOGRAM: ("_bucket", "_count", "_sum")}
+    return {metric.name + suffix for metric in CATALOGUE for suffix in suffixes.get(metric.kind, ("",))}
