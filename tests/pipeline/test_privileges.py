@@ -179,7 +179,7 @@ def test_nobody_comes_in_without_a_user(redis_urls: dict[str, str]) -> None:
 def test_an_ingress_may_wait_for_replicas_where_the_server_can(redis_urls: dict[str, str]) -> None:
     with redis.Redis.from_url(redis_urls["admin"]) as client:
         version: Any = client.info("server")
-        commands = [("WAIT", "1", "1")]
+        commands: list[tuple[str, ...]] = [("WAIT", "1", "1")]
         if "valkey_version" in version or version["redis_version"] >= "7.2":
             commands.append(("WAITAOF", "1", "1", "1"))
         for words in commands:

@@ -86,8 +86,8 @@ class Host:
         self._shell: subprocess.Popen[str] | None = None
         self._environment = {"PATH": f"{PYTHON.parent}:{PATH}", "HOME": "/root", "LANG": "C.UTF-8"}
         first = self._first = int(Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text())
-        namespaces = ("--mount", "--net", "--uts", "--ipc", "--pid", "--root")
-        self._entered = ["nsenter", f"--target={first}", *namespaces, "env", "--chdir=/root"]
+        entered = ("--mount", "--net", "--uts", "--ipc", "--pid", "--root")
+        self._entered = ["nsenter", f"--target={first}", *entered, "env", "--chdir=/root"]
         self.run(
             f"printf '#!/bin/sh\\nexec {PYTHON} {INIT} \"$@\"\\n' > /usr/local/bin/systemctl\n"
             "chmod +x /usr/local/bin/systemctl; while [ ! -S /run/systemctl ]; do sleep 0.05; done"
@@ -110,7 +110,7 @@ class Host:
         assert shell.stdout is not None
         shell.stdin.write(f"{commands}\n{{ echo {_DONE}; }} 2>/dev/null\n")
         shell.stdin.flush()
-        said = []
+        said: list[str] = []
         for line in shell.stdout:
             if line == f"{_DONE}\n":
                 return "".join(said)

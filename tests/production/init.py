@@ -100,6 +100,14 @@ class Service:
                 self.main.wait()
         self.main = None
 
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def try_restart(self) -> None:
+        if self.is_active:
+            self.restart()
+
     def reload(self) -> None:
         if not self.is_active or "ExecReload" not in self.unit:
             raise Failed(f"Job type reload is not applicable for unit {self.name}.")
@@ -226,8 +234,8 @@ class Manager:
         verbs: dict[str, Callable[[Service], None]] = {
             "start": Service.start,
             "stop": Service.stop,
-            "restart": lambda service: (service.stop(), service.start())[1],
-            "try-restart": lambda service: (service.stop(), service.start())[1] if service.is_active else None,
+            "restart": Service.restart,
+            "try-restart": Service.try_restart,
             "reload": Service.reload,
             "is-active": _demand_active,
         }

@@ -180,10 +180,10 @@ def test_the_watchdog_of_a_worker_waits_longer_than_its_reports_may_take() -> No
 
 def test_nginx_sends_callbacks_to_the_instances_that_its_file_names() -> None:
     ports = re.findall(r"^server 127\.0\.0\.1:(\d+) ", (ROOT / "deploy/nginx/ingresses.conf").read_text(), re.MULTILINE)
-    readme = (ROOT / "deploy" / "README.md").read_text()
+    page = (ROOT / "docs" / "production.md").read_text()
     assert ports
     for port in ports:
-        assert f"callbox-ingress@{port}" in readme
+        assert f"callbox-ingress@{port}" in page
 
 
 def run_with(folder: Path, *command: str) -> "subprocess.CompletedProcess[str]":
