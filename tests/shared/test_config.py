@@ -547,3 +547,15 @@ def test_a_public_url_is_how_a_url_begins(tmp_path: Path, url: str, is_good: boo
         return
     with pytest.raises(ConfigError, match=r"sources\.a\.public_url: must be how the URL begins"):
         config.load(path, {}, REAL_PROVIDERS)
+
+
+def test_to_read_stored_callbacks_no_secret_is_needed(tmp_path: Path) -> None:
+    path = tmp_path / "callbox.toml"
+    path.write_text('[sources.fleet]\nprovider = "emnify"\nsecrets = ["${UNSET}"]\ntimezone = "Asia/Shanghai"\n')
+    with pytest.raises(ConfigError):
+        config.load(path, {}, REAL_PROVIDERS)
+    source = config.load_to_read(path, {}, REAL_PROVIDERS)["fleet"]
+    assert (source.provider, source.timezone.key, source.secrets) == ("emnify", "Asia/Shanghai", ())
+    path.write_text('[sources.fleet]\nprovider = "nobody"\n')
+    with pytest.raises(ConfigError):
+        config.load_to_read(path, {}, REAL_PROVIDERS)

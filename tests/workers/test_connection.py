@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from shared import config
-from workers.connection import connect
+from workers.connection import address_of, connect
 
 
 def several(url: str, *hosts: str) -> str:
@@ -29,3 +29,11 @@ def test_a_host_that_takes_no_writes_is_none_to_store_in(database_url: str) -> N
         connect(url)
     with connect(url + "&target_session_attrs=any") as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_the_address_for_programs_has_no_password_on_their_command_line() -> None:
+    address = address_of("postgresql://callbox:secret@a,b:5433/x?connect_timeout=3")
+    assert "secret" not in address.without_password
+    assert "target_session_attrs=read-write" in address.without_password
+    assert dict(address.secrets) == {"PGPASSWORD": "secret"}
+    assert dict(address_of("host=a dbname=x").secrets) == {}
