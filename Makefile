@@ -9,8 +9,8 @@ BIN := $(VENV)/bin
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 ALONE := tests/providers/test_cost.py
 UNMEASURED := $(addprefix --ignore=,$(ALONE) tests/alerts tests/faults tests/failover tests/hostile tests/load \
-	tests/deploy/kubernetes tests/deploy/nginx tests/deploy/systemd tests/production tests/release \
-	tests/test_on_each_server.py)
+	tests/deploy/kubernetes tests/deploy/monitoring tests/deploy/nginx tests/deploy/systemd tests/production \
+	tests/release tests/test_on_each_server.py)
 
 .PHONY: help setup run test test-fast coverage faults failover hostile bench capacity release-check docs lint format audit lock clean
 

@@ -33,14 +33,8 @@ settings.load_profile("any machine")
 
 STARTING_SECONDS = 30
 ROOT = Path(__file__).parent
-PROCESSES = (
-    "alerts",
-    "pipeline",
-    "faults",
-    "failover",
-    "hostile",
-    "load",
-)  # folders whose tests start Callbox as processes
+# Folders whose tests start Callbox as processes.
+PROCESSES = ("alerts", "pipeline", "faults", "failover", "hostile", "load")
 LONGEST = (
     *("test_up.py", "test_faults.py", "test_failover.py", "test_commands.py"),
     *("test_hostile.py", "test_alerts.py", "test_bench.py", "test_one_view.py"),

@@ -15,13 +15,7 @@ each = pytest.mark.parametrize("dashboard", DASHBOARDS, ids=lambda dashboard: da
 
 @each
 def test_a_query_names_metrics_of_the_catalogue_and_recorded_ones_only(dashboard: Dashboard) -> None:
-    names = {
-        name
-        for row in dashboard.rows
-        for panel in row.panels
-        for query in panel.queries
-        for name in names_in(query.expr)
-    }
+    names = {name for query in dashboard.queries for name in names_in(query.expr)}
     names |= {variable.metric for variable in dashboard.variables}
     assert names - sample_names() - set(records()) == set()
 
