@@ -67,6 +67,11 @@ def _rate(selector: str, *by: str) -> str:
     return f"{_sum(*by)} (rate({selector}[$__rate_interval]))"
 
 
+def _rising(selector: str, *by: str) -> str:
+    """The same, of those series only that rise: where most are 0 on most days."""
+    return f"{_rate(selector, *by)} > 0"
+
+
 def _sum(*by: str) -> str:
     return f"sum by ({', '.join(by)})" if by else "sum"
 
@@ -83,9 +88,16 @@ def _quantiles(name: str, labels: str, *by: str) -> list[Query]:
     ]
 
 
+def _sizes(name: str, labels: str) -> list[Query]:
+    """The mean of a histogram of small numbers, whose median would be between two of them; and the 99th percentile."""
+    _, high = _quantiles(name, labels)
+    return [Query(f"{_rate(f'{name}_sum{labels}')} / {_rate(f'{name}_count{labels}')}", "mean"), high]
+
+
 _INGRESS = '{instance=~"$instance"}'
 _WORKER = '{instance=~"$instance"}'
 _SOURCE = '{source=~"$source"}'
+_REPORTS = '{kind="dr", source=~"$source"}'
 
 OVERVIEW = Dashboard(
     "callbox-overview",
@@ -167,7 +179,7 @@ OVERVIEW = Dashboard(
                     "Requests",
                     "By how they ended. Refusals of all kinds are the caller's; `unavailable` is ours.",
                     "cps",
-                    [Query(f"{_rate('callbox_requests_total' + _INGRESS, 'outcome')} > 0", "{{outcome}}")],
+                    [Query(_rising(f"callbox_requests_total{_INGRESS}", "outcome"), "{{outcome}}")],
                     "stacked",
                 ),
                 Panel(
@@ -271,15 +283,15 @@ OVERVIEW = Dashboard(
                     "By the limit that was reached, and by what took too long or too much.",
                     "cps",
                     [
-                        Query(_rate(f"callbox_connections_refused_total{_INGRESS}", "limit"), "refused: {{limit}}"),
-                        Query(_rate(f"callbox_connections_ended_total{_INGRESS}", "why"), "ended: {{why}}"),
+                        Query(_rising(f"callbox_connections_refused_total{_INGRESS}", "limit"), "refused: {{limit}}"),
+                        Query(_rising(f"callbox_connections_ended_total{_INGRESS}", "why"), "ended: {{why}}"),
                     ],
                 ),
                 Panel(
                     "Callbacks of a group",
                     "Callbacks that shared one append and one fsync.",
                     "short",
-                    _quantiles("callbox_group_callbacks", _INGRESS),
+                    _sizes("callbox_group_callbacks", _INGRESS),
                 ),
                 Panel(
                     "Unmet demands",
@@ -315,7 +327,7 @@ SOURCES = Dashboard(
                     "Requests",
                     "By how they ended.",
                     "cps",
-                    [Query(f"{_rate('callbox_requests_total' + _SOURCE, 'outcome')} > 0", "{{outcome}}")],
+                    [Query(_rising(f"callbox_requests_total{_SOURCE}", "outcome"), "{{outcome}}")],
                     "stacked",
                 ),
                 Panel(
@@ -324,7 +336,7 @@ SOURCES = Dashboard(
                     "cps",
                     [
                         Query(
-                            f"{_rate('callbox_refusals_total' + _SOURCE, 'source', 'reason')} > 0",
+                            _rising(f"callbox_refusals_total{_SOURCE}", "source", "reason"),
                             "{{source}}: {{reason}}",
                         )
                     ],
@@ -372,9 +384,9 @@ SOURCES = Dashboard(
                 ),
                 Panel(
                     "Delivery reports",
-                    "New events of kind `dr`, by status; inbound messages have none.",
+                    "New events of kind `dr`, by status.",
                     "cps",
-                    [Query(f"{_rate(f'callbox_events_total{_SOURCE}', 'status')} > 0", "{{status}}")],
+                    [Query(_rising(f"callbox_events_total{_REPORTS}", "status"), "{{status}}")],
                     "stacked",
                 ),
                 Panel(
@@ -389,9 +401,9 @@ SOURCES = Dashboard(
                     "Callbacks that brought nothing new, and those that contradict what is stored.",
                     "cps",
                     [
-                        Query(_rate(f"callbox_duplicates_total{_SOURCE}", "source"), "{{source}}: duplicates"),
-                        Query(_rate(f"callbox_conflicts_total{_SOURCE}", "source"), "{{source}}: conflicts"),
-                        Query(_rate(f"callbox_repeats_total{_SOURCE}", "source"), "{{source}}: appended again"),
+                        Query(_rising(f"callbox_duplicates_total{_SOURCE}", "source"), "{{source}}: duplicates"),
+                        Query(_rising(f"callbox_conflicts_total{_SOURCE}", "source"), "{{source}}: conflicts"),
+                        Query(_rising(f"callbox_repeats_total{_SOURCE}", "source"), "{{source}}: appended again"),
                     ],
                 ),
                 Panel(
@@ -422,13 +434,21 @@ SOURCES = Dashboard(
                     "New dead letters",
                     "By where the callback or the event failed.",
                     "cps",
-                    [Query(_rate(f"callbox_dead_letters_total{_SOURCE}", "source", "stage"), "{{source}}: {{stage}}")],
+                    [
+                        Query(
+                            _rising(f"callbox_dead_letters_total{_SOURCE}", "source", "stage"), "{{source}}: {{stage}}"
+                        )
+                    ],
                 ),
                 Panel(
                     "Replayed",
                     "Callbacks to which a replay gave another outcome.",
                     "cps",
-                    [Query(_rate(f"callbox_replayed_total{_SOURCE}", "source", "outcome"), "{{source}}: {{outcome}}")],
+                    [
+                        Query(
+                            _rising(f"callbox_replayed_total{_SOURCE}", "source", "outcome"), "{{source}}: {{outcome}}"
+                        )
+                    ],
                 ),
                 Panel(
                     "Held",
@@ -462,7 +482,7 @@ WORKERS = Dashboard(
                     "Drains",
                     "By what ended them: the inbox was empty, their time was up, or what failed.",
                     "cps",
-                    [Query(f"{_rate('callbox_drains_total' + _WORKER, 'end')} > 0", "{{end}}")],
+                    [Query(_rising(f"callbox_drains_total{_WORKER}", "end"), "{{end}}")],
                     "stacked",
                 ),
                 Panel(
@@ -494,7 +514,7 @@ WORKERS = Dashboard(
                     "Callbacks of a batch",
                     "Callbacks that were stored in one transaction.",
                     "short",
-                    _quantiles("callbox_batch_callbacks", _WORKER),
+                    _sizes("callbox_batch_callbacks", _WORKER),
                 ),
                 Panel(
                     "Callbacks stored",
@@ -520,7 +540,7 @@ WORKERS = Dashboard(
                     "New dead letters",
                     "By where the callback or the event failed.",
                     "cps",
-                    [Query(_rate(f"callbox_dead_letters_total{_WORKER}", "stage"), "{{stage}}")],
+                    [Query(_rising(f"callbox_dead_letters_total{_WORKER}", "stage"), "{{stage}}")],
                 ),
             ],
         ),
