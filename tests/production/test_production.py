@@ -103,6 +103,13 @@ def _made(folder: Path) -> Path:
     return folder
 
 
+def test_every_block_of_the_page_is_typed_somewhere() -> None:
+    source = Path(__file__).read_text(encoding="utf-8")
+    for heading, blocks in BLOCKS.items():
+        typed = {int(n) for numbers in re.findall(rf'"{heading}"((?:, \d)+)', source) for n in numbers.split(", ")[1:]}
+        assert typed == set(range(len(blocks))), heading
+
+
 @pytest.fixture
 def installation(tmp_path: Path) -> Iterator[Installation]:
     found = Installation(tmp_path)
@@ -234,9 +241,7 @@ def follow_the_backup(installation: Installation) -> None:
     installation.follow(one, "Backup and restore", 0, 1)
     installation.send(one)
     installation.wait_stored()
-    installation.sql("SELECT pg_switch_wal()")
-    archived = "SELECT count(*) FROM pg_stat_archiver WHERE last_archived_time > now() - interval '1 minute'"
-    wait_until(lambda: installation.sql(archived) == "1", "the archive", SECONDS, poll_seconds=0.3)
+    archive(installation)
     lose_postgresql(one)
     installation.send(one)  # Redis keeps them
     installation.follow(one, "Backup and restore", 2)
@@ -246,6 +251,7 @@ def follow_the_backup(installation: Installation) -> None:
     assert installation.status()["setback"] is None
 
     # The same, but the archive was away.
+    archive(installation)
     installation.sql("ALTER SYSTEM SET archive_command = 'false'")
     installation.sql("SELECT pg_reload_conf()")
     kept = set(installation.sent)
@@ -265,6 +271,13 @@ def follow_the_backup(installation: Installation) -> None:
     status = installation.status()
     assert status["stored"] + status["duplicates"] >= len(installation.sent | gone), "the ledger counts them"
     installation.wait_stored()
+
+
+def archive(installation: Installation) -> None:
+    """Has all WAL until now in the archive, as it is after a minute."""
+    segment = installation.sql("SELECT pg_walfile_name(pg_switch_wal())")
+    path = installation.one.path(f"/var/backups/callbox/wal/{segment}")
+    wait_until(path.exists, "the archive", SECONDS, poll_seconds=0.2)
 
 
 def lose_postgresql(host: Host) -> None:
