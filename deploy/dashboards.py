@@ -342,6 +342,22 @@ SOURCES = Dashboard(
                     ],
                 ),
                 Panel(
+                    "Quarantine",
+                    "Refused requests that are kept, and those a second that are not. `callbox refused explain last` says"
+                    " why a request was refused.",
+                    "short",
+                    [
+                        Query(f"callbox_quarantine_requests{_SOURCE}", "{{source}}: kept"),
+                        Query(
+                            _rising(f"callbox_quarantine_kept_total{_SOURCE}", "source"), "{{source}}: more a second"
+                        ),
+                        Query(
+                            _rising(f"callbox_quarantine_dropped_total{_SOURCE}", "source", "reason"),
+                            "{{source}}: not kept: {{reason}}",
+                        ),
+                    ],
+                ),
+                Panel(
                     "Proofs",
                     "What proved the callbacks; during a rotation the old secret comes to rest.",
                     "cps",
