@@ -343,8 +343,8 @@ SOURCES = Dashboard(
                 ),
                 Panel(
                     "Quarantine",
-                    "Refused requests that are kept, and those a second that are not. `callbox refused explain last` says"
-                    " why a request was refused.",
+                    "Refused requests that are kept, and those a second that are not. `callbox refused explain last`"
+                    " says why a request was refused.",
                     "short",
                     [
                         Query(f"callbox_quarantine_requests{_SOURCE}", "{{source}}: kept"),
