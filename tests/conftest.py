@@ -36,7 +36,7 @@ ROOT = Path(__file__).parent
 # Folders whose tests start Callbox as processes.
 PROCESSES = ("alerts", "pipeline", "faults", "failover", "hostile", "load")
 LONGEST = (
-    *("test_up.py", "test_faults.py", "test_failover.py", "test_commands.py"),
+    *("test_production.py", "test_up.py", "test_faults.py", "test_failover.py", "test_commands.py"),
     *("test_hostile.py", "test_alerts.py", "test_bench.py", "test_one_view.py"),
 )
 THOROUGH = ("providers",)  # folders whose tests try every case in every spelling
