@@ -8,7 +8,7 @@ disks in turn: then two are under way, one for each.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from ingress.keeper import Keeper
 from ingress.metrics import GROUP_SIZE
@@ -58,23 +58,25 @@ class Committer:
         if len(self._flushers) < self._most_flushers:
             flusher = asyncio.create_task(self._flush())
             self._flushers.add(flusher)
-            flusher.add_done_callback(self._flushers.discard)
 
     async def _flush(self) -> None:
         """Runs while anything waits."""
-        while self._waiting:
-            group = self._take_group()
-            try:
-                await self._keeper.keep([(waiting.source, waiting.packed) for waiting in group])
-            except Exception as error:
-                group += self._waiting  # they would wait only to fail in the same way
-                self._waiting.clear()
-                self._waiting_bytes = 0
-                self._refuse(group, error)
-            else:
-                GROUP_SIZE.observe(len(group))
-                # After the next group is sent: these are answered while Redis writes those.
-                asyncio.get_running_loop().call_soon(_report, group, None)
+        try:
+            while self._waiting:
+                group = self._take_group()
+                try:
+                    await self._keeper.keep([(waiting.source, waiting.packed) for waiting in group])
+                except Exception as error:
+                    group += self._waiting  # they would wait only to fail in the same way
+                    self._waiting.clear()
+                    self._waiting_bytes = 0
+                    self._refuse(group, error)
+                else:
+                    GROUP_SIZE.observe(len(group))
+                    # After the next group is sent: these are answered while Redis writes those.
+                    asyncio.get_running_loop().call_soon(_report, group, None)
+        finally:  # at once: who is answered may send the next one before a callback of the task runs
+            self._flushers.discard(cast("asyncio.Task[None]", asyncio.current_task()))
 
     def _take_group(self) -> list[_Waiting]:
         count, limit_bytes = self._keeper.most

@@ -98,7 +98,8 @@ class Quarantine:
 
     async def close(self) -> None:
         """Sends what still waits."""
-        await self.flush()
+        if self._waiting:
+            await self.flush()
         await self._writer.close()
 
     def _put(self, taker: _Taker, refused: Refused) -> None:

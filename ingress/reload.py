@@ -3,6 +3,7 @@
 import asyncio
 from contextlib import suppress
 
+from ingress import metrics
 from ingress.receive import Receiver
 from shared import inbox
 from shared.current import Current
@@ -37,7 +38,9 @@ class Reloader:
     async def reload(self) -> None:
         """Reads the file, beside the requests, and serves what is in it unless there is a mistake."""
         if await asyncio.to_thread(self._current.read_again):
-            self._receiver.serve(self._current.configuration.sources)
+            sources = self._current.configuration.sources
+            metrics.begin(list(sources))
+            self._receiver.serve(sources)
 
     async def leave(self) -> None:
         """Takes the report back: this process ends."""

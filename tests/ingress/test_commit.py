@@ -158,6 +158,23 @@ def test_where_replicas_confirm_two_groups_are_on_their_way_and_no_third() -> No
     asyncio.run(check())
 
 
+@pytest.mark.parametrize("errors", [(), (AWAY,)], ids=["kept", "refused"])
+def test_who_is_answered_may_send_the_next_one_at_once(errors: tuple[Exception, ...]) -> None:
+    async def check() -> None:
+        inbox = Inbox(*errors)
+        committer = a_committer(inbox)
+        answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def next_one(_: Unavailable | None) -> None:
+            committer.commit(a_callback(b"second"), lambda _: answered.set_result(None))
+
+        committer.commit(a_callback(b"first"), next_one)
+        async with asyncio.timeout(20):
+            await answered
+
+    asyncio.run(check())
+
+
 def test_requests_one_after_another_make_a_group_each() -> None:
     async def check() -> None:
         inbox = Inbox()

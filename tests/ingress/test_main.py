@@ -136,6 +136,8 @@ def test_sighup_has_it_read_its_configuration_again(folder: Path) -> None:
         wait_until(lambda: configuration() != before, "another configuration")
         assert fetch(f"{ingress.url}/callbacks/late/{TOKEN}", b"messageid=1&status=2") == (200, b"success")
         assert '"added": ["late"]' in ingress.log()
+        shown = fetch(f"{ingress.admin_url}/metrics")[1]
+        assert b'callbox_requests_total{outcome="unavailable",source="late"} 0.0' in shown, "there from the start"
         assert TOKEN not in ingress.log()
 
 
