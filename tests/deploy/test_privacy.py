@@ -14,7 +14,7 @@ OPEN = set(
     """age attempts callback_id channel conflict created_at currency detail encoding error_code final first_report_at
     headers id inbox_id intent item kind message_id method occurred_at outcome part_count part_number part_reference
     parts price provider provider_status read_at reason received_at remote_ip reports segments sent_at source stage
-    state status stored_by test traffic updated_at""".split()
+    state status stored_by test traceparent traffic updated_at""".split()
 )
 
 

@@ -100,7 +100,7 @@ def test_it_says_which_promises_cannot_be_kept_and_is_ready_all_the_while(tmp_pa
     async def check(app: Any, client: FakeAsyncShard) -> None:
         now = (await client.time())[0]
         report = {"at": now, "unmet": {"postgresql": ["fsync is off"]}}
-        old = {"at": now - 200, "unmet": {"postgresql": ["is not migrated"]}}
+        old = {"at": now - 3600, "unmet": {"postgresql": ["is not migrated"]}}
         await client.hset(UNMET, mapping={"worker-host": json.dumps(report), "gone": json.dumps(old)})
         answer = await ask(app, "/readyz", "GET")
         assert (answer.status, json.loads(answer.body)) == (
