@@ -4,6 +4,7 @@ test can wait."""
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,12 @@ class Prometheus:
         """What its API says. Raises OSError while nobody listens."""
         with urlopen(f"{self.url}/api/v1/{path}?{urlencode(words)}", timeout=30) as response:
             return json.load(response)["data"]
+
+    def sees_every_target(self) -> bool:
+        """Whether each has answered."""
+        with suppress(OSError):
+            return [each["value"][1] for each in self.query("min(up)")] == ["1"]
+        return False
 
     def query(self, expr: str) -> list[dict[str, Any]]:
         """The series of an expression, now."""

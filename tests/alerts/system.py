@@ -130,6 +130,7 @@ class System:
         self.prometheus = Prometheus(self.folder, targets)
         self.prometheus.process.start()
         self._started.append(self.prometheus.process)
+        wait_until(self.prometheus.sees_every_target, "Prometheus and its targets", SECONDS)
         self.copy()
 
     def stop(self) -> None:

@@ -27,12 +27,19 @@ PRIVATE = ("open", *(f"every-{provider}" for provider in PROVIDERS))
 # The words that follow a command on a system with something of everything; {callback} and {dead_letter} are ids of it.
 # A command that is missing here is called without words.
 WORDS: dict[str, list[list[str]]] = {
+    "completion": [["bash"]],
     "conflicts": [[], ["--json"]],
     "dead-letters discard": [["--all", "--dry"], ["--all"]],
     "dead-letters list": [[], ["--json"]],
     "dead-letters replay": [["--all", "--dry"], ["--all", "--json"]],
     "dead-letters show": [["{dead_letter}"]],
+    "doctor": [["http://127.0.0.1:1/callbacks/open"]],
+    "find": [["{callback}"], ["77001"], ["77001", "--json"]],
+    "init": [["emnify"]],
     "migrate": [[], ["--after"]],
+    "refused explain": [["last", "--source", "open"]],
+    "refused list": [[], ["--json"]],
+    "refused replay": [["--source", "open", "--dry"]],
     "remove-tests": [["--dry"]],
     "resume": [["open"]],
     "send": [["open", "--yes", "--kind", "mo"], ["support", "--yes", "--kind", "dr"]],
@@ -41,9 +48,10 @@ WORDS: dict[str, list[list[str]]] = {
     "show": [["{callback}"], ["{callback}", "--json"]],
     "spool adopt": [["var/spool"]],
     "spool list": [["var/spool"], ["--json", "var/spool"]],
+    "sql": [["-c", "SELECT 1"]],
     "status": [[], ["--json"]],
 }
-WHILE_IT_RUNS = {"up", "demo"}  # they go on; the terminal of `up` is looked at elsewhere
+WHILE_IT_RUNS = {"up", "demo", "tail"}  # they go on; the terminal of `up` is looked at elsewhere
 SHOW_CONTENT = {"show", "dead-letters show"}  # what they are for, unless they have --reveal for it
 
 
