@@ -93,6 +93,11 @@ class Host:
             "chmod +x /usr/local/bin/systemctl; while [ ! -S /run/systemctl ]; do sleep 0.05; done"
         )
 
+    @property
+    def network(self) -> Path:
+        """Whoever has this open keeps the host's end of its links."""
+        return Path(f"/proc/{self._first}/ns/net")
+
     def type(self, commands: str) -> str:
         """What the commands said. Raises Failed."""
         shell = self._shell
