@@ -122,8 +122,8 @@ def _servers(folder: Path) -> Iterator[dict[str, str]]:
             wait_until(lambda url=server.url: answers(url), "a server", SECONDS)  # type: ignore[misc]
         yield {"CALLBOX_REDIS_URL": started[0].url, "CALLBOX_DATABASE_URL": started[1].url}
     finally:
-        for process in processes:
-            process.send_signal(signal.SIGQUIT)
+        for process, end in zip(processes, (signal.SIGKILL, signal.SIGQUIT), strict=True):
+            process.send_signal(end)
             process.wait()
 
 
