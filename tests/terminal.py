@@ -6,6 +6,7 @@ import pty
 import re
 import shlex
 import shutil
+import signal
 import struct
 import subprocess
 import termios
@@ -94,7 +95,7 @@ class Pty:
             stdout=terminal,
             stderr=terminal,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_take_terminal,
         )
         os.close(terminal)
         self._written = b""
@@ -124,3 +125,8 @@ class Pty:
 
 
 TERMINALS: list[type[Terminal]] = [Pty, *([Tmux] if shutil.which("tmux") else [])]
+
+
+def _take_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore it

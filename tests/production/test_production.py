@@ -126,8 +126,9 @@ def test_every_command_is_typed(installation: Installation) -> None:
     follow_the_upgrade(installation)
     follow_the_backup(installation)
     follow_the_loss_of_redis(installation)
-    follow_the_loss_of_a_host(installation)
-    follow_the_rotation(installation)
+    with installation.two.network.open("rb"):  # the cable stays: Redis listens at the other end of it
+        follow_the_loss_of_a_host(installation)
+        follow_the_rotation(installation)
 
 
 def put_certificate(host: Host) -> None:
@@ -304,13 +305,12 @@ def follow_the_loss_of_a_host(installation: Installation) -> None:
     installation.send(two)
     spool = two.path("/var/lib/callbox/spool")
     shutil.copytree(spool, one.path("/mnt/lost/spool"))
-    with two.network.open("rb"):  # the cable stays: Redis listens at this end of it
-        two.end()
-        one.run("systemctl start redis-server")
-        said = installation.follow(one, "Backup and restore", 4)
-        assert "10" in said
-        installation.wait_stored()
-        wait_until(lambda: not installation.status()["spooled"], "no spooled callbacks", SECONDS, poll_seconds=0.5)
+    two.end()
+    one.run("systemctl start redis-server")
+    said = installation.follow(one, "Backup and restore", 4)
+    assert "10" in said
+    installation.wait_stored()
+    wait_until(lambda: not installation.status()["spooled"], "no spooled callbacks", SECONDS, poll_seconds=0.5)
 
 
 def follow_the_rotation(installation: Installation) -> None:

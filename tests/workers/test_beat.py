@@ -65,4 +65,5 @@ def test_another_task_is_sent_by_celery_unless_a_message_still_waits(
 
 def test_beat_has_an_entry_for_each_task_and_no_task_is_without_one() -> None:
     scheduled = {entry["task"] for entry in app.conf.beat_schedule.values()}
-    assert scheduled == {name for name in app.tasks if not name.startswith("celery.")}
+    # The benchmark's contender, a shared task, may have been imported into this process.
+    assert scheduled == {name for name in app.tasks if name.startswith("callbox.")}
