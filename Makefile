@@ -12,7 +12,7 @@ UNMEASURED := $(addprefix --ignore=,$(ALONE) tests/alerts tests/faults tests/fai
 	tests/deploy/kubernetes tests/deploy/monitoring tests/deploy/nginx tests/deploy/systemd tests/production \
 	tests/release tests/test_on_each_server.py)
 
-.PHONY: help setup run test test-fast coverage faults failover hostile bench capacity release-check docs lint format audit lock clean
+.PHONY: help setup run test test-fast coverage faults failover hostile bench capacity production release-check docs lint format audit lock clean
 
 help: ## say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ run: $(VENV)/ready ## run everything on this machine and show a few callbacks (P
 
 test: $(VENV)/ready ## run the tests, on real embedded servers (ARGS="-n 0 tests/shared": some of them, one by one)
 	@$(if $(ARGS),,env -u CALLBOX_TEST_REDIS -u CALLBOX_TEST_POSTGRES $(BIN)/pytest -q $(ALONE))
-	@tests/on_each_server.sh $(BIN)/pytest $(PARALLEL) $(or $(ARGS),--ignore=$(ALONE))
+	@tests/on_each_server.sh $(BIN)/pytest $(PARALLEL) $(or $(ARGS),--ignore=$(ALONE) --ignore=tests/production)
 
 test-fast: $(VENV)/ready ## the quick tests that need no servers
 	@$(BIN)/pytest -q -m "not servers and not thorough" $(ARGS)
@@ -49,6 +49,9 @@ bench: $(VENV)/ready ## measure it beside what people would use instead; writes 
 
 capacity: $(VENV)/ready ## measure the bytes of a callback; writes docs/capacity.md
 	@$(BIN)/python -m tests.capacity
+
+production: $(VENV)/ready ## type each command of docs/production.md on two hosts made of namespaces (needs root)
+	@$(BIN)/pytest -q tests/production
 
 release-check: $(VENV)/ready ## build the wheel and run it in an empty environment; leaves it in dist/
 	@$(BIN)/python -m tests.release
