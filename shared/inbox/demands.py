@@ -8,7 +8,7 @@ from uuid import uuid4
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from shared.demands import Examined
-from shared.inbox.client import Shard, or_unavailable, sibling
+from shared.inbox.client import Shard, or_unavailable, sibling, text_of
 from shared.inbox.keys import GROUP, Keys, script
 from shared.inbox.server import Server, read_server
 from shared.outcomes import Outcome
@@ -24,7 +24,13 @@ _SETTINGS = (
     ("appendfsync", "always", "a power failure loses acknowledged callbacks"),
     ("maxmemory-policy", "noeviction", "a full Redis evicts callbacks"),
 )
-RULES = "+@all -@dangerous +info +config|get ~*"  # for a user: Celery has keys of many names, beside Callbox's
+RULES = "+@all -@dangerous +info +config|get +acl|dryrun ~*"  # for a user: Celery has keys of many names too
+
+# Most versions of Redis and Valkey check the rights of the user `default` when they read a transaction of their
+# append-only file, and leave it out without a word. What a script wrote is a transaction.
+# https://github.com/redis/redis/issues/14541, https://github.com/valkey-io/valkey/issues/3983
+_READS_AS_DEFAULT = "what it reads from its append-only file is checked against the rights of that user"
+_RIGHTS_OF_DEFAULT = "give it `~* +@all` (ACL SETUSER default), on or off"
 _COMMAND = re.compile(r"run the '([\w|]+)' command")
 
 
@@ -77,7 +83,32 @@ def _examine(shard: Shard, wait_replicas: int) -> Examined:
         unmet += _unmet_in_trial(shard)
     if wait_replicas:
         unmet += _unmet_by_replicas(shard, server, wait_replicas)
-    return Examined(server.version, unmet, list(_risks_of(server, shard.url, wait_replicas)))
+    risks = list(_risks_of(server, shard.url, wait_replicas))
+    may_write = _default_user_may_write(shard)
+    if may_write is False:
+        unmet.append(
+            f"may lose acknowledged callbacks in a restart: its user `default` may not write them, and"
+            f" {_READS_AS_DEFAULT}; {_RIGHTS_OF_DEFAULT}"
+        )
+    if may_write is None and shard.url.username not in (None, "default"):
+        risks.append(
+            f"does not show what its user `default` may do (ACL DRYRUN is closed), and {_READS_AS_DEFAULT};"
+            f" {_RIGHTS_OF_DEFAULT}"
+        )
+    return Examined(server.version, unmet, risks)
+
+
+def _default_user_may_write(shard: Shard) -> bool | None:
+    """Whether the user `default` may change Callbox's keys. None where Redis does not say."""
+    names = shard.names
+    commands = [
+        *(("XADD", names.inbox, "*", "a", "b"), ("XACK", names.inbox, GROUP, "0-1"), ("XDEL", names.inbox, "0-1")),
+        *(("HSET", names.ledger, "a", "1"), ("HDEL", names.ledger, "a"), ("HINCRBY", names.ledger, "a", "1")),
+    ]
+    try:
+        return all(text_of(shard.execute_command("ACL", "DRYRUN", "default", *words)) == "OK" for words in commands)
+    except ResponseError:
+        return None
 
 
 def _unmet_by(server: Server, url: RedisURL) -> Iterator[str]:

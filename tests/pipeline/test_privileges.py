@@ -37,26 +37,43 @@ class Places(NamedTuple):
     admin: str
 
 
+class RedisWithUsers:
+    """A Redis with the users of users.acl, each with its name as its password."""
+
+    def __init__(self, folder: Path) -> None:
+        acl = (DEPLOY / "redis" / "users.acl").read_text()
+        for user in (*USERS, "admin"):
+            assert f"user {user} on #{user} " in acl
+            acl = acl.replace(f"#{user} ", f"#{hashlib.sha256(user.encode()).hexdigest()} ")
+        (folder / "users.acl").write_text(acl)
+        server = servers.Redis(folder, "unused")
+        self._command = server.command()
+        with Path(self._command[1]).open("a") as file:
+            file.write(f'aclfile "{folder}/users.acl"\n')
+        self._log = folder / "log"
+        self.urls = {user: f"redis://{user}:{user}@127.0.0.1:{server.port}/0" for user in (*USERS, "admin")}
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(self._command, stdout=log, stderr=log, preexec_fn=die_with_parent)
+        wait_until(partial(answers, self.urls["admin"]), "Redis")
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
 @pytest.fixture(scope="module")
-def redis_urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A Redis with the users, each with its name as its password."""
-    folder = tmp_path_factory.mktemp("redis")
-    acl = (DEPLOY / "redis" / "users.acl").read_text()
-    for user in (*USERS, "admin"):
-        assert f"user {user} on #{user} " in acl
-        acl = acl.replace(f"#{user} ", f"#{hashlib.sha256(user.encode()).hexdigest()} ")
-    (folder / "users.acl").write_text(acl)
-    server = servers.Redis(folder, "unused")
-    program, configuration = server.command()
-    with Path(configuration).open("a") as file:
-        file.write(f'aclfile "{folder}/users.acl"\n')
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([program, configuration], stdout=log, stderr=log, preexec_fn=die_with_parent)
-    urls = {user: f"redis://{user}:{user}@127.0.0.1:{server.port}/0" for user in (*USERS, "admin")}
-    wait_until(partial(answers, urls["admin"]), "Redis")
-    yield urls
-    process.kill()
-    process.wait()
+def redis_with_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisWithUsers]:
+    started = RedisWithUsers(tmp_path_factory.mktemp("redis"))
+    yield started
+    started.kill()
+
+
+@pytest.fixture
+def redis_urls(redis_with_users: RedisWithUsers) -> dict[str, str]:
+    return redis_with_users.urls
 
 
 @pytest.fixture
@@ -135,6 +152,26 @@ def test_the_system_does_all_its_work_and_nothing_is_refused(run: Run, tmp_path:
     assert is_there(f"http://127.0.0.1:{flower_port}/workers")
     assert is_there(f"http://127.0.0.1:{flower_port}/broker")
     assert is_there(f"{url}/metrics")
+    assert refusals(places) == []
+
+
+def test_a_restart_keeps_what_was_accepted(run: Run, redis_with_users: RedisWithUsers, places: Places) -> None:
+    port = free_port()
+    run("ingress", *PYTHON, "ingress", "--port", str(port), CALLBOX_REDIS_URL=places.redis["ingress"])
+    url = f"http://127.0.0.1:{port}/callbacks/open"
+
+    def accepts(number: int) -> bool:
+        try:
+            return http(url, "POST", CALLBACK.format(number, '"hi"').encode())[0] == 200
+        except OSError:
+            return False
+
+    wait_until(lambda: accepts(0), "the ingress", 60)
+    assert all(accepts(number) for number in range(1, 5))
+    redis_with_users.kill()
+    redis_with_users.start()
+    with redis.Redis.from_url(places.admin) as client:
+        assert client.xlen(INBOX) == 5
     assert refusals(places) == []
 
 

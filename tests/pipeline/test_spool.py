@@ -10,7 +10,7 @@ import redis
 
 from deploy.local import servers
 from ingress import spool_files
-from tests.conftest import wait_until
+from tests.conftest import answers, wait_until
 from tests.keys import INBOX
 from tests.pipeline.conftest import CALLBOX, PYTHON, WORKER, Run, callbox, http
 
@@ -59,6 +59,7 @@ def test_what_a_killed_ingress_spooled_arrives_although_its_adoption_is_killed_t
     assert (file["file"], file["in_use"], file["callbacks"]) == (path.name, False, {"open": CALLBACKS})
 
     run("redis.log", *server.command())
+    wait_until(lambda: answers(server.url), "Redis")
     killed = run("adoption", CALLBOX, "spool", "adopt", str(folder), **urls, CALLBOX_GROUP_COUNT="1")
     wait_until(lambda: entries(server.url) > 20 or killed.poll() is not None, "some callbacks in the inbox")
     killed.kill()

@@ -328,4 +328,5 @@ def follow_the_rotation(installation: Installation) -> None:
     installation.follow(one, "Secrets", 2)
     installation.send(one)
     installation.wait_stored()
-    assert "reason" not in one.type("as_admin ACL LOG").replace("reason\nauth", "")
+    log = one.type("as_admin ACL LOG")
+    assert "reason" not in log.replace("reason\nauth", ""), log

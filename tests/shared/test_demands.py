@@ -42,11 +42,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
         yield client
 
 
-def as_user(client: Client, *rules: str) -> Client:
+def as_user(client: Client, *rules: str, user: str = "tried") -> Client:
     """A client of a user who may do this."""
     run: Any = client.execute_command
-    run("ACL", "SETUSER", "tried", "reset", "on", ">pw", *rules)
-    return inbox.connect(f"redis://tried:pw@127.0.0.1:{client.url.hosts[0][1]}/0", 5.0)
+    run("ACL", "SETUSER", user, "reset", "on", ">pw", *rules)
+    return inbox.connect(f"redis://{user}:pw@127.0.0.1:{client.url.hosts[0][1]}/0", 5.0)
 
 
 def test_production_s_settings_are_met_and_the_trial_leaves_nothing(server: Client) -> None:
@@ -106,6 +106,27 @@ def test_a_user_without_config_is_a_risk_unless_nothing_is_on_disk(server: Clien
             assert "has no append-only file" in examine([client]).unmet[0]
         finally:
             server.config_set("appendonly", "yes")
+
+
+@pytest.mark.parametrize("rules", [("off", "-@all"), ("resetkeys", "~other:*"), ("-xdel",), ("-hincrby",)])
+def test_a_default_user_with_which_a_restart_loses_callbacks_is_named(server: Client, rules: tuple[str, ...]) -> None:
+    with as_user(server, *inbox.demands.RULES.split()) as client, as_user(server, "+@all", user="admin") as admin:
+        run: Any = admin.execute_command
+        run("ACL", "SETUSER", "default", *rules)
+        try:
+            (sentence,) = examine([client]).unmet
+            run("ACL", "SETUSER", "default", "off", "~*", "+@all")
+            assert examine([client]).unmet == []
+        finally:
+            run("ACL", "SETUSER", "default", "on", "~*", "+@all")
+    assert "may lose acknowledged callbacks in a restart" in sentence
+
+
+def test_a_default_user_of_whom_nothing_is_shown_is_a_risk(server: Client) -> None:
+    with as_user(server, *inbox.demands.RULES.replace("+acl|dryrun ", "").split()) as client:
+        examined = examine([client])
+    assert examined.unmet == []
+    assert any("ACL DRYRUN is closed" in risk for risk in examined.risks)
 
 
 def test_a_user_with_the_rules_that_are_proposed_is_met(server: Client) -> None:
