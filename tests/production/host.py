@@ -151,8 +151,10 @@ class Host:
 
     def end(self) -> None:
         """As a power failure: everything on it ends at once."""
-        self._process.kill()
-        self._process.wait()
+        for process in (self._process, self._shell):
+            if process is not None:
+                process.kill()
+                process.communicate()
         ends = time.monotonic() + 20
         while Path(f"/proc/{self._first}").exists() and time.monotonic() < ends:
             time.sleep(0.05)
