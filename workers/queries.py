@@ -176,10 +176,6 @@ class Queries:
         """How many there are of each source."""
         return count_open_dead_letters(self._connection)
 
-    def latest(self, count: int) -> dict[str, datetime]:
-        """When each source's latest callback came, among the latest `count` of all."""
-        return dict(self._connection.execute(sql("queries/latest_by_source"), {"limit": count}).fetchall())
-
     def connections(self) -> int:
         """How many clients are connected to the database."""
         found = self._connection.execute(sql("queries/connections")).fetchone()

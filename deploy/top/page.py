@@ -43,7 +43,7 @@ def _row(line: SourceLine) -> tuple[object, ...]:
         _rounded(line.refused_per_second),
         line.dead_letters,
         "held" if line.is_held else "",
-        None if line.silent is None else f"{'over ' if line.at_least else ''}{_duration(line.silent)}",
+        None if line.silent is None else _duration(line.silent),
     )
 
 

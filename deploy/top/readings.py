@@ -18,7 +18,6 @@ from shared.inbox import Inbox, RedisUnavailable, Snapshot
 from workers.queries import Queries
 
 ANSWER_SECONDS = 2.0  # longest wait for an ingress
-RECENT = 5000  # callbacks in which the latest of each source is looked for
 
 _REQUESTS, _ACKNOWLEDGED = "callbox_requests", "callbox_acknowledge_seconds"
 _OUR_WORDS = ("accepted", "unavailable")  # outcomes of requests that are no refusal
@@ -36,12 +35,9 @@ class InboxReading(NamedTuple):
 
 
 class DatabaseReading(NamedTuple):
-    """Open dead letters by source, and when each source's latest callback of the RECENT ones came; `since`: when the
-    oldest of those came."""
+    """`dead_letters`: the open ones of each source."""
 
     dead_letters: Mapping[str, int]
-    latest: Mapping[str, datetime]
-    since: datetime | None
     connections: int
     seconds: float
 
@@ -102,9 +98,7 @@ class Reader:
             began = time.monotonic()
             dead_letters = self._queries.open_dead_letters()
             seconds = time.monotonic() - began
-            latest = self._queries.latest(RECENT)
-            since = min(latest.values(), default=None)
-            return DatabaseReading(dead_letters, latest, since, self._queries.connections(), seconds)
+            return DatabaseReading(dead_letters, self._queries.connections(), seconds)
         except psycopg.errors.UndefinedTable:
             return "not migrated: run `callbox migrate`"
         except psycopg.Error as error:

@@ -2,7 +2,7 @@
 
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
 from deploy.top.readings import DatabaseReading, Histogram, InboxReading, IngressReading, Reading
@@ -14,8 +14,7 @@ QUANTILE = 0.99
 
 
 class SourceLine(NamedTuple):
-    """A source now. None: not known. `silent`: since its latest callback; `at_least` where that is further back than
-    was looked."""
+    """A source now. None: not known. `silent`: since its latest callback; None also before the first."""
 
     source: str
     per_second: float | None
@@ -24,7 +23,6 @@ class SourceLine(NamedTuple):
     dead_letters: int | None
     is_held: bool
     silent: timedelta | None
-    at_least: bool
 
 
 class Part(NamedTuple):
@@ -44,16 +42,13 @@ class View(NamedTuple):
 
 
 class State:
-    """Remembers the readings of the last seconds, and when each source was last seen to get a callback."""
+    """Remembers the readings of the last seconds."""
 
     def __init__(self) -> None:
         self._readings: deque[Reading] = deque()
-        self._last_seen: dict[str, datetime] = {}
 
     def after(self, reading: Reading) -> View:
         """What there is to see after this reading, by those before it."""
-        if self._readings:
-            self._see(self._readings[-1], reading)
         self._readings.append(reading)
         while len(self._readings) > 2 and reading.at - self._readings[1].at >= WINDOW_SECONDS:
             self._readings.popleft()
@@ -62,15 +57,10 @@ class State:
         sources.sort(key=lambda line: (-(line.per_second or 0.0), line.source))
         return View(reading.now, list(_parts(before, reading)), sources)
 
-    def _see(self, before: Reading, reading: Reading) -> None:
-        was, now = _appended(before), _appended(reading)
-        if was is not None and now is not None:
-            self._last_seen |= {source: reading.now for source, count in now.items() if count > was.get(source, 0)}
-
     def _line(self, name: str, before: Reading, reading: Reading) -> SourceLine:
         inbox = reading.inbox if isinstance(reading.inbox, InboxReading) else None
         database = reading.database if isinstance(reading.database, DatabaseReading) else None
-        silent, at_least = self._silence(name, reading.now, database)
+        heard_at = None if inbox is None else inbox.snapshot.heard.get(name)
         return SourceLine(
             name,
             _rate(_appended(before), _appended(reading), name, reading.at - before.at),
@@ -78,18 +68,8 @@ class State:
             _rate(_refused(before), _refused(reading), name, reading.at - before.at),
             None if database is None else database.dead_letters.get(name, 0),
             inbox is not None and name in inbox.snapshot.holds,
-            silent,
-            at_least,
+            None if heard_at is None else max(reading.now - datetime.fromtimestamp(heard_at, UTC), timedelta(0)),
         )
-
-    def _silence(self, name: str, now: datetime, database: DatabaseReading | None) -> tuple[timedelta | None, bool]:
-        stored = database.latest.get(name) if database else None
-        latest = max(filter(None, (stored, self._last_seen.get(name))), default=None)
-        if latest is not None:
-            return max(now - latest, timedelta(0)), False
-        if database is None or database.since is None:
-            return None, False
-        return now - database.since, True
 
 
 def quantile(before: Histogram, after: Histogram, share: float) -> float | None:
@@ -113,9 +93,9 @@ def _names(reading: Reading) -> list[str]:
     names: set[str] = set()
     if isinstance(reading.inbox, InboxReading):
         snapshot = reading.inbox.snapshot
-        names |= snapshot.ledger.keys() | snapshot.spooled.keys() | snapshot.holds.keys()
+        names |= {*(snapshot.notes.sources or ()), *snapshot.ledger, *snapshot.spooled, *snapshot.holds}
     if isinstance(reading.database, DatabaseReading):
-        names |= reading.database.dead_letters.keys() | reading.database.latest.keys()
+        names |= reading.database.dead_letters.keys()
     names |= (_refused(reading) or {}).keys()
     return sorted(names - {""})
 

@@ -101,12 +101,13 @@ def _examine(shard: Shard, wait_replicas: int) -> Examined:
 def _default_user_may_write(shard: Shard) -> bool | None:
     """Whether the user `default` may change Callbox's keys. None where Redis does not say."""
     names = shard.names
+    run: Any = shard.execute_command
     commands = [
         *(("XADD", names.inbox, "*", "a", "b"), ("XACK", names.inbox, GROUP, "0-1"), ("XDEL", names.inbox, "0-1")),
         *(("HSET", names.ledger, "a", "1"), ("HDEL", names.ledger, "a"), ("HINCRBY", names.ledger, "a", "1")),
     ]
     try:
-        return all(text_of(shard.execute_command("ACL", "DRYRUN", "default", *words)) == "OK" for words in commands)
+        return all(text_of(run("ACL", "DRYRUN", "default", *words)) == "OK" for words in commands)
     except ResponseError:
         return None
 

@@ -25,15 +25,16 @@ callbox_acknowledge_seconds_bucket{source="fleet",le="+Inf"} 10
 """
 
 
-def inbox(**appended: int) -> InboxReading:
+def inbox(heard_at: datetime | None = None, /, **appended: int) -> InboxReading:
     counts = {"repeat": 0, "stored": 0, "duplicate": 0, "dead": 0, "ignored": 0}
     ledger = {source: {**counts, "appended": count} for source, count in appended.items()}
     held = {"otp": Hold("its parser failed", NOW.timestamp())}
-    return InboxReading(Snapshot(Depth(3, 1.5), ledger, {}, {"otp": 4}, held), {"w": 2.0}, [(5_000_000, 0)], 0.001)
+    heard = {"fleet": heard_at.timestamp()} if heard_at else {}
+    snapshot = Snapshot(Depth(3, 1.5), ledger, {}, {"otp": 4}, held, heard=heard)
+    return InboxReading(snapshot, {"w": 2.0}, [(5_000_000, 0)], 0.001)
 
 
-def database(**latest: datetime) -> DatabaseReading:
-    return DatabaseReading({"fleet": 7}, latest, min(latest.values(), default=None), 9, 0.001)
+DATABASE = DatabaseReading({"fleet": 7}, 9, 0.001)
 
 
 def reading(seconds: float, found: InboxReading | str, stored: DatabaseReading | str, refused: float = 0.0) -> Reading:
@@ -54,33 +55,33 @@ def text(view: View, height: int | None, columns: int = 80) -> list[str]:
 
 def test_rates_are_differences_of_the_last_seconds() -> None:
     state = State()
-    first = state.after(reading(0, inbox(fleet=100), database(fleet=NOW)))
+    first = state.after(reading(0, inbox(fleet=100), DATABASE))
     assert line(first, "fleet").per_second is None
-    state.after(reading(5, inbox(fleet=150), database(fleet=NOW), refused=5))
-    view = state.after(reading(20, inbox(fleet=300), database(fleet=NOW), refused=35))
+    state.after(reading(5, inbox(fleet=150), DATABASE, refused=5))
+    view = state.after(reading(20, inbox(fleet=300), DATABASE, refused=35))
     found = line(view, "fleet")
     assert (found.per_second, found.refused_per_second, found.dead_letters) == (10.0, 2.0, 7)
     assert found.p99_seconds == pytest.approx(0.0099)
-    assert found.silent == timedelta(0), "it has just got some"
     assert line(view, "otp").is_held
 
 
 def test_counts_that_begin_anew_count_from_nothing() -> None:
     state = State()
-    state.after(reading(0, inbox(fleet=100), database()))
-    assert line(state.after(reading(2, inbox(fleet=6), database())), "fleet").per_second == 3.0
+    state.after(reading(0, inbox(fleet=100), DATABASE))
+    assert line(state.after(reading(2, inbox(fleet=6), DATABASE)), "fleet").per_second == 3.0
 
 
-def test_a_source_is_silent_since_its_latest_callback_or_for_at_least_as_long_as_was_looked() -> None:
-    view = State().after(reading(0, inbox(fleet=1, old=1), database(fleet=NOW - timedelta(hours=3))))
-    assert (line(view, "fleet").silent, line(view, "fleet").at_least) == (timedelta(hours=3), False)
-    assert (line(view, "old").silent, line(view, "old").at_least) == (timedelta(hours=3), True)
-    assert "over 3 h" in "\n".join(text(view, None))
+def test_a_source_is_silent_since_its_latest_callback() -> None:
+    view = State().after(reading(0, inbox(NOW - timedelta(hours=3), fleet=1, new=0), DATABASE))
+    assert (line(view, "fleet").silent, line(view, "new").silent) == (timedelta(hours=3), None)
+    assert "3 h" in "\n".join(text(view, None))
+    ahead = State().after(reading(0, inbox(NOW + timedelta(seconds=3), fleet=1), DATABASE))
+    assert line(ahead, "fleet").silent == timedelta(0), "the clock of Redis is ahead"
 
 
 def test_what_is_away_is_said_and_the_rest_is_shown() -> None:
     state = State()
-    state.after(reading(0, inbox(fleet=1), database(fleet=NOW)))
+    state.after(reading(0, inbox(fleet=1), DATABASE))
     view = state.after(reading(1, "Redis does not answer", "does not answer (refused)"))
     assert line(view, "fleet").per_second is None
     shown = "\n".join(text(view, 24))
@@ -90,7 +91,7 @@ def test_what_is_away_is_said_and_the_rest_is_shown() -> None:
 
 
 def test_a_page_fits_the_terminal_and_says_what_it_leaves_out() -> None:
-    view = State().after(reading(0, inbox(**{f"source-{'x' * 60}-{n}": 1 for n in range(40)}), database()))
+    view = State().after(reading(0, inbox(**{f"source-{'x' * 60}-{n}": 1 for n in range(40)}), DATABASE))
     for columns in (80, 200):
         lines = text(view, 24, columns)
         assert len(lines) <= 24
