@@ -7,6 +7,7 @@ whichever ingress of the same folder finds it first. Every method blocks on the 
 
 import fcntl
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -20,6 +21,7 @@ from shared.inbox import Group
 
 SUFFIX = ".spool"
 SMALLEST_BYTES = 64 * 1024
+LAST = 2**63 - 1  # no number is larger
 # AUTOINCREMENT: a number must not come again after its row was removed, for what was moved is known by its number.
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS spooled"
@@ -62,6 +64,7 @@ class Spool:
         self.path = path
         self._lock = lock
         self._moved_through = 0
+        self._counts: Counter[str] | None = None  # by source; not known yet of a file that was left by another process
         with _failing_to("be opened"):
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
@@ -72,6 +75,8 @@ class Spool:
                 self._connection.execute(f"PRAGMA max_page_count = {pages}")
                 self._connection.execute(_SCHEMA)
                 self._connection.execute("DELETE FROM spooled WHERE n = -1")  # of a probe that was interrupted
+                if self._connection.execute("SELECT 1 FROM spooled LIMIT 1").fetchone() is None:
+                    self._counts = Counter()
             except sqlite3.Error:
                 self._connection.close()
                 raise
@@ -80,6 +85,8 @@ class Spool:
         """Makes the group durable, all or nothing. Raises SpoolError."""
         with _failing_to("take it"), self._transaction():
             self._connection.executemany("INSERT INTO spooled (source, packed) VALUES (?, ?)", group)
+        if self._counts is not None:
+            self._counts.update(source for source, _ in group)
 
     def probe(self) -> None:
         """Raises SpoolError unless a callback could be made durable."""
@@ -90,10 +97,12 @@ class Spool:
                 self._connection.execute("DELETE FROM spooled WHERE n = -1")
 
     def counts(self) -> dict[str, int]:
-        """How many callbacks of each source wait here. Raises SpoolError."""
-        query = "SELECT source, count(*) FROM spooled WHERE n > ? GROUP BY source"
-        with _failing_to("be read"):
-            return {str(source): count for source, count in self._connection.execute(query, (self._moved_through,))}
+        """How many callbacks of each source wait here. Raises SpoolError. A full file has millions, so that each is
+        looked at only once."""
+        if self._counts is None:
+            with _failing_to("be read"):
+                self._counts = self._count(self._moved_through, LAST)
+        return dict(self._counts)
 
     def depth(self) -> Depth:
         """How many callbacks wait here, and since when; looks at two of them only. Raises SpoolError."""
@@ -126,8 +135,10 @@ class Spool:
     def remove_through(self, number: int) -> None:
         """Forgets the callbacks up to this number: they are in the inbox now. Raises SpoolError: then the disk is
         too full even to forget, and they are deleted with the next ones."""
-        self._moved_through = number
+        before, self._moved_through = self._moved_through, number
         with _failing_to("be emptied"):
+            if self._counts is not None:
+                self._counts -= self._count(before, number)
             self._connection.execute("DELETE FROM spooled WHERE n <= ?", (number,))
 
     def close(self) -> None:
@@ -140,6 +151,10 @@ class Spool:
         if empty:
             _remove(self.path)
         self._lock.close()
+
+    def _count(self, after: int, through: int) -> Counter[str]:
+        query = "SELECT source, count(*) FROM spooled WHERE n > ? AND n <= ? GROUP BY source"
+        return Counter({str(source): count for source, count in self._connection.execute(query, (after, through))})
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:

@@ -43,6 +43,21 @@ def test_a_file_that_was_emptied_serves_the_next_outage_too(tmp_path: Path) -> N
     file.close()
 
 
+def test_what_waits_is_counted_once_and_not_for_each_group_that_is_moved(tmp_path: Path) -> None:
+    left = spool.create(tmp_path, LIMIT_BYTES)
+    left.append(GROUP)
+    left.close()
+    for file in (spool.take(left.path, LIMIT_BYTES), spool.create(tmp_path, LIMIT_BYTES)):
+        waited = sum(file.counts().values())
+        asked: list[str] = []
+        file._connection.set_trace_callback(asked.append)
+        file.append(GROUP)
+        file.remove_through(file.oldest(waited + 1, LIMIT_BYTES)[-1].number)
+        assert file.counts() == {"b": 1, "a": 1}
+        assert not any("count(*)" in query and f"<= {spool.LAST}" in query for query in asked)
+        file.close()
+
+
 def test_it_commits_to_the_disk(tmp_path: Path) -> None:
     file = spool.create(tmp_path, LIMIT_BYTES)
     assert file._connection.execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
