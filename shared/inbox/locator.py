@@ -6,22 +6,24 @@ answer of the latest epoch counts, which a failover raises at the one that decid
 """
 
 import socket
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from ipaddress import ip_address
+from time import monotonic
 from typing import Any, NamedTuple
 
 import redis
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from shared.redis_url import RedisURL
 
-ASK_SECONDS = 0.5  # for all Sentinels or nodes to answer
+FIRST_SECONDS = 1.5  # for the first Sentinel or node to answer: by TLS, over a long way, that is six round trips
+ASK_SECONDS = 0.5  # for all others, once one has answered; and for one address to take a connection
 
 
 class Place(NamedTuple):
@@ -51,6 +53,7 @@ class Locator:
         self._given = [Place(*host) for host in url.hosts]
         self._ask = self._given
         self._know_nothing = False  # whether one answered, the last time, that it does not know the primary
+        self._failure = ""  # of another one, the last time
 
     @property
     def can_move(self) -> bool:
@@ -75,7 +78,9 @@ class Locator:
 
     def _latest(self) -> Place:
         """Also notes whom to ask the next time."""
-        answers = list(self._answers(self._ask)) or list(self._answers(self._given))
+        answers = self._answers(self._ask)
+        if not answers and self._ask != self._given:
+            answers = self._answers(self._given)
         if not answers:
             raise NoPrimary(self._why_nobody())
         latest = max(answers, key=lambda answer: answer.epoch)
@@ -83,27 +88,40 @@ class Locator:
         return latest.place
 
     def _why_nobody(self) -> str:
-        if self.url.is_cluster:
-            knows = "no node of the Cluster knows who has the slot of the shard"
-            return knows if self._know_nothing else "no node of the Cluster answers"
+        if self._know_nothing and self.url.is_cluster:
+            return "no node of the Cluster knows who has the slot of the shard"
         if self._know_nothing:
             return f"the Sentinels know no primary called {self.url.master}"
-        return "no Sentinel answers"
+        failure = f" ({self._failure})" if self._failure else ""
+        return f"no {'node of the Cluster' if self.url.is_cluster else 'Sentinel'} answers{failure}"
 
-    def _answers(self, places: Sequence[Place]) -> Iterator[_Answer]:
-        self._know_nothing = False
+    def _answers(self, places: Sequence[Place]) -> list[_Answer]:
+        """Of those that answer in time, in the order of the places: where two are right, the same one is believed."""
+        self._know_nothing, self._failure = False, ""
+        found: dict[int, _Answer] = {}
         pool = ThreadPoolExecutor(len(places), thread_name_prefix="locate")
-        try:
-            done, _ = wait([pool.submit(self._answer, place) for place in places], ASK_SECONDS)
+        asked = {pool.submit(self._answer, place): number for number, place in enumerate(places)}
+        pool.shutdown(wait=False)
+        waiting = set(asked)
+        ends_at = monotonic() + FIRST_SECONDS
+        while waiting and (seconds := ends_at - monotonic()) > 0:
+            done, waiting = wait(waiting, seconds, FIRST_COMPLETED)
             for each in done:
-                try:
-                    yield each.result()
-                except (ResponseError, LookupError, TypeError):
-                    self._know_nothing = True
-                except (RedisError, OSError, ValueError):
-                    pass  # it is away, or no Sentinel at all
-        finally:
-            pool.shutdown(wait=False)
+                if answer := self._answer_in(each):
+                    found[asked[each]] = answer
+                    ends_at = min(ends_at, monotonic() + ASK_SECONDS)
+        return [found[number] for number in sorted(found)]
+
+    def _answer_in(self, done: Future[_Answer]) -> _Answer | None:
+        try:
+            return done.result()
+        except (NoPermissionError, AuthenticationError) as error:
+            self._failure = type(error).__name__
+        except (ResponseError, LookupError, TypeError):
+            self._know_nothing = True
+        except (RedisError, OSError, ValueError) as error:  # it is away, or no Sentinel at all
+            self._failure = self._failure or type(error).__name__
+        return None
 
     def _answer(self, place: Place) -> _Answer:
         url = self.url
@@ -153,10 +171,13 @@ def tls_options(url: RedisURL) -> dict[str, Any]:
 
 
 def _place(node: Sequence[Any], asked: Place) -> Place:
-    """A node of CLUSTER SLOTS; one without a name is where the asked one is."""
-    host, port, *_ = node
-    name = host.decode() if host else ""
-    return Place(name if name not in ("", "?") else asked.host, int(port))
+    """A node of CLUSTER SLOTS. One that should have a name and has none (`?`) is at its address, which is among what
+    else is said of it; one of which nothing is said is where the asked one is."""
+    host, port, _, *others = node
+    if host == b"?":
+        flat = others[0] if others else []
+        host = dict(zip(flat[::2], flat[1::2], strict=True)).get(b"ip")
+    return Place(host.decode() if host else asked.host, int(port))
 
 
 def _epoch(info: bytes) -> int:

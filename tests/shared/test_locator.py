@@ -124,6 +124,25 @@ def test_one_that_does_not_answer_in_time_keeps_nobody_waiting(monkeypatch: pyte
         assert time.monotonic() - began < 15
 
 
+def test_sentinels_may_be_far_away() -> None:
+    """A greeting and an answer are several round trips, more by TLS."""
+    assert located(SENTINELS, [sentinel("192.0.2.1", 1, 5)], delay_seconds=0.2) == Place("192.0.2.1", 1)
+
+
+def test_of_two_names_for_one_primary_the_same_is_believed_each_time() -> None:
+    """Else every look would cut the connections to the other one."""
+    with node(sentinel("192.0.2.1", 1, 5), delay_seconds=0.02) as first, node(sentinel("name", 1, 5)) as quick:
+        found = Locator(parse_redis_url(f"redis+sentinel://127.0.0.1:{first.port},127.0.0.1:{quick.port}/m"), "{t}")
+        assert {found.locate() for _ in range(8)} == {Place("192.0.2.1", 1)}
+
+
+def test_sentinels_that_want_another_password_say_so() -> None:
+    wanted = Exception("NOAUTH Authentication required.")
+    refuses: Answers = {("SENTINEL", "GET-MASTER-ADDR-BY-NAME"): wanted, ("SENTINEL", "MASTER"): wanted}
+    with pytest.raises(NoPrimary, match=r"no Sentinel answers \(AuthenticationError\)"):
+        located(SENTINELS, [refuses])
+
+
 @pytest.mark.parametrize(("number", "port"), [(0, 2), (1, 1), (2, 3), (3, 2)])
 def test_the_node_that_has_the_slot_of_the_shard_is_named(number: int, port: int) -> None:
     ranges = [(0, 5460, "192.0.2.1", 1), (5461, 10922, "192.0.2.1", 2), (10923, 16383, "192.0.2.1", 3)]
@@ -141,6 +160,16 @@ def test_the_node_that_knows_the_latest_failover_is_believed() -> None:
 def test_a_node_without_a_name_is_where_the_asked_one_is() -> None:
     for host in ("", "?"):
         assert located(CLUSTER, [cluster([(0, 16383, host, 7)], 1)]) == Place("127.0.0.1", 7)
+
+
+def test_a_node_that_should_have_a_name_and_has_none_is_at_its_address() -> None:
+    """As with `cluster-preferred-endpoint-type hostname`, where a node has no `cluster-announce-hostname`."""
+    nameless = [0, 16383, ["?", 7, "id", ["ip", "192.0.2.7"]]]
+    nodes: Answers = {
+        ("CLUSTER", "SLOTS"): [nameless],
+        ("CLUSTER", "INFO"): "cluster_current_epoch:1\r\n",
+    }
+    assert located(CLUSTER, [nodes]) == Place("192.0.2.7", 7)
 
 
 def test_a_cluster_in_which_nobody_has_the_slot_is_a_failure() -> None:
