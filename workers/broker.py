@@ -79,7 +79,8 @@ def _known_url(url: str, parsed: RedisURL) -> str:
         host, port = parsed.hosts[0]
         user = url.partition("://")[2].rpartition("/")[0].rpartition("@")[0]
         return f"sentinel://{user + '@' if user else ''}{host}:{port}/{parsed.database}"
-    return url.partition("?")[0]
+    scheme, _, place = url.partition("?")[0].partition("://")
+    return f"{scheme}://{place.partition('/')[0]}/{parsed.database}"
 
 
 def _of_sentinels(parsed: RedisURL) -> dict[str, Any]:

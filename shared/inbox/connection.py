@@ -65,7 +65,8 @@ class _ToPrimary:
         connected = self._sock
         if connected is not None:
             with suppress(OSError):
-                connected.shutdown(socket.SHUT_RDWR)
+                # Not that of an SSLSocket, which first forgets its TLS: who writes at that moment would write plainly.
+                socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
 
 class Connection(_ToPrimary, redis.Connection):

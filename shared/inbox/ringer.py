@@ -46,10 +46,12 @@ class Ringer:
 
     async def _ring(self) -> None:
         """A doorbell that is lost is made up for by the next one, or by beat."""
-        while self._again:
-            self._again = False
-            with suppress(RedisError, OSError):
-                async with asyncio.timeout(RING_SECONDS):
-                    await self._script(keys=[QUEUE], args=[message(new_id(self._now()))])
-            await asyncio.sleep(PAUSE_SECONDS)
-        self._ringing = None
+        try:
+            while self._again:
+                self._again = False
+                with suppress(RedisError, OSError):
+                    async with asyncio.timeout(RING_SECONDS):
+                        await self._script(keys=[QUEUE], args=[message(new_id(self._now()))])
+                await asyncio.sleep(PAUSE_SECONDS)
+        finally:
+            self._ringing = None

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 import redis
 from fakeredis import FakeAsyncRedis, FakeServer
 
@@ -49,6 +50,27 @@ def test_a_later_ring_is_sent_too() -> None:
                 await asyncio.sleep(0.001)
             assert await client.llen(doorbell.QUEUE) == 1
         await bell.close()
+
+    asyncio.run(run())
+
+
+def test_a_doorbell_that_fails_by_a_fault_of_ours_is_not_the_last_one() -> None:
+    class Broken(Counted):
+        async def evalsha(self, *words: Any) -> Any:
+            if not self.sent:
+                self.sent += 1
+                raise RuntimeError("a fault of ours")
+            return await super().evalsha(*words)
+
+    async def run() -> None:
+        client = Broken(server=FakeServer())
+        bell = Ringer(client, lambda: NOW)
+        bell.ring()
+        with pytest.raises(RuntimeError):
+            await bell.close()
+        bell.ring()
+        await bell.close()
+        assert await client.llen(doorbell.QUEUE) == 1
 
     asyncio.run(run())
 

@@ -2,15 +2,18 @@
 
 import asyncio
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
+from redis.exceptions import RedisError
 
 from shared import inbox
 from shared.inbox import RedisUnavailable
@@ -75,6 +78,12 @@ def tls_before(redis_url: str, certificate: Path, key: Path) -> Iterator[int]:
         loop.close()
 
 
+def trusted_url(redis_url: str, port: int, certificate: Path) -> str:
+    address = urlsplit(redis_url)
+    user = f"{address.netloc.rpartition('@')[0]}@" if "@" in address.netloc else ""
+    return f"rediss://{user}127.0.0.1:{port}{address.path}?ssl_ca_certs={quote(str(certificate), safe='')}"
+
+
 def test_both_ends_of_the_inbox_speak_tls_and_check_the_certificate(
     redis_url: str, certificate: tuple[Path, Path]
 ) -> None:
@@ -86,10 +95,8 @@ def test_both_ends_of_the_inbox_speak_tls_and_check_the_certificate(
             await appender.close()
 
     with tls_before(redis_url, *certificate) as port:
-        address = urlsplit(redis_url)
-        user = f"{address.netloc.rpartition('@')[0]}@" if "@" in address.netloc else ""
-        plain = f"rediss://{user}127.0.0.1:{port}{address.path}"
-        trusted = f"{plain}?ssl_ca_certs={quote(str(certificate[0]), safe='')}"
+        trusted = trusted_url(redis_url, port, certificate[0])
+        plain = trusted.partition("?")[0]
         asyncio.run(append(trusted))
         with inbox.connect(trusted, 5.0) as shard:
             (entry,) = inbox.Consumer(shard, "one").claim(1, 0.01)
@@ -101,3 +108,23 @@ def test_both_ends_of_the_inbox_speak_tls_and_check_the_certificate(
         unchecked = f"{plain}?ssl_cert_reqs=none&ssl_check_hostname=false"
         with inbox.connect(unchecked, 5.0) as shard:
             assert inbox.ping(shard)
+
+
+def test_who_writes_while_a_connection_is_cut_does_not_write_plainly(
+    redis_url: str, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may do so before the socket is shut."""
+    with (
+        tls_before(redis_url, *certificate) as port,
+        inbox.connect(trusted_url(redis_url, port, certificate[0]), 5.0) as shard,
+    ):
+        connection: Any = shard.connection_pool.get_connection()
+        monkeypatch.setattr(socket.socket, "shutdown", lambda *_: None)
+        connection.cut()
+        connection.send_command("PING")
+        answered = None
+        with suppress(RedisError):
+            answered = connection.read_response()
+        monkeypatch.undo()
+        shard.connection_pool.release(connection)
+    assert answered == b"PONG"

@@ -20,6 +20,7 @@ from workers import broker
     ("url", "shown", "tls"),
     [
         ("redis://:pw@host:7/2", "redis://:pw@host:7/2", None),
+        ("redis://:pw@host/?db=2", "redis://:pw@host/2", None),
         ("unix:///run/redis.sock?db=1", "redis+socket:///run/redis.sock", None),
         ("redis+sentinel://me:pw@a:1,b:2/m/3?sentinel_password=x", "sentinel://me:pw@a:1/3", None),
         (
