@@ -38,6 +38,12 @@ class RedisURL:
     sentinel_username: str | None = None
     sentinel_password: str | None = field(default=None, repr=False)
 
+    @property
+    def place(self) -> str:
+        """Where it is, for people."""
+        hosts = ((f"[{host}]" if ":" in host else host, port) for host, port in self.hosts)
+        return ",".join(f"{host}:{port}" for host, port in hosts) or self.path
+
 
 def parse_redis_urls(text: str) -> list[RedisURL]:
     """The URLs in a text, which are separated by blanks; at least one. Raises ValueError."""
@@ -81,7 +87,8 @@ def _parameters(query: str, scheme: str) -> dict[str, str]:
     if "@" in query:
         raise ValueError(f"is not a URL; {_ESCAPES}")
     try:
-        given = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)))
+        # A plus is one, as in front of the question mark: parse_qsl would read a blank.
+        given = dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True, strict_parsing=bool(query)))
     except ValueError:
         raise ValueError("has parameters that are not NAME=VALUE&NAME=VALUE") from None
     for name in given:
@@ -109,6 +116,7 @@ def _hosts(hosts: str, kind: str) -> list[tuple[str, int]]:
         try:
             parts = urlsplit(f"//{host}")
             name, port = parts.hostname, parts.port
+            (name or "").encode("idna")  # as whoever looks it up; of a name with an empty part nobody says what it is
         except ValueError:
             raise ValueError(f"is not a URL; {_ESCAPES}") from None
         if name is None and (kind or port is not None):

@@ -36,6 +36,10 @@ PASSWORD = "s3cret-s3cret"
                 sentinel_password="t",
             ),
         ),
+        (
+            "redis+sentinel://:a+b@a/m?sentinel_password=c%2Bd+e",
+            RedisURL((("a", 26379),), master="m", password="a+b", sentinel_password="c+d+e"),
+        ),
         ("redis+cluster://a:1,[::2]:3", RedisURL((("a", 1), ("::2", 3)), is_cluster=True)),
         ("rediss+cluster://:pw@a:1/0", RedisURL((("a", 1),), is_cluster=True, password="pw", is_tls=True)),
     ],
@@ -49,6 +53,11 @@ def test_several_urls_are_shards() -> None:
     assert [url.hosts[0][0] for url in parse_redis_urls(" redis://a  redis+cluster://b:1,c:2 ")] == ["a", "b"]
 
 
+def test_where_one_is_for_people() -> None:
+    assert parse_redis_url(f"redis+cluster://:{PASSWORD}@a:1,[::2]:3").place == "a:1,[::2]:3"
+    assert parse_redis_url(f"unix://:{PASSWORD}@/run/redis.sock").place == "/run/redis.sock"
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -56,6 +65,8 @@ def test_several_urls_are_shards() -> None:
         (f"redis://:{PASSWORD}@a,b", "names several hosts"),
         (f"redis://:{PASSWORD}@a:x", "is not a URL"),
         (f"redis://:{PASSWORD}@a:99999", "is not a URL"),
+        (f"redis://:{PASSWORD}@a..b", "is not a URL"),
+        (f"redis+sentinel://:{PASSWORD}@{'a' * 64}/m", "is not a URL"),
         (f"redis://:{PASSWORD}@a@b", "is not a URL"),
         (f"redis://:{PASSWORD}/x@a", "is not a URL"),
         (f"redis://:{PASSWORD}?x@a", "is not a URL"),
