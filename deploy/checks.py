@@ -39,6 +39,8 @@ def check(config: Config) -> Iterator[Finding]:
     for source in config.sources.values():
         yield from _check_source(source)
     yield from _check_redis(config.settings)
+    if config.settings.broker_url:
+        yield from _check_broker(config.settings)
     yield from _check_postgres(config.settings.database_url)
     yield from _check_spool(Path(config.settings.spool_dir))
 
@@ -86,11 +88,19 @@ def _check_redis(settings: Settings) -> Iterator[Finding]:
     try:
         with open_inbox(settings) as found:
             examined = inbox.examine(found.shards, settings.redis_wait_replicas)
-            found.broker.ping()
     except RedisUnavailable as error:
         yield Finding("wrong", "Redis", f"{error}: is CALLBOX_REDIS_URL right?")
         return
     yield from _findings("Redis", examined, "on disk before it answers")
+
+
+def _check_broker(settings: Settings) -> Iterator[Finding]:
+    """Where it is a Redis of its own."""
+    try:
+        with open_inbox(settings) as found:
+            inbox.ping(found.broker)
+    except RedisUnavailable as error:
+        yield Finding("wrong", "Celery's Redis", f"{error}: is CALLBOX_BROKER_URL right?")
 
 
 def _check_postgres(url: str) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from deploy.system import System
 from deploy.table import table
 from deploy.text import as_json
 from shared import inbox
-from shared.inbox import Inbox, Shard
+from shared.inbox import Inbox, RedisUnavailable, Shard
 
 HEADINGS = ("shard", "redis", "waiting", "oldest seconds", "state")
 DRAIN_SECONDS = 60.0  # longest wait for a shard to be empty
@@ -21,12 +21,12 @@ POLL_SECONDS = 0.2
 
 
 class Row(NamedTuple):
-    """A shard: where it is, how many callbacks wait, and whether it takes more."""
+    """A shard: where it is, how many callbacks wait (None: not known), and whether it takes more."""
 
     shard: int
     redis: str
-    waiting: int
-    oldest_seconds: float
+    waiting: int | None
+    oldest_seconds: float | None
     state: str
 
 
@@ -48,6 +48,8 @@ def shards(context: click.Context, json_wanted: bool, system: System) -> None:
         write(*as_json([row._asdict() for row in rows]))
     else:
         write_table(table(HEADINGS, rows))
+    if away := [f"shard {row.shard}: {row.state}" for row in rows if row.waiting is None]:
+        raise Failed("; ".join(away))
 
 
 @shards.command()
@@ -68,7 +70,7 @@ def drain(number: int, system: System) -> None:
             time.sleep(POLL_SECONDS)
         if waiting:
             held = sorted(inbox.Holds(shard).read().held)
-            why = f"{', '.join(held)} is held, see `callbox status`" if held else "do workers run?"
+            why = f"{', '.join(held)} is held, see `callbox status`." if held else "do workers run?"
             raise Failed(f"{waiting} callbacks still wait in shard {number}: {why} Begin again later")
         inbox.fold(shard, found.first)
     write(f"shard {number} is empty: set CALLBOX_INBOX_SHARDS to {number} for all processes, and restart them")
@@ -96,11 +98,14 @@ def _last(found: Inbox, number: int, of_any: bool = False) -> Shard:
 
 
 def _row(shard: Shard) -> Row:
-    depth = inbox.take_snapshot(shard).depth
-    url = shard.url
-    hosts = ",".join(f"{host}:{port}" for host, port in url.hosts) or url.path
-    state = "takes callbacks" if not inbox.is_retired(shard) else "retired" if depth.entries else "retired and empty"
-    return Row(shard.names.number, hosts, depth.entries, round(depth.oldest_seconds, 1), state)
+    number, place = shard.names.number, shard.url.place
+    try:
+        depth = inbox.take_snapshot(shard).depth
+        is_retired = inbox.is_retired(shard)
+    except RedisUnavailable as error:
+        return Row(number, place, None, None, str(error))
+    state = "takes callbacks" if not is_retired else "retired" if depth.entries else "retired and empty"
+    return Row(number, place, depth.entries, round(depth.oldest_seconds, 1), state)
 
 
 def _waiting(shard: Shard) -> int:

@@ -162,9 +162,9 @@ def unavailable(error: Exception) -> RedisUnavailable:
 
 
 @or_unavailable
-def ping(shard: Shard) -> bool:
-    """True, once Redis answers. Raises RedisUnavailable while it does not."""
-    return bool(shard.ping())
+def ping(client: redis.Redis) -> bool:
+    """True, once this shard's Redis, or the broker, answers. Raises RedisUnavailable while it does not."""
+    return bool(client.ping())
 
 
 @or_unavailable

@@ -8,7 +8,7 @@ from uuid import uuid4
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from shared.demands import Examined
-from shared.inbox.client import Shard, or_unavailable, sibling, text_of
+from shared.inbox.client import RedisUnavailable, Shard, or_unavailable, sibling, text_of
 from shared.inbox.keys import GROUP, Keys, script
 from shared.inbox.server import Server, read_server
 from shared.outcomes import Outcome
@@ -34,12 +34,13 @@ _RIGHTS_OF_DEFAULT = "give it `~* +@all` (ACL SETUSER default), on or off"
 _COMMAND = re.compile(r"run the '([\w|]+)' command")
 
 
+@or_unavailable
 def examine(shards: Sequence[Shard], wait_replicas: int = 0) -> Examined:
     """The servers of these shards, each tried with keys of the check's own. Raises RedisUnavailable.
 
     `wait_replicas` is how many replicas must have a callback on their disks."""
-    found = [_examine(shard, wait_replicas) for shard in shards]
     are_apart = any(shard.url != shards[0].url for shard in shards)
+    found = [_examine_named(shard, wait_replicas) if are_apart else _examine(shard, wait_replicas) for shard in shards]
     prefixes = [f"of shard {shard.names.number} " if are_apart else "" for shard in shards]
     unmet = [prefix + sentence for prefix, each in zip(prefixes, found, strict=True) for sentence in each.unmet]
     risks = [prefix + sentence for prefix, each in zip(prefixes, found, strict=True) for sentence in each.risks]
@@ -49,7 +50,13 @@ def examine(shards: Sequence[Shard], wait_replicas: int = 0) -> Examined:
     return Examined(", ".join(versions), list(dict.fromkeys(unmet)), list(dict.fromkeys(risks)))
 
 
-@or_unavailable
+def _examine_named(shard: Shard, wait_replicas: int) -> Examined:
+    try:
+        return _examine(shard, wait_replicas)
+    except RedisUnavailable as error:
+        raise RedisUnavailable(f"shard {shard.names.number} at {shard.url.place}: {error}") from error
+
+
 def _unmet_by_numbers(shards: Sequence[Shard]) -> Iterator[str]:
     """All processes must know the same shards, and no other one may have callbacks."""
     first = shards[0]
@@ -59,9 +66,18 @@ def _unmet_by_numbers(shards: Sequence[Shard]) -> Iterator[str]:
             f"is cut into {int(noted)} shards by the workers, and into {len(shards)} here:"
             " set CALLBOX_INBOX_SHARDS alike"
         )
-    for number in range(len(shards), len(shards) + LEFT_SHARDS):
-        if waiting := _waiting_in(shards[number % len(shards)], number):
-            yield f"has {waiting} callbacks in shard {number}, which is not configured: raise CALLBOX_INBOX_SHARDS"
+    by_url: dict[RedisURL, list[Shard]] = {}
+    for shard in shards:
+        by_url.setdefault(shard.url, []).append(shard)
+    for url, neighbours in by_url.items():
+        numbers = {shard.names.number for shard in neighbours}
+        for number in sorted(set(range(len(shards) + LEFT_SHARDS)) - numbers):
+            if waiting := _waiting_in(neighbours[0], number):
+                yield f"has {waiting} callbacks in shard {number}, which is not configured" + (
+                    ": raise CALLBOX_INBOX_SHARDS"
+                    if number >= len(shards)
+                    else f" to be at {url.place}: write the URLs of CALLBOX_REDIS_URL in the order that they had"
+                )
 
 
 def _waiting_in(neighbour: Shard, number: int) -> int:

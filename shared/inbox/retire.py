@@ -7,6 +7,8 @@ from shared.inbox.client import Shard, or_unavailable
 
 Counts = dict[bytes, int]
 
+_NOTED = ("lost", "repaired")  # what is counted among the notes
+
 
 @or_unavailable
 def retire(shard: Shard) -> None:
@@ -34,6 +36,7 @@ def fold(shard: Shard, first: Shard) -> None:
     """
     hashes = [(getattr(shard.names, each), getattr(first.names, each)) for each in ("ledger", "oddities", "replayed")]
     counts = [(to, _counts(shard, name)) for name, to in hashes]
+    counts.append((first.names.notes, _noted(shard)))
     if any(found for _, found in counts):
         mark = hashlib.sha256(repr(counts).encode()).hexdigest()
         with first.pipeline() as pipe:  # all of it in one step, with a mark of what was added
@@ -45,6 +48,8 @@ def fold(shard: Shard, first: Shard) -> None:
                 pipe.execute()
     _fold_heard(shard, first)
     shard.delete(*(name for name, _ in hashes), shard.names.heard, shard.names.kinds)
+    shard.hdel(shard.names.notes, *_NOTED)
+    first.hdel(first.names.folded, str(shard.names.number))  # restored, it may come to count the same once more
 
 
 def _fold_heard(shard: Shard, first: Shard) -> None:
@@ -53,6 +58,11 @@ def _fold_heard(shard: Shard, first: Shard) -> None:
     later: dict[Any, Any] = {source: at for source, at in heard if at > known.get(source, 0)}
     if later:
         first.hset(first.names.heard, mapping=later)
+
+
+def _noted(shard: Shard) -> Counts:
+    found: Any = shard.hmget(shard.names.notes, _NOTED)
+    return {name.encode(): int(count) for name, count in zip(_NOTED, found, strict=True) if count}
 
 
 def _counts(shard: Shard, name: str) -> Counts:

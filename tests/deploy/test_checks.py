@@ -111,6 +111,12 @@ def test_a_redis_is_tried(redis_url: str) -> None:
     assert (finding.level, "CALLBOX_REDIS_URL" in finding.sentence) == ("wrong", True)
 
 
+def test_celery_s_own_redis_is_tried(redis_url: str) -> None:
+    assert list(checks._check_broker(Settings(broker_url=redis_url))) == []
+    (finding,) = checks._check_broker(Settings(broker_url="redis://127.0.0.1:1/0"))
+    assert (finding.level, "CALLBOX_BROKER_URL" in finding.sentence) == ("wrong", True)
+
+
 def test_a_spool_is_tried_and_nothing_is_left_of_it(tmp_path: Path) -> None:
     (finding,) = checks._check_spool(tmp_path / "new" / "spool")
     assert (finding.level, finding.what) == ("good", "spool")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 
 from deploy.local import servers
 from deploy.local.supervisor import die_with_parent
@@ -157,6 +158,15 @@ def test_one_that_is_full_is_met(server: Client) -> None:
 def test_one_that_is_away_is_not_examined() -> None:
     with inbox.connect("redis://127.0.0.1:1/0", 1.0) as client, pytest.raises(RedisUnavailable):
         examine([client])
+
+
+def test_one_that_goes_away_while_it_is_examined_is_away_too(server: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: Any) -> None:
+        raise redis.exceptions.ConnectionError
+
+    monkeypatch.setattr(server, "hget", gone)
+    with pytest.raises(RedisUnavailable):
+        examine([server])
 
 
 def test_a_watch_says_once_what_is_unmet_and_once_that_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
