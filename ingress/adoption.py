@@ -100,7 +100,7 @@ class Adoption(Spools):
                 raise self._failure
             if monotonic() - self._moved_at > PATIENCE_SECONDS + self._settings.move_seconds:
                 state = await inbox.state()
-                raise RedisUnavailable("Redis takes callbacks too slowly" if state == "ok" else state)
+                raise RedisUnavailable("Redis takes callbacks too slowly" if state.takes else state.words)
             await asyncio.sleep(POLL_SECONDS)
 
     async def _run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -81,9 +81,11 @@ class Keeper:
         await self._inbox.move(group, seconds)
         self._ringer.ring()
 
-    async def state(self) -> dict[str, str]:
-        """What would take a callback now: `ok`, or why not, for Redis and for the spool."""
-        return {"redis": await self._inbox.state(), "spool": await _outcome(self._spools.probe())}
+    async def state(self) -> tuple[bool, dict[str, str]]:
+        """Whether a callback would be taken now; and for Redis and for the spool `ok`, or why not."""
+        inbox = await self._inbox.state()
+        spool = await _outcome(self._spools.probe())
+        return inbox.takes or spool == "ok", {"redis": inbox.words, "spool": spool}
 
     @property
     def replicas(self) -> str:

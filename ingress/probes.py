@@ -38,8 +38,8 @@ class Probes:
         stop, although it may take callbacks for a while yet. It also says whether enough replicas confirm, and which
         promises cannot be kept: `durability` by this process, `workers` by theirs. `configuration` distinguishes the
         sources that are served from those of any other callbox.toml."""
-        state = await self._keeper.state()
-        ready = "ok" in state.values() and not self._stop.has_begun
+        takes, state = await self._keeper.state()
+        ready = takes and not self._stop.has_begun
         try:
             workers = (await self._inbox.snapshot()).unmet
         except Unavailable:

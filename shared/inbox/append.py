@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ Group = Sequence[tuple[str, bytes]]  # (source, packed callback), made durable t
 
 WRITER_SECONDS = 30 * 86400  # for which the count of a process that appends nothing is kept
 WAIT_SHARE = 0.8  # of the time of an append, for replicas to confirm it
+TICK_SECONDS = 0.1  # by so much an idle Redis may be late to see that the time of a wait is up (its `hz` is 10)
 
 
 class TooFewReplicas(RedisUnavailable):
@@ -42,6 +44,7 @@ class Appender:
         self._writer = shard.names.writer + uuid4().hex
         self._total = 0  # of this process, as Redis counted it at the latest append
         self._losses = 0
+        self._appended_at = float("-inf")
         self.confirming: int | None = None
         self.lost = 0
 
@@ -61,28 +64,26 @@ class Appender:
         for pair in group:
             arguments += pair
         seconds = seconds or self._deadline_seconds
+        if monotonic() - self._appended_at > WRITER_SECONDS / 2:
+            self._total = 0  # Redis may have forgotten the count by now, and lost nothing
         before, losses = self._total, self._losses
-        async with self._call(seconds):
+        async with self._call(seconds, waits=confirm):
             if not self._wait_replicas:
                 total = await self._append(keys=self._keys, args=arguments)
             elif confirm:
-                total = await self._append_and_wait(arguments, seconds * WAIT_SHARE)
+                total = await self._append_and_wait(arguments, seconds)
             else:  # who appends it makes it durable elsewhere: it cannot be lost here
                 await self._append(keys=self._keys, args=arguments)
                 return
+        self._appended_at = monotonic()
         self._compare(total, before + len(group), losses)
 
     async def probe(self) -> None:
         """Raises Unavailable unless Redis would take a callback now: room for one, writing works, and replicas
-        confirm."""
-        async with self._call(self._deadline_seconds):
-            await self._append(keys=self._keys, args=[self._limit, MEMORY_SHARE, WRITER_SECONDS])
-            await self._shard.set(self._names.probe, b"")
-            if self._wait_replicas:
-                pipe = self._shard.pipeline(transaction=False)
-                pipe.set(self._names.probe, b"")
-                self._queue_wait(pipe, self._deadline_seconds * WAIT_SHARE)
-                self._check_confirmed(await _answers(pipe))
+        confirm. One round trip, as an append: over a long way there is no time for more."""
+        async with self._call(self._deadline_seconds, waits=True):
+            nothing = [self._limit, MEMORY_SHARE, WRITER_SECONDS]
+            await self._append_and_wait(nothing, self._deadline_seconds, is_probe=True)
 
     async def report_spool(self, file: str, counts: Mapping[str, int]) -> None:
         """Notes how many callbacks of each source wait in a spool file. Raises Unavailable."""
@@ -121,21 +122,31 @@ class Appender:
         else:
             self._total = max(self._total, total)
 
-    async def _append_and_wait(self, arguments: list[Any], wait_seconds: float) -> int:
-        """Waits over the same connection: Redis waits for what came over it."""
+    async def _append_and_wait(self, arguments: list[Any], seconds: float, is_probe: bool = False) -> int:
+        """In one round trip, and over one connection: Redis waits for what came over it."""
         try:
-            answers = await self._appended_and_waited(arguments, wait_seconds)
+            answers = await self._answers(arguments, seconds, is_probe)
         except NoScriptError:
             await self._shard.script_load(self._append.script)
-            answers = await self._appended_and_waited(arguments, wait_seconds)
-        self._check_confirmed(answers)
+            answers = await self._answers(arguments, seconds, is_probe)
+        if self._wait_replicas:
+            self._check_confirmed(answers)
         return int(answers[0])
 
-    async def _appended_and_waited(self, arguments: list[Any], wait_seconds: float) -> list[Any]:
+    async def _answers(self, arguments: list[Any], seconds: float, is_probe: bool) -> list[Any]:
         pipe = self._shard.pipeline(transaction=False)
         pipe.evalsha(self._append.sha, len(self._keys), *self._keys, *arguments)
-        self._queue_wait(pipe, wait_seconds)
-        return await _answers(pipe)
+        if is_probe:  # without callbacks the script writes nothing
+            pipe.set(self._names.probe, b"")
+        if self._wait_replicas:
+            self._queue_wait(pipe, seconds * WAIT_SHARE)
+        answers: list[Any] = await pipe.execute(raise_on_error=False)
+        if self._wait_replicas:
+            answers.pop()  # of PUBLISH, which the user of a restricted Redis may not be allowed
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
     def _queue_wait(self, pipe: Any, seconds: float) -> None:
         # Asked at once, a replica answers before its fsync, and again only a second later: so first whether it has it.
@@ -153,8 +164,11 @@ class Appender:
             raise TooFewReplicas(f"only {replicas} of {self._wait_replicas} replicas confirm in time")
 
     @asynccontextmanager
-    async def _call(self, seconds: float) -> AsyncIterator[None]:
-        """Raises Unavailable when Redis refuses what is asked inside, is away or does not answer in time."""
+    async def _call(self, seconds: float, waits: bool = False) -> AsyncIterator[None]:
+        """Raises Unavailable when Redis refuses what is asked inside, is away or does not answer in time. Where it
+        `waits` for replicas, there is time for it to say that too few confirm: the drain goes on with what it has."""
+        if waits and self._wait_replicas:
+            seconds += 2 * TICK_SECONDS
         try:
             async with asyncio.timeout(seconds):
                 yield
@@ -162,12 +176,3 @@ class Appender:
             raise RedisUnavailable(f"Redis did not answer within {seconds:g} s") from None
         except (RedisError, OSError) as error:
             raise unavailable(error) from error
-
-
-async def _answers(pipe: Any) -> list[Any]:
-    """Of all commands but the last, which the user of a restricted Redis may not be allowed. Raises what one raised."""
-    answers: list[Any] = (await pipe.execute(raise_on_error=False))[:-1]
-    for answer in answers:
-        if isinstance(answer, Exception):
-            raise answer
-    return answers

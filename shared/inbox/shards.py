@@ -1,8 +1,10 @@
 """All shards of the inbox, from the ingress's end: each group goes to one of them."""
 
 import asyncio
+import os
+import socket
 from collections.abc import Mapping, Sequence
-from os import getpid
+from typing import NamedTuple
 
 from shared import logs
 from shared.inbox.append import Appender, Group, TooFewReplicas
@@ -11,6 +13,13 @@ from shared.inbox.snapshot import Snapshot, merged
 from shared.settings import Settings
 
 log = logs.get(__name__)
+
+
+class State(NamedTuple):
+    """Whether a shard would take a callback now; and in words `ok`, or which would not, and why."""
+
+    takes: bool
+    words: str
 
 
 class _Choice:
@@ -43,7 +52,7 @@ class Shards:
             )
             for number, url in enumerate(settings.shard_urls)
         ]
-        return cls(appenders, getpid())
+        return cls(appenders, _own_number())
 
     @property
     def failure(self) -> str | None:
@@ -61,10 +70,10 @@ class Shards:
         """Notes in each shard how many callbacks its Redis lost since the last time. Raises RedisUnavailable."""
         for choice in self._choices:
             appender = choice.appender
-            if appender.lost and choice.failure is None:
-                count, appender.lost = appender.lost, 0
-                log.error("Redis lost callbacks that were acknowledged", shard=choice.number, callbacks=count)
+            if (count := appender.lost) and choice.failure is None:
                 await appender.report_lost(count)
+                appender.lost -= count
+                log.error("Redis lost callbacks that were acknowledged", shard=choice.number, callbacks=count)
 
     async def append(self, group: Group) -> None:
         """To the first shard that takes it. Raises RedisUnavailable when none makes it durable; one may have it
@@ -102,15 +111,15 @@ class Shards:
         if failure := self.failure:
             raise RedisUnavailable(failure)
 
-    async def state(self) -> str:
-        """`ok`, or which shards would not take a callback now, and why."""
+    async def state(self) -> State:
+        """Asks each shard whether it would take a callback now."""
         outcomes = await asyncio.gather(*(_outcome(choice.appender) for choice in self._choices))
-        if not any(outcomes):
-            return "ok"
+        takes = not all(outcomes)
         if len(self._choices) == 1:
-            return str(outcomes[0])
+            return State(takes, outcomes[0] or "ok")
         pairs = zip(self._choices, outcomes, strict=True)
-        return "; ".join(f"shard {choice.number}: {outcome}" for choice, outcome in pairs if outcome)
+        words = "; ".join(f"shard {choice.number}: {outcome}" for choice, outcome in pairs if outcome)
+        return State(takes, words or "ok")
 
     async def report_spool(self, file: str, counts: Mapping[str, int]) -> None:
         """Notes in the first shard how many callbacks of each source wait in a spool file."""
@@ -154,6 +163,12 @@ class Shards:
         choice.failure = failure
         if len(self._choices) > 1:
             log.warning("a shard takes no callbacks", shard=choice.number, why=str(failure))
+
+
+def _own_number() -> int:
+    """Distinguishes this process from others of its host, and from those of hosts whose names are numbered: in a
+    container, every process may have the same id."""
+    return os.getpid() + int.from_bytes(socket.gethostname().encode())
 
 
 async def _outcome(appender: Appender) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 from fakeredis import FakeServer
+from redis.asyncio.client import Pipeline
 from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
 from starlette.applications import Starlette
 from starlette.routing import Route
@@ -179,11 +180,11 @@ def test_it_is_not_ready_while_redis_takes_no_writes(error: Exception, monkeypat
     """The script alone does not show it: with no callback to append it writes nothing."""
     does = "refuses" if isinstance(error, ResponseError) else "does not answer"
 
-    async def refuse(*args: Any, **keys: Any) -> None:
+    def refuse(*args: Any, **keys: Any) -> None:
         raise error
 
     async def check(app: Any, client: FakeAsyncShard) -> None:
-        monkeypatch.setattr(client, "set", refuse)
+        monkeypatch.setattr(Pipeline, "set", refuse)
         answer = await ask(app, "/readyz", "GET")
         assert answer.status == 503
         assert json.loads(answer.body)["redis"] == f"Redis {does} ({type(error).__name__})"

@@ -195,13 +195,13 @@ async def relay(to: int, delay_seconds: float, host: str = "127.0.0.1") -> Async
         server.close()
 
 
-async def until_taken(append: Callable[[], Awaitable[None]]) -> int:
+async def until_taken(append: Callable[[], Awaitable[None]], pause_seconds: float = 0.02, most: int = 200) -> int:
     """How many appends failed before one was taken."""
-    for tries in range(200):
+    for tries in range(most):
         try:
             await append()
         except RedisUnavailable:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(pause_seconds)
         else:
             return tries
     raise AssertionError("no append was taken")
@@ -221,6 +221,20 @@ def test_connecting_may_take_longer_than_an_append(own: inbox.Shard) -> None:
 
     asyncio.run(go())
     assert own.xlen(INBOX) >= 2
+
+
+def test_what_is_near_enough_for_an_append_is_found_back(own: inbox.Shard) -> None:
+    """There is no time for two round trips."""
+
+    async def go() -> None:
+        async with relay(own.url.hosts[0][1], 0.07) as port:
+            appender = inbox.Appender(inbox.connect_async(url_of(own, port=port), 20.0), 100, 0.25)
+            try:
+                await until_taken(appender.probe, 0.5, 12)
+            finally:
+                await appender.close()
+
+    asyncio.run(go())
 
 
 def test_an_address_that_nobody_answers_does_not_keep_from_the_next_one(

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from shared import inbox
-from shared.inbox import Appender, RedisUnavailable, Shards
+from shared.inbox import Appender, RedisUnavailable, Shards, append
 from shared.inbox.client import connect_async
 from shared.inbox.keys import Keys
 from shared.settings import Settings
@@ -56,6 +56,17 @@ def test_an_ingress_stays_with_one_shard_and_others_prefer_others(redis_url: str
     assert first <= {0, 1, 2}
 
 
+def test_ingresses_in_containers_prefer_different_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is the only process of its container, and has the id 1."""
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    settings = Settings(inbox_shards=3)
+    preferred = set()
+    for number in range(3):
+        monkeypatch.setattr("socket.gethostname", lambda number=number: f"ingress-{number}")
+        preferred.add(Shards.connect(settings)._choices[0].number)
+    assert preferred == {0, 1, 2}
+
+
 def test_a_full_shard_sends_the_group_to_the_next_one_and_takes_again_once_it_is_not(
     redis_url: str, shards: list[inbox.Shard]
 ) -> None:
@@ -80,13 +91,18 @@ def test_only_when_every_shard_is_away_nothing_is_appended(redis_url: str, shard
             inbox.retire(shard)
         with pytest.raises(RedisUnavailable, match="this shard of the inbox is retired"):
             await appended.append(GROUP)
-        assert "shard 2: this shard of the inbox is retired" in await appended.state()
+        state = await appended.state()
+        assert not state.takes
+        assert "shard 2: this shard of the inbox is retired" in state.words
         with pytest.raises(RedisUnavailable, match="retired"):
             await appended.probe()
         assert inbox.restore(shards[1])
         await appended.probe()
         await appended.append(GROUP)
         assert depths(shards) == [0, 2, 0]
+        state = await appended.state()
+        assert state.takes
+        assert "shard 1" not in state.words
 
     between(redis_url, 3, steps)
 
@@ -156,7 +172,13 @@ def test_a_replay_is_counted_in_the_sum_wherever_the_callback_was_counted(
     assert snapshot.difference == 0
 
 
-def test_what_a_removed_shard_counted_stays_in_the_ledger_once(redis_url: str, shards: list[inbox.Shard]) -> None:
+def away(*_: Any) -> None:
+    raise ConnectionError
+
+
+def test_what_a_removed_shard_counted_stays_in_the_ledger_once(
+    redis_url: str, shards: list[inbox.Shard], monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def steps(appended: Shards) -> None:
         inbox.retire(shards[0])
         inbox.retire(shards[1])
@@ -169,16 +191,24 @@ def test_what_a_removed_shard_counted_stays_in_the_ledger_once(redis_url: str, s
     heard = inbox.take_snapshot(shards[2]).heard
     shards[0].hset(shards[0].names.heard, mapping={"a": 1, "later": 2})
     shards[2].hset(shards[2].names.heard, "later", 1)
+    shards[2].hset(shards[2].names.notes, mapping={"lost": 3, "shards": 3})
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(shards[2], "delete", away)
+        with pytest.raises(RedisUnavailable):
+            inbox.fold(shards[2], shards[0])
+    assert inbox.take_snapshot(shards[2]).ledger["a"]["stored"] == 1
     inbox.fold(shards[2], shards[0])
-    assert inbox.take_snapshot(shards[0]).ledger["a"]["stored"] == 1
-    assert inbox.take_snapshot(shards[0]).oddities["a"] == {"odd": 1}
-    assert inbox.take_snapshot(shards[0]).heard == {**heard, "later": 0.002}
-    shards[2].hset(shards[2].names.ledger, mapping=counts)  # type: ignore[arg-type]  # it was interrupted before
-    shards[2].hset(shards[2].names.oddities, mapping={"a:odd": 1, "b:odd": 1})
     inbox.fold(shards[2], shards[0])
-    inbox.fold(shards[2], shards[0])
-    assert inbox.take_snapshot(shards[0]).ledger["a"]["stored"] == 1
+    found = inbox.take_snapshot(shards[0])
+    assert found.ledger["a"]["stored"] == 1
+    assert found.oddities["a"] == {"odd": 1}
+    assert found.heard == {**heard, "later": 0.002}
+    assert found.notes.lost == 3
     assert inbox.take_snapshot(shards[2]).ledger == {}
+    assert inbox.take_snapshot(shards[2]).notes.lost == 0
+    shards[2].hset(shards[2].names.ledger, mapping=counts)  # type: ignore[arg-type]  # restored, it counted the same
+    inbox.fold(shards[2], shards[0])
+    assert inbox.take_snapshot(shards[0]).ledger["a"]["stored"] == 2
 
 
 def test_processes_that_know_other_shards_are_named(redis_url: str, shards: list[inbox.Shard]) -> None:
@@ -190,6 +220,32 @@ def test_processes_that_know_other_shards_are_named(redis_url: str, shards: list
     shards[2].xadd(shards[2].names.inbox, {"s": "a", "c": b""})
     (unmet,) = inbox.examine(shards[:2]).unmet
     assert unmet == "has 1 callbacks in shard 2, which is not configured: raise CALLBOX_INBOX_SHARDS"
+
+
+def test_callbacks_in_a_redis_that_was_named_in_another_order_are_found(tmp_path: Path, redis_url: str) -> None:
+    """Nobody drains them, and the ledger does not have them."""
+
+    async def steps(appended: Shards) -> None:
+        await appended.append(GROUP)
+
+    def unmet(*urls: str) -> list[str]:
+        with inbox.Inbox.connect(Settings(redis_url=" ".join(urls)), 5.0) as found:
+            return list(inbox.examine(found.shards).unmet)
+
+    with own_redis(tmp_path) as own:
+        between(redis_url, 1, steps)
+        assert unmet(redis_url, url_of(own)) == []
+        (says,) = unmet(url_of(own), redis_url)
+        assert says.startswith("has 2 callbacks in shard 0, which is not configured to be at 127.0.0.1:")
+        assert "in the order that they had" in says
+        assert unmet(url_of(own), url_of(own), redis_url) == [says], "also where one is named twice"
+
+
+def test_of_several_redis_that_which_is_away_is_named(redis_url: str) -> None:
+    says = r"^shard 1 at 127\.0\.0\.1:1: Redis does not answer"
+    settings = Settings(redis_url=f"{redis_url} redis://127.0.0.1:1")
+    with inbox.Inbox.connect(settings, 1.0) as found, pytest.raises(RedisUnavailable, match=says):
+        inbox.examine(found.shards)
 
 
 def test_a_redis_that_went_back_is_found_by_the_next_append(redis_url: str, shards: list[inbox.Shard]) -> None:
@@ -211,6 +267,38 @@ def test_a_redis_that_went_back_is_found_by_the_next_append(redis_url: str, shar
         await appended.append(GROUP)
         await appended.report_lost()
         assert (await appended.snapshot()).notes.lost == 4, "it is counted once"
+
+    between(redis_url, 1, steps)
+
+
+def test_what_was_lost_is_noted_once_redis_takes_the_note(
+    redis_url: str, shards: list[inbox.Shard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def steps(appended: Shards) -> None:
+        appender = appended._choices[0].appender
+        appender.lost = 3
+        with monkeypatch.context() as failing:
+            failing.setattr(appender._shard, "hincrby", away)
+            with pytest.raises(RedisUnavailable):
+                await appended.report_lost()
+        await appended.report_lost()
+        await appended.report_lost()
+        assert (await appended.snapshot()).notes.lost == 3
+
+    between(redis_url, 1, steps)
+
+
+def test_a_count_that_redis_forgot_with_time_is_no_loss(
+    redis_url: str, shards: list[inbox.Shard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a shard that a process needed once, and then again after more than a month."""
+    monkeypatch.setattr(append, "WRITER_SECONDS", 1)
+
+    async def steps(appended: Shards) -> None:
+        await appended.append(GROUP)
+        wait_until(lambda: not shards[0].keys(f"{shards[0].names.writer}*"), "Redis forgets the count")
+        await appended.append(GROUP)
+        assert appended._choices[0].appender.lost == 0
 
     between(redis_url, 1, steps)
 
@@ -271,6 +359,9 @@ def test_without_enough_replicas_it_is_not_durable_although_redis_has_it(
             with pytest.raises(RedisUnavailable, match="only 0 of 1 replicas confirm"):
                 await appended.append(GROUP)
         assert primary.xlen(primary.names.inbox) == 4, "the drain goes on with what Redis has"
+        for _ in range(8):  # an idle Redis says so at different moments, all of them after its time
+            with pytest.raises(RedisUnavailable, match="only 0 of 1 replicas confirm"):
+                await appended.probe()
         assert dict(appended.confirming) == {0: 0}
         run(replica, "REPLICAOF", *map(str, place_of(primary)))
         wait_until(lambda: inbox.examine([primary], 1).unmet == [], "the replica is back")
@@ -283,7 +374,7 @@ def test_without_enough_replicas_it_is_not_durable_although_redis_has_it(
 
     async def quick(appended: Shards) -> None:
         for choice in appended._choices:
-            choice.appender._deadline_seconds = 1.0
+            choice.appender._deadline_seconds = 0.5
         await steps(appended)
 
     between(url_of(primary), 1, quick, wait_replicas=1)
