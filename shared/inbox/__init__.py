@@ -21,6 +21,7 @@ from shared.inbox.client import (
     connect_broker,
     is_full,
     ping,
+    ping_anew,
 )
 from shared.inbox.consumer import Consumer, Done, Entry
 from shared.inbox.demands import examine
@@ -119,6 +120,7 @@ __all__ = [
     "oldest_by_source",
     "pending_in",
     "ping",
+    "ping_anew",
     "read_notes",
     "report_ingress_unmet",
     "report_process",

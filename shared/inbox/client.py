@@ -167,6 +167,12 @@ def ping(client: redis.Redis) -> bool:
     return bool(client.ping())
 
 
+def ping_anew(shard: Shard, seconds: float) -> None:
+    """Returns once this shard's Redis answers over a new connection. Raises RedisUnavailable unless it does in time."""
+    with _connect(shard.url, seconds, shard.names.number) as other:
+        ping(other)
+
+
 @or_unavailable
 def is_full(shard: Shard) -> bool:
     """Whether Redis has no memory left for any write. Raises RedisUnavailable."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from shared import logs
 from shared.catalogue import BATCH_CALLBACKS, BATCH_SECONDS, DRAINS
-from shared.inbox import Consumer, Entry, RedisUnavailable, Shard, audit_group
+from shared.inbox import Consumer, Entry, RedisUnavailable, Shard, audit_group, ping_anew
 from shared.settings import Settings
 from shared.source import Source
 from workers.drain.holds import HoldPolicy, this_release, verdict
@@ -121,6 +121,10 @@ class Drainer:
         if run.outcomes:
             self._ring()  # what was held may be drained
         return run.outcomes
+
+    def find_back(self, seconds: float) -> None:
+        """For a shard that was away. Raises RedisUnavailable unless it answers within this time."""
+        ping_anew(self._shard, seconds)
 
     def close(self) -> None:
         """Leaves the group of workers."""

@@ -1,6 +1,7 @@
 """Drains all shards: each worker process begins with one of its own, and helps with the others.
 
-They take turns, so that none waits for the end of another's backlog. One whose Redis is away keeps nobody waiting.
+They take turns, so that none waits for the end of another's backlog. One whose Redis is away comes last, and is asked
+briefly whether it is back.
 """
 
 import time
@@ -15,6 +16,7 @@ from workers.drain.store import Store
 from workers.reporter import Reporter
 
 TURN_SECONDS = 0.5
+BACK_SECONDS = 0.5  # for a shard that was away to say that it is back
 SOURCES_SHOWN = 20  # with the most callbacks; all others are counted together, as OTHERS
 OTHERS = "other sources"
 
@@ -37,6 +39,7 @@ class Rounds:
     ) -> None:
         first %= len(drainers)
         self._drainers = [*drainers[first:], *drainers[:first]]
+        self._away: set[Drainer] = set()
         self._store = store
         self._seconds = seconds
         self._stopping = stopping
@@ -84,24 +87,34 @@ class Rounds:
 
     def _take_turns(self, outcomes: Outcomes) -> None:
         ends_at = time.monotonic() + self._seconds
-        has_claimed = False
-        waiting = list(self._drainers)
-        failure: RedisUnavailable | None = None
+        waiting = sorted(self._drainers, key=self._away.__contains__)
+        failures: list[RedisUnavailable] = []
         while waiting and not self._stopping() and time.monotonic() < ends_at:
             claimed: list[Drainer] = []
             for drainer in waiting:
                 try:
-                    turn = drainer.run(TURN_SECONDS, linger_seconds=0, outcomes=outcomes)
+                    turn = self._take_turn(drainer, outcomes)
                 except RedisUnavailable as error:
-                    log.warning("left a shard out", why=str(error))
-                    failure = error
+                    failures.append(error)
                     continue
                 if turn["claimed"]:
                     claimed.append(drainer)
             waiting = claimed
-            has_claimed |= bool(claimed)
-        if failure and not has_claimed:
-            raise failure
+        if len(failures) == len(self._drainers):
+            raise failures[0]
+
+    def _take_turn(self, drainer: Drainer, outcomes: Outcomes) -> Counter[str]:
+        """What was counted. Raises RedisUnavailable."""
+        try:
+            if drainer in self._away:
+                drainer.find_back(BACK_SECONDS)
+                self._away.remove(drainer)
+            return drainer.run(TURN_SECONDS, linger_seconds=0, outcomes=outcomes)
+        except RedisUnavailable as error:
+            if drainer not in self._away:
+                log.warning("left a shard out", why=str(error))
+            self._away.add(drainer)
+            raise
 
 
 def shown(outcomes: Outcomes) -> Shown:

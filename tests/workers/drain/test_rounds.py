@@ -1,8 +1,10 @@
 """Several shards: they take turns, and one that is away keeps nobody waiting."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,8 @@ from shared.inbox import RedisUnavailable, Shard
 from shared.outcomes import Outcome
 from shared.settings import Settings
 from shared.source import Source
+from tests.conftest import wait_until
+from tests.shared.test_connection import own_redis, run, url_of
 from tests.workers.conftest import Rows
 from workers.drain import rounds
 from workers.drain.drainer import Drainer
@@ -79,6 +83,26 @@ def test_a_shard_that_is_away_is_left_out_and_only_all_of_them_is_a_failure(shar
         for ask in (Rounds.run, Rounds.maintain):
             with pytest.raises(RedisUnavailable):
                 ask(Rounds(drainers([away, away], store), store, 30.0))
+
+
+def test_a_shard_that_says_nothing_is_waited_for_once(
+    shards: list[Shard], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a host that is gone without a word: what arrives in the others must not wait for it in each run."""
+    with own_redis(tmp_path) as own, inbox.connect(url_of(own), 3.0, 1) as silent:
+        took = Rounds(drainers([silent, shards[0]], store), store, 30.0)
+        assert took.run() == {}
+        run(own, "CLIENT", "PAUSE", "5000", "ALL")
+        seconds = []
+        for _ in range(2):
+            fill(shards[0], 3)
+            began = time.monotonic()
+            assert took.run() == {"fleet": {"dead": 3}}
+            seconds.append(time.monotonic() - began)
+        assert seconds[1] < seconds[0] / 2
+        wait_until(lambda: not took.run() and not took._away, "it is back")
+        fill(silent, 3)
+        assert took.run() == {"fleet": {"dead": 3}}
 
 
 def test_what_flower_shows_has_counts_by_source_and_a_limited_size() -> None:
