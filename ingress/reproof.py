@@ -10,6 +10,7 @@ from shared.config import Config
 from shared.errors import Rejected
 from shared.providers import Finding, Provider, explain, prove
 from shared.refused import Refused
+from shared.signing import TOKEN
 from shared.source import Source
 
 
@@ -39,7 +40,8 @@ class Reproof:
         if arrival.method not in provider.METHODS:
             raise Rejected("wrong_method")
         check_address(source, arrival.remote_ip)
-        prove(provider, arrival, source)
+        if prove(provider, arrival, source) == TOKEN and not refused.has_token:
+            raise Rejected("token_missing")
         return arrival.kept(provider.HEADERS)
 
     def explain(self, refused: Refused) -> Explanation:
@@ -47,6 +49,8 @@ class Reproof:
         that is no more."""
         source, provider, arrival = self._now(refused)
         findings = list(_steps(source, provider, arrival))
+        if findings[-1].reason is None and not refused.has_token and prove(provider, arrival, source) == TOKEN:
+            findings.append(Finding("token", "it came without one, before the source had its token", "token_missing"))
         if findings[-1].reason != "signature_wrong":
             return Explanation(findings, [])
         found = mistakes(provider, arrival, source, self._sources.values())

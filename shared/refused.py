@@ -17,27 +17,31 @@ PLACE_HEADERS = frozenset({"host", "x-forwarded-host", "x-forwarded-proto"})
 
 
 class _Head(msgspec.Struct, frozen=True):
-    """What is kept beside the callback: why it was refused, its target without tokens, and who was connected."""
+    """What is kept beside the callback, see Refused."""
 
     reason: str
     target: str
     peer: str | None
+    has_token: bool
 
 
 class Refused(NamedTuple):
-    """A request that failed its proof, and why. `target` has no tokens; `peer` is the address of who was connected."""
+    """A request that failed its proof, and why. `target` has no tokens; `peer` is the address of who was connected;
+    `has_token` says whether it carried the token that its source had then."""
 
     callback: Callback
     reason: str
     target: str
-    peer: str | None = None
+    peer: str | None
+    has_token: bool
 
     @classmethod
     def of(cls, arrival: Arrival, reason: str, source: Source, peer: str | None, place: Mapping[str, str]) -> "Refused":
-        """What is kept of an arrival; `place` has those of its headers that are in PLACE_HEADERS."""
+        """What is kept of an arrival; `place` has those of its headers that are in PLACE_HEADERS. Without the token of
+        a source that has one it would be none: that is a 404."""
         callback = arrival.kept(arrival.headers)
         callback = msgspec.structs.replace(callback, headers={**place, **callback.headers})
-        return cls(callback, reason, hide_token(arrival.target, source.token), peer)
+        return cls(callback, reason, hide_token(arrival.target, source.token), peer, source.token is not None)
 
     @property
     def path(self) -> str:
@@ -61,7 +65,8 @@ class Refused(NamedTuple):
 
     def packed(self) -> bytes:
         """As it lies in the quarantine: a line of JSON, then the callback."""
-        return msgspec.json.encode(_Head(self.reason, self.target, self.peer)) + b"\n" + pack(self.callback)
+        head = _Head(self.reason, self.target, self.peer, self.has_token)
+        return msgspec.json.encode(head) + b"\n" + pack(self.callback)
 
     @classmethod
     def unpacked(cls, packed: bytes) -> "Refused":
@@ -71,4 +76,4 @@ class Refused(NamedTuple):
             head = msgspec.json.decode(line, type=_Head)
         except msgspec.MsgspecError:
             raise Malformed("unreadable refused request") from None
-        return cls(unpack(rest), head.reason, head.target, head.peer)
+        return cls(unpack(rest), head.reason, head.target, head.peer, head.has_token)

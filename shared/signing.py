@@ -36,6 +36,8 @@ Reason = Literal[
 ]
 Hash = Literal["md5", "sha1", "sha256", "sha512"]
 
+TOKEN, UNSIGNED = "token", "unsigned"  # what proves a callback that no secret signs
+
 LEEWAY_SECONDS = 60
 TOKEN_LIMIT_CHARS = 2048
 _ALGORITHMS = {
@@ -65,9 +67,9 @@ def proof_without_signature(source: Source) -> str:
     The ingress has compared the token itself before any provider is asked.
     """
     if source.token:
-        return "token"
+        return TOKEN
     if source.unsigned:
-        return "unsigned"
+        return UNSIGNED
     raise rejected("unsigned")
 
 

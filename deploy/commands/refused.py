@@ -63,6 +63,10 @@ REMEDIES = {  # for what refuses, unless a mistake explains it
         "If it is the provider's, add it to allow_ips of {source}; if it is your proxy's, CALLBOX_TRUSTED_PROXIES"
     ),
     "address_unknown": "Name each proxy in CALLBOX_TRUSTED_PROXIES, so that the caller's address is known",
+    "token_missing": (
+        "Nothing can prove it: it came before {source} had its token. Give the provider the URL with the token, and"
+        " have it send again"
+    ),
     "wrong_method": "The provider of {source} does not use this method: is it another provider's request?",
 }
 

@@ -136,6 +136,19 @@ def test_what_a_proxy_was_not_trusted_for_is_read_again_with_those_of_today() ->
     assert trusting.prove(refused).remote_ip == "203.0.113.9"
 
 
+@pytest.mark.parametrize("target", ["/callbacks/nxcloud", "/callbacks/nxcloud?token=a-guess"])
+def test_what_came_without_a_token_is_not_proven_by_one_that_the_source_has_since(target: str) -> None:
+    before, today = a_source("nxcloud", OLD), a_source("nxcloud", token=TOKEN)
+    forged = refused_by(before, target=target, headers={}, reason="unsigned")
+    assert reason(reproof(today), forged) == "token_missing"
+    explanation = reproof(today).explain(forged)
+    assert (explanation.findings[-1].step, explanation.reason) == ("token", "token_missing")
+    signed = refused_by(a_source("messente", OLD))
+    assert reproof(a_source("messente", OLD, token=TOKEN)).prove(signed).id == signed.callback.id
+    with_token = refused_by(replace(before, token=TOKEN), headers={}, reason="signature_missing")
+    assert reproof(replace(today, token="an0ther-t0ken")).prove(with_token).id == with_token.callback.id
+
+
 def test_nothing_is_proven_by_less_than_at_the_ingress() -> None:
     source = a_source("messente", OLD)
     unsigned = refused_by(source)

@@ -135,7 +135,8 @@ def test_without_a_mistake_that_explains_it_the_secret_is_another_one(say: Say, 
 
 
 def test_each_reason_has_a_remedy() -> None:
-    assert REMEDIES.keys() == {*get_args(Reason), "address_not_allowed", "address_unknown", "wrong_method"}
+    beside = {"address_not_allowed", "address_unknown", "token_missing", "wrong_method"}
+    assert REMEDIES.keys() == {*get_args(Reason), *beside}
 
 
 def test_what_cannot_be_explained_is_an_error_in_one_line(say: Say, redis_url: str) -> None:
