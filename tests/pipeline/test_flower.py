@@ -1,8 +1,10 @@
 """Flower shows what Callbox does, and changes nothing; where others reach it, it asks for a password."""
 
 import base64
+import socket
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import flower.urls
 import pytest
@@ -67,6 +69,18 @@ def test_with_a_password_it_asks_for_it(run: Run, redis_url: str) -> None:
         assert http(url + path)[0] == 401, path
     known = base64.b64encode(b"me:a-password").decode()
     assert http(f"{url}/tasks", Authorization=f"Basic {known}")[0] == 200
+
+
+def test_the_page_of_a_worker_shows_how_it_reaches_its_broker_and_no_credential(system: Running) -> None:
+    page = f"{system.addresses['FLOWER_URL']}/worker/celery@{socket.gethostname()}"
+
+    def shown() -> str:
+        return http(page)[1].decode()
+
+    wait_until(lambda: shown().count("visibility_timeout") == 2, "its connection and its settings")
+    password = urlsplit(system.addresses["CALLBOX_REDIS_URL"]).password
+    assert password
+    assert password not in shown()
 
 
 def test_a_row_has_counts_by_source_and_outcome_and_nothing_has_no_row(system: Running) -> None:
