@@ -190,7 +190,8 @@ def _make_room() -> None:
 @signals.beat_init.connect
 def _show_figures(**_: Any) -> None:
     database = Database(settings.database_url, FIGURES_SECONDS)
-    exporter.start(settings, Figures(inbox.Inbox.connect(settings, FIGURES_SECONDS), database))
+    found = inbox.Inbox.connect(settings, FIGURES_SECONDS)
+    exporter.start(settings, Figures(found, database, FIGURES_SECONDS))
 
 
 @signals.worker_ready.connect

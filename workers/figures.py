@@ -1,7 +1,9 @@
 """What beat shows: what is in Redis and PostgreSQL, the same from wherever it is read, and therefore from one place."""
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 
 from prometheus_client.core import Metric as Family
@@ -20,11 +22,19 @@ Values = Mapping[Labels, float]
 
 
 class Figures(Collector):
-    """Reads both whenever it is asked. Of a Redis that does not answer nothing is shown but that."""
+    """Reads both whenever it is asked. Of a Redis that does not answer nothing is shown but that.
 
-    def __init__(self, found: Inbox, database: Database) -> None:
+    Whoever asks gives up after a while, and has no figures then, not even of what is away. So nobody waits here until a
+    server that hangs is given up: a late answer counts as none.
+    """
+
+    def __init__(self, found: Inbox, database: Database, answer_seconds: float) -> None:
+        """`answer_seconds`: how long PostgreSQL, and all of Redis, may take."""
         self._inbox = found
         self._database = database
+        self._answer_seconds = answer_seconds
+        self._asker = ThreadPoolExecutor(1, "figures")
+        self._asked: Future[bool] | None = None
 
     def collect(self) -> Iterator[Family]:
         backlogs = dict(self._backlogs())
@@ -44,12 +54,23 @@ class Figures(Collector):
             yield metrics.family(metric, values)
 
     def _backlogs(self) -> Iterator[tuple[str, Backlog]]:
-        """Of each shard that answers, by its number."""
+        """Of each shard that answers in time, by its number."""
+        ends = time.monotonic() + self._answer_seconds
         for shard in self._inbox.shards:
+            if time.monotonic() > ends:
+                return
             with suppress(RedisUnavailable):
                 yield str(shard.names.number), inbox.backlog(shard)
 
     def _is_postgres_up(self) -> bool:
+        if self._asked is None or self._asked.done():
+            self._asked = self._asker.submit(self._ask)
+        try:
+            return self._asked.result(self._answer_seconds)
+        except TimeoutError:
+            return False
+
+    def _ask(self) -> bool:
         try:
             self._database.ask(lambda connection: connection.execute(b"SELECT"))
         except (Unavailable, *REFUSALS):

@@ -1,16 +1,19 @@
 """What beat shows: the ledger as it is, every source that is known, and what does not answer."""
 
+import time
 from collections.abc import Iterator
+from threading import Event
 from typing import Any
 
 import pytest
 
 from shared import catalogue, inbox
 from shared.catalogue import Metric, Place, metrics_of
-from shared.inbox import COUNTERS, Backlog, Depth, Hold, Inbox, Notes, Shard, Snapshot
+from shared.inbox import COUNTERS, Backlog, Depth, Hold, Inbox, Notes, RedisUnavailable, Shard, Snapshot
 from shared.metrics import Labels
 from shared.outcomes import Outcome
 from shared.settings import Settings
+from tests.conftest import wait_until
 from workers.database import Database
 from workers.figures import Figures, figures_of
 
@@ -42,7 +45,7 @@ def shown(found: Inbox, database: Database) -> dict[str, dict[tuple[str, ...], f
     """What Prometheus gets: the values by metric and the values of its labels in the order of their names."""
     return {
         family.name: {tuple(label for _, label in sorted(each.labels.items())): each.value for each in family.samples}
-        for family in Figures(found, database).collect()
+        for family in Figures(found, database, 5.0).collect()
     }
 
 
@@ -121,3 +124,38 @@ def test_of_a_shard_that_answers_its_age_is_shown_while_another_is_away(client: 
     assert found["callbox_redis_up"] == {(): 0}
     assert list(found["callbox_shard_oldest_seconds"]) == [("0",)]
     assert "callbox_inbox_callbacks" not in found
+
+
+def test_a_postgresql_that_hangs_keeps_nobody_waiting_and_is_asked_once(client: Shard) -> None:
+    answer, asked = Event(), []
+
+    class Hanging(Database):
+        def ask(self, question: Any) -> Any:
+            asked.append(question)
+            answer.wait()
+
+    figures = Figures(Inbox([client], client), Hanging(NOWHERE, 1), 0.01)
+
+    def is_up() -> float:
+        (up,) = [each for each in figures.collect() if each.name == "callbox_postgres_up"]
+        return up.samples[0].value
+
+    assert [is_up(), is_up(), is_up()] == [0, 0, 0]
+    assert len(asked) == 1
+    answer.set()
+    wait_until(lambda: is_up() == 1, "an answer in time")
+
+
+def test_of_many_shards_in_a_redis_that_hangs_few_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Shard] = []
+
+    def ask(shard: Shard) -> Backlog:
+        asked.append(shard)
+        time.sleep(0.2)
+        raise RedisUnavailable("Redis does not answer")
+
+    monkeypatch.setattr(inbox, "backlog", ask)
+    shards = [inbox.connect("redis://127.0.0.1:1/0", 1.0, number=number) for number in range(8)]
+    found = {family.name: family for family in Figures(Inbox(shards, shards[0]), Database(NOWHERE, 1), 0.3).collect()}
+    assert found["callbox_redis_up"].samples[0].value == 0
+    assert 0 < len(asked) < len(shards) / 2
