@@ -5,8 +5,9 @@ among the sources, then among the addresses at that source, so that an honest pr
 """
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
+from heapq import heappop, heappush
 from time import monotonic
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from shared.source import Source
 FLUSH_SECONDS = 1.0  # between two groups that go to Redis
 GROUP_BYTES = 1024 * 1024  # of one group
 REQUEST_BYTES = 4096  # that each request counts with beside its body: so a group has up to 256
+SPARE_SIZES = 1000  # that are out of date, before they are removed
 SWEEP_SECONDS = 60.0  # between two removals of what is too old, while nothing is refused
 
 log = logs.get(__name__)
@@ -32,14 +34,37 @@ class _Taker(NamedTuple):
     address: str
 
 
+class _Sizes:
+    """How many bytes each name takes, and which takes most: found at once, however many there are."""
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, int] = {}
+        self._heap: list[tuple[int, str]] = []  # every size that a name had since, negative: the largest comes first
+
+    def add(self, name: str, size: int) -> None:
+        """`size` may be negative."""
+        self._sizes[name] = self._sizes.get(name, 0) + size
+        heappush(self._heap, (-self._sizes[name], name))
+        if not self._sizes[name]:
+            del self._sizes[name]
+        if len(self._heap) > 4 * len(self._sizes) + SPARE_SIZES:
+            self._heap = sorted((-size, name) for name, size in self._sizes.items())
+
+    def largest(self) -> str:
+        """The name that takes most; there is one."""
+        while self._sizes.get(self._heap[0][1]) != -self._heap[0][0]:  # it has another size by now
+            heappop(self._heap)
+        return self._heap[0][1]
+
+
 class Quarantine:
     """One for each ingress process."""
 
     def __init__(self, writer: QuarantineWriter) -> None:
         self._writer = writer
         self._waiting: dict[_Taker, list[Refused]] = {}
-        self._bytes: Counter[_Taker] = Counter()
-        self._source_bytes: Counter[str] = Counter()
+        self._sources = _Sizes()
+        self._addresses: defaultdict[str, _Sizes] = defaultdict(_Sizes)  # of each source
         self._all_bytes = 0
         self._swept_at = monotonic()
         self._log = logs.Limited(log)
@@ -108,26 +133,26 @@ class Quarantine:
         while self._all_bytes > GROUP_BYTES:
             largest = self._largest()
             self._note(largest, -_cost(self._waiting[largest].pop()))
+            if not self._waiting[largest]:
+                del self._waiting[largest]
             self.drop(largest.source)
 
     def _take(self) -> list[tuple[_Taker, Refused]]:
         taken = [(taker, refused) for taker, waiting in self._waiting.items() for refused in waiting]
         self._waiting.clear()
-        self._bytes.clear()
-        self._source_bytes.clear()
+        self._sources = _Sizes()
+        self._addresses.clear()
         self._all_bytes = 0
         return taken
 
     def _note(self, taker: _Taker, size: int) -> None:
-        self._bytes[taker] += size
-        self._source_bytes[taker.source] += size
+        self._sources.add(taker.source, size)
+        self._addresses[taker.source].add(taker.address, size)
         self._all_bytes += size
-        if not self._bytes[taker]:
-            del self._bytes[taker], self._waiting[taker]
 
     def _largest(self) -> _Taker:
-        source = max(self._source_bytes, key=self._source_bytes.__getitem__)
-        return max((taker for taker in self._bytes if taker.source == source), key=self._bytes.__getitem__)
+        source = self._sources.largest()
+        return _Taker(source, self._addresses[source].largest())
 
 
 def _cost(refused: Refused) -> int:

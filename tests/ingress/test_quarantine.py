@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from random import Random
 from typing import cast
 
 import pytest
@@ -204,3 +205,16 @@ def test_what_is_on_its_way_when_the_ingress_stops_is_sent_again() -> None:
     writer = Slow()
     asyncio.run(run(writer))
     assert writer.groups[0] == writer.groups[1]
+
+
+def test_who_takes_most_is_found_whatever_comes_and_goes_and_what_it_costs_does_not_grow() -> None:
+    dice, sizes, taken = Random(1), quarantine._Sizes(), Counter[str]()
+    for _ in range(20_000):
+        name = f"192.0.2.{dice.randrange(200)}"
+        size = dice.choice([dice.randrange(1, 5000), -taken[name]])
+        if size:
+            taken[name] += size
+            sizes.add(name, size)
+        if +taken:
+            assert taken[sizes.largest()] == max(taken.values())
+    assert len(sizes._heap) <= 4 * 200 + quarantine.SPARE_SIZES
