@@ -5,9 +5,7 @@ import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from itertools import islice
 from typing import Any, NoReturn
-from uuid import UUID
 
 import click
 import psycopg
@@ -20,13 +18,14 @@ from deploy.privacy import shown
 from deploy.system import System
 from deploy.text import as_json_line, one_line
 from shared.config import ConfigError
-from shared.inbox import Quarantine, RedisUnavailable
+from shared.inbox import Known, Quarantine, RedisUnavailable
 from workers.follow import FollowedRow, Follower
 from workers.queries import Queries
 
 LOOK_SECONDS = 0.3  # from one look at PostgreSQL to the next
 RETRY_SECONDS = 1.0  # from one try to reach PostgreSQL to the next
 MOST_BEFORE = 1000  # events from before that it may begin with
+OVERLAP_MS = 5000  # of Redis's clock that the next look sees again: after a failover it may be another one's
 KINDS = {"message": "MO", "report": "receipt", "dead_letter": "dead letter"}
 
 
@@ -37,20 +36,33 @@ ShowRefused = Callable[[list[Row]], None]
 
 
 class RefusedFollower:
-    """What comes into the quarantine, each request once: those whose ids the look before did not find."""
+    """What comes into the quarantine, each request once.
+
+    A look reads only what is new: bodies of a flood, read again and again, would keep Redis from the callbacks.
+    """
 
     def __init__(self, source: str | None) -> None:
         self._source = source
-        self._seen: set[UUID] = set()
+        self._since_ms = 0
+        self._seen: dict[bytes, int] = {}  # members since then, and since when they are there
 
-    def look(self, quarantine: Quarantine) -> list[Row]:
-        """The requests that came since the last look, in the order in which they came, as far as the latest MOST_BEFORE
-        of each source have them. Raises RedisUnavailable."""
+    def look(self, quarantine: Quarantine, most: int = MOST_BEFORE) -> list[Row]:
+        """The requests that came since the last look, in the order in which they came, at most the latest `most` of
+        each source. Raises RedisUnavailable."""
         sources = [self._source] if self._source else quarantine.sources()
-        latest = [row for source in sources for row in map(Row.of, islice(quarantine.newest(source), MOST_BEFORE))]
-        new = [row for row in latest if row.id not in self._seen]
-        self._seen = {row.id for row in latest}
-        return sorted(new, key=lambda row: row.received_at)
+        found = {source: quarantine.known_since(source, self._since_ms, MOST_BEFORE) for source in sources}
+        rows: list[Row] = []
+        for source, known in found.items():
+            new = [each.member for each in known if each.member not in self._seen][:most]
+            rows += [Row.of(held.refused) for held in quarantine.read(source, new)]
+        self._note([each for known in found.values() for each in known])
+        return sorted(rows, key=lambda row: row.received_at)
+
+    def _note(self, known: list[Known]) -> None:
+        latest_ms = max((each.since_ms for each in known), default=self._since_ms)
+        self._since_ms = max(self._since_ms, latest_ms - OVERLAP_MS)
+        seen = {**self._seen, **{each.member: each.since_ms for each in known}}
+        self._seen = {member: since_ms for member, since_ms in seen.items() if since_ms >= self._since_ms}
 
 
 @click.command()
@@ -120,7 +132,7 @@ def _follow_refused(follower: RefusedFollower, last: int, system: System, show: 
     """Shows what is refused. Raises RedisUnavailable at first; later on it waits."""
     with system.inbox() as inbox:
         quarantine = Quarantine(inbox.first)
-        before = follower.look(quarantine)
+        before = follower.look(quarantine, last)
         show(before[len(before) - min(last, len(before)) :])
         is_away = False
         while True:

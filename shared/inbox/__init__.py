@@ -41,7 +41,7 @@ from shared.inbox.notes import (
     read_notes,
 )
 from shared.inbox.processes import REPORT_SECONDS, Process, forget_process, report_process
-from shared.inbox.quarantine import KEPT, Held, Quarantine, QuarantineWriter
+from shared.inbox.quarantine import KEPT, Held, Known, Quarantine, QuarantineWriter
 from shared.inbox.reclassify import Reclassification, Reclassifier
 from shared.inbox.retire import fold, is_retired, restore, retire
 from shared.inbox.ringer import Ringer
@@ -82,6 +82,7 @@ __all__ = [
     "HoldRecords",
     "Holds",
     "Inbox",
+    "Known",
     "Latest",
     "Notes",
     "Process",

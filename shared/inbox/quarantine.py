@@ -58,6 +58,13 @@ class Held(NamedTuple):
     refused: Refused
 
 
+class Known(NamedTuple):
+    """That a request is in the quarantine, and since when, in milliseconds of Redis's clock."""
+
+    member: bytes
+    since_ms: int
+
+
 class QuarantineWriter:
     """The ingress's end, over a connection of its own."""
 
@@ -117,6 +124,26 @@ class Quarantine:
         return self._pages(source, count)
 
     @or_unavailable
+    def known_since(self, source: str, since_ms: int, count: int) -> list[Known]:
+        """Which requests of a source came in then or later, the newest `count` of them, without reading any."""
+        times = self._names.refused(source).times
+        found: Any = self._shard.zrevrangebyscore(times, "+inf", since_ms, start=0, num=count, withscores=True)
+        return [Known(member, int(score)) for member, score in found]
+
+    @or_unavailable
+    def read(self, source: str, members: Sequence[bytes]) -> list[Held]:
+        """These requests of a source, but for those that are removed by now."""
+        if not members:
+            return []
+        ids = [member.split(b" ")[1] for member in members]
+        found: Any = self._shard.hmget(self._names.refused(source).requests, ids)
+        return [
+            Held(member, refused)
+            for member, packed in zip(members, found, strict=True)
+            for refused in _readable([packed])
+        ]
+
+    @or_unavailable
     def find(self, id: UUID) -> Refused | None:
         """The request with this id, of any source."""
         for source in self.sources():
@@ -136,22 +163,12 @@ class Quarantine:
         """All members as they are at the beginning: they are short, and what is added later does not move them."""
         members = self._members(source, is_reversed)
         for start in range(0, len(members), count):
-            yield self._read(source, members[start : start + count])
+            yield self.read(source, members[start : start + count])
 
     @or_unavailable
     def _members(self, source: str, is_reversed: bool) -> list[bytes]:
         found: Any = self._shard.zrange(self._names.refused(source).times, 0, -1, desc=is_reversed)
         return list(found)
-
-    @or_unavailable
-    def _read(self, source: str, members: Sequence[bytes]) -> list[Held]:
-        ids = [member.split(b" ")[1] for member in members]
-        found: Any = self._shard.hmget(self._names.refused(source).requests, ids)
-        return [
-            Held(member, refused)
-            for member, packed in zip(members, found, strict=True)
-            for refused in _readable([packed])
-        ]
 
 
 def _readable(packed: Sequence[bytes | None]) -> Iterator[Refused]:
