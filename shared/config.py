@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 from shared.env_file import beside, read_env_file
 from shared.settings import Settings, read_settings, unknown_variables
+from shared.small_file import BYTE_ORDER_MARK, Missing, Unreadable, read_small_file
 from shared.source import KEYS, Configurable, Option, Source
 from shared.visible import visible
 
@@ -135,17 +136,14 @@ def or_exit(load_it: Callable[[], T]) -> T:
 def _read_tables(path: Path, mistakes: list[str]) -> Mapping[str, object]:
     """The tables of the file's sources; none, and a mistake, where it has none."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+        document = tomllib.loads(read_small_file(path).removeprefix(BYTE_ORDER_MARK))
+    except Missing:
         mistakes.append(f"{path}: no such file here; name yours with CALLBOX_CONFIG, or --config of `callbox`")
         return {}
-    except OSError as error:
-        mistakes.append(f"{path}: cannot be read: {error.strerror}")
+    except RecursionError:
+        mistakes.append(f"{path}: is nested too deeply")
         return {}
-    except UnicodeDecodeError as error:
-        mistakes.append(f"{path}: is not UTF-8 (byte {error.start})")
-        return {}
-    except tomllib.TOMLDecodeError as error:
+    except (Unreadable, tomllib.TOMLDecodeError) as error:
         mistakes.append(f"{path}: {error}")
         return {}
     unknown = document.keys() - {"sources"}
@@ -320,12 +318,9 @@ class _TableReader:
     def _read_file(self, key: str, path: Path) -> str | None:
         """What a file holds, without the line break at its end; None, and a mistake, where it holds nothing."""
         try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            self.report(key, f"{path} cannot be read: {error.strerror}")
-            return None
-        except UnicodeDecodeError:
-            self.report(key, f"{path} is not UTF-8")
+            text = read_small_file(path)
+        except Unreadable as error:
+            self.report(key, f"{path} {error}")
             return None
         text = text.removesuffix("\n").removesuffix("\r")
         if not text:

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from shared.small_file import BYTE_ORDER_MARK, Missing, Unreadable, read_small_file
+
 NAME = ".env"
 
 _LINE = re.compile(r"(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
@@ -24,14 +26,11 @@ def read_env_file(path: Path, mistakes: list[str]) -> Mapping[str, str] | None:
     nothing, nor does what follows `#` at the beginning of a line or after a blank. None without the file. Adds a
     sentence to `mistakes` for each line that cannot be read."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
+        lines = read_small_file(path).removeprefix(BYTE_ORDER_MARK).splitlines()
+    except Missing:
         return None
-    except OSError as error:
-        mistakes.append(f"{path}: cannot be read: {error.strerror}")
-        return {}
-    except UnicodeDecodeError as error:
-        mistakes.append(f"{path}: is not UTF-8 (byte {error.start})")
+    except Unreadable as error:
+        mistakes.append(f"{path}: {error}")
         return {}
     found: dict[str, str] = {}
     for number, line in enumerate(map(str.strip, lines), 1):
