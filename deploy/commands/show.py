@@ -1,6 +1,7 @@
 """`callbox show`: one callback, and what it repeats."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import click
@@ -40,8 +41,8 @@ def show(callback_id: UUID, reveal: bool, json_wanted: bool, system: System) -> 
             )
         repeated = _read_repeats(queries, found.callback, system)
     if json_wanted:
-        known = [] if isinstance(repeated, str) else [_document(repeat, reveal) for repeat in repeated]
-        write(*as_json({**shown(found, reveal), "repeats": known}))
+        known = [] if isinstance(repeated, str) else [_repeat(repeat, reveal) for repeat in repeated]
+        write(*as_json({**_view(found, reveal), "repeats": known}))
         return
     write_callback(found, reveal, json_wanted=False)
     if isinstance(repeated, str):
@@ -51,7 +52,14 @@ def show(callback_id: UUID, reveal: bool, json_wanted: bool, system: System) -> 
 
 
 def write_callback(found: CallbackView, reveal: bool, json_wanted: bool) -> None:
-    write(*(as_json(shown(found, reveal)) if json_wanted else as_text(found, reveal)))
+    write(*(as_json(_view(found, reveal)) if json_wanted else as_text(found, reveal)))
+
+
+def _view(found: CallbackView, reveal: bool) -> dict[str, Any]:
+    """All of it for programs. A trace context is that of a callback on its way: no row has one."""
+    view: dict[str, Any] = shown(found, reveal)
+    del view["callback"]["traceparent"]
+    return view
 
 
 def _read_repeats(queries: Queries, callback: CallbackRow, system: System) -> list[Repeat] | str:
@@ -85,6 +93,6 @@ def _value(field: str, value: object, reveal: bool) -> object:
     return NOT_SHOWN if known is None and value is not None else known
 
 
-def _document(repeat: Repeat, reveal: bool) -> dict[str, object]:
+def _repeat(repeat: Repeat, reveal: bool) -> dict[str, object]:
     differences = [Difference(each.field, *_values(each, reveal)) for each in repeat.differences]
     return repeat._replace(differences=differences)._asdict()

@@ -145,6 +145,7 @@ def test_show_has_all_of_a_callback(system: Running) -> None:
         assert (said in text) == (said != "x-messente-signature")
     shown = json.loads(system.command("show", id, "--json").stdout)
     assert (shown["callback"]["outcome"], len(shown["messages"]), shown["reports"]) == ("stored", 1, [])
+    assert "traceparent" not in shown["callback"]
     (private,) = system.query(f"SELECT sender, text FROM inbound_messages WHERE callback_id = '{id}'")
     for said in (system.command("show", id).stdout, json.dumps(shown), system.command("find", id[:8]).stdout):
         assert private["sender"] not in said
