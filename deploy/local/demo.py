@@ -52,7 +52,7 @@ def present(configuration: Config, folder: Path, addresses: Mapping[str, str]) -
     write(
         "",
         f"{accepted} of {len(answers)} were accepted, each with its X-Callbox-Id; the table is read from PostgreSQL.",
-        *_next_steps(configuration, folder, addresses),
+        *next_steps(configuration, folder, addresses),
     )
 
 
@@ -85,7 +85,8 @@ def _message(now: datetime, dice: random.Random, text: str) -> InboundMessage:
     return msgspec.structs.replace(message, text=text)
 
 
-def _next_steps(configuration: Config, folder: Path, addresses: Mapping[str, str]) -> Iterator[str]:
+def next_steps(configuration: Config, folder: Path, addresses: Mapping[str, str]) -> Iterator[str]:
+    """How to go on, in lines for people."""
     url = addresses["CALLBOX_URL"]
     now, dice = datetime.now(UTC), random.Random()  # noqa: S311 - a simulation
     yield ""
@@ -96,7 +97,13 @@ def _next_steps(configuration: Config, folder: Path, addresses: Mapping[str, str
         yield simulator.curl(url, simulator.request(source, simulator.event(kind, now, dice)))
     yield ""
     first = next(iter(configuration.sources))
-    yield f"In a second terminal:  .venv/bin/callbox status | send {first} --count 1000 | show ID | dead-letters list"
+    yield "In a second terminal:"
+    yield "  .venv/bin/callbox tail                    events as they are stored"
+    yield "  .venv/bin/callbox top                     one live page: rates, the inbox, workers and servers"
+    yield f"  .venv/bin/callbox {f'send {first} --count 1000':28}    callbacks to look at there"
+    yield "  .venv/bin/callbox status                  what was accepted, and what became of it"
+    yield "  .venv/bin/callbox show ID                 one callback; ID is its X-Callbox-Id"
+    yield "  .venv/bin/callbox dead-letters list       what was not understood"
     yield f"The sources are in {configuration.path}, and all that is stored is apart from that of `callbox up`."
     yield ""
     yield from overview(configuration, folder, addresses)
