@@ -1,6 +1,5 @@
 """`callbox refused`: the quarantine. What was refused, why, and what proves itself once a mistake is corrected."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -27,17 +26,15 @@ from deploy.output import write, write_table
 from deploy.system import System
 from deploy.table import table
 from deploy.text import as_json
+from ingress.replay import Replay
 from ingress.reproof import Explanation, Reproof
-from shared.callback import Callback, pack
 from shared.errors import Rejected
-from shared.inbox import Held, Quarantine, RedisUnavailable, Shards
+from shared.inbox import Quarantine, RedisUnavailable
 from shared.providers import PROVIDERS
 from shared.refused import Refused
-from shared.settings import Settings
 
 COLUMNS = ("received_at", "id", "source", "reason", "address", "method", "path", "bytes")
 LAST = "last"
-GROUP = 16  # requests that are appended together: up to 1 MiB of those that providers send
 
 
 REMEDIES = {  # for what refuses, unless a mistake explains it
@@ -193,43 +190,6 @@ def replay(source_name: str, dry: bool, json_wanted: bool, system: System) -> No
                     found.ring(datetime.now(UTC))
         finally:
             _show_counts(done.counts, source_name, dry, json_wanted)
-
-
-class Replay:
-    """`counts` has how many are proven (None), and how many are refused still, by reason."""
-
-    def __init__(self, quarantine: Quarantine, reproof: Reproof, settings: Settings) -> None:
-        self.counts: Counter[str | None] = Counter()
-        self._quarantine = quarantine
-        self._reproof = reproof
-        self._settings = settings
-
-    def run(self, source: str, dry: bool) -> Iterator[None]:
-        """Yields whenever callbacks are in the inbox. Raises RedisUnavailable: then what was not appended is still in
-        the quarantine."""
-        shards = Shards.connect(self._settings)
-        with asyncio.Runner() as runner:
-            try:
-                for group in self._quarantine.oldest(source, GROUP):
-                    proven = self._proven(group)
-                    if proven and not dry:
-                        pairs = [(source, pack(callback)) for callback in proven.values()]
-                        runner.run(shards.move(pairs, self._settings.move_seconds))
-                        self._quarantine.remove(source, list(proven))
-                        yield
-                    self.counts[None] += len(proven)
-            finally:
-                runner.run(shards.close())
-
-    def _proven(self, group: list[Held]) -> dict[bytes, Callback]:
-        """Those that prove themselves now, by their members; counts the others."""
-        proven = {}
-        for member, request in group:
-            try:
-                proven[member] = self._reproof.prove(request)
-            except Rejected as rejected:
-                self.counts[rejected.reason] += 1
-        return proven
 
 
 def _newest(

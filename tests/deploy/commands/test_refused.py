@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 
 from deploy.commands.main import main
-from deploy.commands.refused import REMEDIES, Replay
+from deploy.commands.refused import REMEDIES
+from ingress.replay import Replay
 from ingress.reproof import Reproof
 from shared import config, inbox
 from shared.callback import new_id, unpack
