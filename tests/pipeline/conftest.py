@@ -30,7 +30,7 @@ from shared import config, inbox
 from shared.callback import Request
 from shared.providers import PROVIDERS
 from tests.conftest import wait_until
-from tests.pipeline import prepared
+from tests.pipeline import cluster, prepared
 from tests.providers.support import example_of
 
 CALLBOX = str(Path(sys.executable).with_name("callbox"))
@@ -62,21 +62,36 @@ class Running:
     """One `callbox up`, seen from outside."""
 
     def __init__(
-        self, folder: Path, *options: str, environment: dict[str, str] | None = None, sources: str = SOURCES
+        self,
+        folder: Path,
+        *options: str,
+        environment: dict[str, str] | None = None,
+        sources: str = SOURCES,
+        is_forked: bool = False,
+        is_first: bool = True,
     ) -> None:
+        """It is ready sooner when it is forked, as its processes are then (prepared.py), and when it is not the first
+        in its folder, which makes a cluster of PostgreSQL (cluster.py)."""
         self.folder = folder
         self.data = folder / "var"
         self.environment = {**clean_environment(), **PATIENT, "FLOWER_PORT": str(free_port()), **(environment or {})}
         (folder / "callbox.toml").write_text(sources)
+        if not is_first and "CALLBOX_DATABASE_URL" not in self.environment:
+            cluster.copy_to(self.data)
+        words = ["up", "--port", "0", *options]
+        self.process: subprocess.Popen[bytes] | prepared.Process
         with (folder / "output").open("wb") as output:
-            self.process = subprocess.Popen(
-                [CALLBOX, "up", "--port", "0", *options],
-                cwd=folder,
-                stdout=output,
-                stderr=output,
-                env=self.environment,
-                preexec_fn=die_with_parent,  # a test run that is killed leaves nothing behind
-            )
+            if is_forked:
+                self.process = _prepared().start(words, folder, self.environment, output, output)
+            else:
+                self.process = subprocess.Popen(
+                    [CALLBOX, *words],
+                    cwd=folder,
+                    stdout=output,
+                    stderr=output,
+                    env=self.environment,
+                    preexec_fn=die_with_parent,  # a test run that is killed leaves nothing behind
+                )
 
     def wait_ready(self) -> "Running":
         wait_until(lambda: "ready http" in self.output or self.process.poll() is not None, "ready", SECONDS)
@@ -196,7 +211,7 @@ def alive(pid: int) -> bool:
 
 @contextmanager
 def running(folder: Path, *options: str, **environment: str) -> Iterator[Running]:
-    up = Running(folder, *options, environment=environment)
+    up = Running(folder, *options, environment=environment, is_forked=True, is_first=False)
     try:
         yield up.wait_ready()
     finally:
@@ -218,9 +233,19 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Starts systems of a test's own, in one folder, and stops what the test left running."""
     started: list[Running] = []
 
-    def start(*options: str, sources: str = SOURCES, **environment: str) -> Running:
-        started.append(Running(tmp_path, *options, environment=environment, sources=sources))
-        return started[-1].wait_ready()
+    def start(
+        *options: str, sources: str = SOURCES, is_forked: bool = True, is_first: bool = False, **environment: str
+    ) -> Running:
+        up = Running(
+            tmp_path,
+            *options,
+            environment=environment,
+            sources=sources,
+            is_forked=is_forked,
+            is_first=is_first,
+        )
+        started.append(up)
+        return up.wait_ready()
 
     yield start
     for up in started:

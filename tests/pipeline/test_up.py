@@ -20,6 +20,8 @@ from tests.conftest import wait_until
 from tests.pipeline.conftest import SECONDS, SOURCES, Running, Start, alive, callbox, family, http
 
 NAMES = ["ingress-1", "worker-1", "beat", "flower", "redis", "postgres"]
+# What a process had claimed or asked for before its end is soon another one's.
+SOON = {"CALLBOX_STATEMENT_SECONDS": "1", "CALLBOX_RECLAIM_SECONDS": "2", "CALLBOX_BEAT_SECONDS": "1"}
 
 
 def gone(pids: set[int]) -> bool:
@@ -60,6 +62,8 @@ def test_a_process_finds_in_its_environment_what_it_needs_and_no_secret_beside(s
     sources = '[sources.open]\nprovider = "emnify"\nsecrets = ["${CALLBOX_SECRET}"]\n'
     up = start(
         sources=sources,
+        is_forked=False,  # what is looked at here shows the one that forked
+        is_first=True,
         CALLBOX_SECRET="secret-of-a-source",
         CALLBOX_LOG_LEVEL="debug",
         FOREIGN="secret-of-a-stranger",
@@ -124,7 +128,7 @@ def test_a_log_does_not_grow_without_bound(start: Start) -> None:
 
 
 def test_whatever_dies_is_started_again_and_nothing_acknowledged_is_lost(start: Start) -> None:
-    up = start()
+    up = start(**SOON)
     before = up.pids
     assert set(before) == set(NAMES)
 
@@ -170,7 +174,7 @@ def test_while_redis_hangs_callbacks_are_spooled_and_none_is_lost_with_its_ingre
 
 
 def test_a_worker_that_lives_and_consumes_nothing_is_replaced(start: Start) -> None:
-    up = start("--no-flower", CALLBOX_STALL_SECONDS="3", CALLBOX_STATEMENT_SECONDS="1", CALLBOX_BEAT_SECONDS="1")
+    up = start("--no-flower", **SOON, CALLBOX_STALL_SECONDS="3")
     worker = up.pids["worker-1"]
     for pid in family(worker):
         os.kill(pid, signal.SIGSTOP)
@@ -192,7 +196,7 @@ def test_a_signal_drains_and_ends_it_with_0_and_nothing_is_left(start: Start, nu
     assert up.output.splitlines()[-1] == "stopping…"
     assert not (up.data / "env").exists()
     assert not (up.data / "pids.json").exists()
-    again = start("--no-flower", "--workers", "0")
+    again = start("--no-flower", "--ingress", "0", "--workers", "0")
     assert {str(row["id"]) for row in again.query("SELECT id FROM callbacks")} == set(ids)
 
 
@@ -215,14 +219,14 @@ def has(folder: Path, pattern: str) -> bool:
 
 def test_an_interrupted_first_start_is_no_obstacle_to_the_next(start: Start, tmp_path: Path) -> None:
     for sign in ("postgres.new.*", "postgres.new.*/global/pg_control"):  # initdb begins; it is nearly done
-        up = Running(tmp_path, "--no-flower")
+        up = Running(tmp_path, "--no-flower", is_forked=True)
         try:
             wait_until(partial(has, up.data, sign), "PostgreSQL being prepared", SECONDS)
             assert not (up.data / "postgres").exists()
         finally:
             up.process.kill()
             up.process.wait()
-    up = start("--no-flower")
+    up = start("--no-flower", is_first=True)
     assert not list(up.data.glob("postgres.new.*"))
     up.send(up.request("open", "mo"))
     up.wait_drained()
@@ -253,13 +257,12 @@ def test_without_workers_callbacks_wait_and_without_ingress_they_are_drained(sta
     wait_until(again.drained, "an empty inbox", SECONDS)
 
 
-def test_a_frozen_ingress_holds_up_nobody(start: Start) -> None:
-    up = start("--ingress", "2", "--no-flower")
-    os.kill(up.pids["ingress-1"], signal.SIGSTOP)
+def test_a_frozen_ingress_holds_up_nobody(system: Running) -> None:
+    os.kill(system.pids["ingress-1"], signal.SIGSTOP)
     try:
-        assert all(http(up.admin_url + "/healthz")[0] == 200 for _ in range(20))
+        assert all(http(system.admin_url + "/healthz")[0] == 200 for _ in range(20))
     finally:
-        os.kill(up.pids["ingress-1"], signal.SIGCONT)
+        os.kill(system.pids["ingress-1"], signal.SIGCONT)
 
 
 def test_it_uses_the_servers_that_the_environment_names(start: Start, redis_url: str, empty_database_url: str) -> None:
