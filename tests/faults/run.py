@@ -138,12 +138,18 @@ Machine: {machine}.
 
 
 async def run(
-    folder: Path, seed: int, rate: float, only: Collection[str] = (), say: Say = print, broken: str = ""
+    folder: Path,
+    seed: int,
+    rate: float,
+    only: Collection[str] = (),
+    say: Say = print,
+    broken: str = "",
+    is_forked: bool = False,
 ) -> Report:
     """Starts everything, does the faults (all and then some together, or only those of these names), counts, and stops
-    everything. `broken` is a promise to be broken on purpose."""
+    everything. `broken` is a promise to be broken on purpose. `is_forked`: see Running."""
     dice = random.Random(seed)
-    system = System(folder, {"CALLBOX_SPOOL_BYTES": "12000000"}, broken)
+    system = System(folder, {"CALLBOX_SPOOL_BYTES": "12000000"}, broken, is_forked)
     mounted = mount(system)
     try:
         await system.start()

@@ -47,12 +47,14 @@ class Server(Process):
 class System:
     """All of it, in one folder."""
 
-    def __init__(self, folder: Path, environment: dict[str, str], broken: str) -> None:
+    def __init__(self, folder: Path, environment: dict[str, str], broken: str, is_forked: bool = False) -> None:
+        """`is_forked`: see Running."""
         self.folder = folder
         (folder / "broken").write_text(broken)  # read by sitecustomize.py, which is on PYTHONPATH
         self.spool = folder / "spool"
         self.spool.mkdir()
         self._environment = environment
+        self._is_forked = is_forked
         self.redis = Server("redis", servers.Redis(folder / "redis", "pw"), folder / "redis.log")
         postgres = servers.Postgres(folder / "postgres", "pw")
         postgres.prepare()
@@ -78,6 +80,7 @@ class System:
                     "CALLBOX_SPOOL_DIR": str(self.spool),
                     "PYTHONPATH": str(here),
                 },
+                is_forked=self._is_forked,
             )
         )
         await asyncio.to_thread(self.up.wait_ready)

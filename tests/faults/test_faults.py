@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.run import BROKEN, run
+from tests.pipeline import cluster
 
 RATE = 400.0  # a second: they share the machine with other tests
 FEW = (
@@ -20,12 +21,14 @@ KILLS = ("kill -9 ingress-1", "kill -9 a worker's child")
 
 
 def test_nothing_acknowledged_is_lost_doubled_or_wrong_while_things_break(tmp_path: Path) -> None:
-    report = asyncio.run(run(tmp_path, random.randrange(10**6), RATE, FEW))
+    cluster.copy_to(tmp_path)
+    report = asyncio.run(run(tmp_path, random.randrange(10**6), RATE, FEW, is_forked=True))
     assert report.accepted > 0.9 * report.sent
     assert report.kept, report.summary()
 
 
 @pytest.mark.parametrize("broken", BROKEN)
 def test_a_broken_promise_is_seen(tmp_path: Path, broken: str) -> None:
-    report = asyncio.run(run(tmp_path, 1, RATE, KILLS, broken=broken))
+    cluster.copy_to(tmp_path)
+    report = asyncio.run(run(tmp_path, 1, RATE, KILLS, broken=broken, is_forked=True))
     assert report.verdict["wrong" if broken == BROKEN[0] else "lost"], report.summary()

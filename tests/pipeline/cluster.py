@@ -10,20 +10,22 @@ from pathlib import Path
 from tempfile import mkdtemp
 
 from deploy.local import servers
-from deploy.local.files import read_password
+from deploy.local.files import write_private
 from deploy.local.supervisor import die_with_parent
 from tests.conftest import answers, wait_until
 from workers import schema
 
-_PASSWORD = "postgres.password"
+PASSWORD = "pw"
+_PASSWORD_FILE = "postgres.password"
 
 
 def copy_to(folder: Path) -> None:
-    """Has the next `callbox up` in the folder be its second. The folder is made if it does not exist."""
+    """Has the next `callbox up` in the folder be its second, unless it is that already. The folder is made if it does
+    not exist."""
     folder.mkdir(mode=0o700, exist_ok=True)
-    if not (folder / _PASSWORD).exists():
+    if not (folder / "postgres").exists():
         made = _made()
-        subprocess.run(["cp", "-a", "--reflink=auto", made / "postgres", made / _PASSWORD, folder], check=True)
+        subprocess.run(["cp", "-a", "--reflink=auto", made / "postgres", made / _PASSWORD_FILE, folder], check=True)
 
 
 @cache
@@ -31,7 +33,8 @@ def _made() -> Path:
     folder = Path(mkdtemp(prefix="callbox-cluster-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     folder.chmod(0o711)  # the user of PostgreSQL passes through it
-    server = servers.Postgres(folder / "postgres", read_password(folder / _PASSWORD))
+    write_private(folder / _PASSWORD_FILE, PASSWORD)
+    server = servers.Postgres(folder / "postgres", PASSWORD)
     server.prepare()
     with (
         (folder / "log").open("wb") as log,

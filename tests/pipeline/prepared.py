@@ -84,7 +84,6 @@ class Server:
                 cwd=Path(__file__).parents[2],
                 env={name: value for name, value in os.environ.items() if not name.startswith("CALLBOX_")},
                 pass_fds=[other_end.fileno()],
-                preexec_fn=die_with_parent,
             )
 
     def start(
