@@ -88,7 +88,10 @@ class Connection(NamedTuple):
 class System:
     """One `callbox up` in a folder of its own."""
 
-    def __init__(self, folder: Path, *options: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *options: str, environment: Mapping[str, str] | None = None, is_forked: bool = False
+    ) -> None:
+        """`is_forked`: see Running."""
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self.up = Running(
@@ -97,6 +100,8 @@ class System:
             "--no-flower",
             environment={**settings(), **(environment or {})},
             sources=configuration(),
+            is_forked=is_forked,
+            is_first=not is_forked,
         )
 
     def wait_ready(self) -> "System":

@@ -35,7 +35,7 @@ class Scene(NamedTuple):
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
-    system = System(tmp_path_factory.mktemp("hostile") / "clients")
+    system = System(tmp_path_factory.mktemp("hostile") / "clients", is_forked=True)
     try:
         system.wait_ready()
         measure = Measure(system, random.randrange(10**6))
