@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import NamedTuple
 
 from shared import logs
@@ -35,12 +36,13 @@ class Shards:
     """One for each ingress process, which stays with one shard for as long as that one takes callbacks: a group of one
     shard is one append, and one fsync. What asks Redis raises RedisUnavailable."""
 
-    def __init__(self, appenders: Sequence[Appender], first: int = 0) -> None:
-        """`first` is the shard that this process prefers."""
+    def __init__(self, appenders: Sequence[Appender], first: int = 0, seconds: float = float("inf")) -> None:
+        """`first` is the shard that this process prefers. An append begins at no further shard after `seconds`."""
         choices = [_Choice(number, appender) for number, appender in enumerate(appenders)]
         first %= len(choices)
         self._choices = choices[first:] + choices[:first]  # in the order of preference
         self._first_shard = appenders[0]
+        self._seconds = seconds
 
     @classmethod
     def connect(cls, settings: Settings) -> "Shards":
@@ -52,7 +54,7 @@ class Shards:
             )
             for number, url in enumerate(settings.shard_urls)
         ]
-        return cls(appenders, _own_number())
+        return cls(appenders, _own_number(), 2 * deadline)
 
     @property
     def failure(self) -> str | None:
@@ -77,10 +79,11 @@ class Shards:
 
     async def append(self, group: Group) -> None:
         """To the first shard that takes it. Raises RedisUnavailable when none makes it durable; one may have it
-        nevertheless."""
+        nevertheless. It does not wait for each: several may be in one Redis, which hangs."""
         is_unconfirmed = False
+        ends_at = monotonic() + self._seconds
         for choice in self._choices:
-            if choice.failure is None:
+            if choice.failure is None and monotonic() < ends_at:
                 try:
                     return await choice.appender.append(group)
                 except RedisUnavailable as error:

@@ -107,6 +107,32 @@ def test_only_when_every_shard_is_away_nothing_is_appended(redis_url: str, shard
     between(redis_url, 3, steps)
 
 
+def test_a_group_does_not_wait_for_each_shard_of_a_redis_that_hangs() -> None:
+    """Each would get a copy of it, too."""
+    asked: list[int] = []
+
+    class Hangs(Appender):
+        async def append(self, group: inbox.Group, seconds: float | None = None, confirm: bool = True) -> None:
+            asked.append(self._names.number)
+            await asyncio.sleep(0.05)
+            raise RedisUnavailable("hangs")
+
+    async def go() -> None:
+        appenders = [Hangs(connect_async("redis://127.0.0.1:1", 1.0, number), 10, 1.0) for number in range(8)]
+        appended = Shards(appenders, 0, 0.08)
+        with pytest.raises(RedisUnavailable, match="no shard took the callbacks"):
+            await appended.append(GROUP)
+        assert 0 < len(asked) <= 2
+        assert appended.failure is None, "the others are tried with the next groups"
+        for _ in range(8):
+            with pytest.raises(RedisUnavailable):
+                await appended.append(GROUP)
+        assert asked == [*range(8)]
+        assert appended.failure == "hangs"
+
+    asyncio.run(go())
+
+
 def test_the_ledger_is_the_sum_of_the_shards(redis_url: str, shards: list[inbox.Shard]) -> None:
     async def steps(appended: Shards) -> None:
         await appended.append(GROUP)
