@@ -3,7 +3,7 @@
 import mmap
 import os
 import pickle
-from tempfile import TemporaryFile
+from tempfile import mkstemp
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -16,20 +16,21 @@ class Handover(Generic[T]):
 
     def __init__(self) -> None:
         # Each value is written behind the one before, which a child may still be reading.
-        self._file = TemporaryFile()  # noqa: SIM115 - it is open as long as the process lives
+        self._file, path = mkstemp()
+        os.unlink(path)
         # What all processes share in memory: behind which byte of the file the latest value is; 0 before the first.
         self._place = memoryview(mmap.mmap(-1, _LENGTH_BYTES)).cast("Q")
         self._taken = 0
 
     def close(self) -> None:
         """Lets go of the file."""
-        self._file.close()
+        os.close(self._file)
 
     def give(self, value: T) -> None:
         """Takes the place of the value before."""
         written = pickle.dumps(value)
-        at = os.fstat(self._file.fileno()).st_size or _LENGTH_BYTES
-        os.pwrite(self._file.fileno(), len(written).to_bytes(_LENGTH_BYTES) + written, at)
+        at = os.fstat(self._file).st_size or _LENGTH_BYTES
+        os.pwrite(self._file, len(written).to_bytes(_LENGTH_BYTES) + written, at)
         self._place[0] = at
 
     def has_new(self) -> bool:
@@ -39,7 +40,6 @@ class Handover(Generic[T]):
     def take(self) -> T:
         """The latest value."""
         self._taken = self._place[0]
-        descriptor = self._file.fileno()
-        length = int.from_bytes(os.pread(descriptor, _LENGTH_BYTES, self._taken))
-        value: T = pickle.loads(os.pread(descriptor, length, self._taken + _LENGTH_BYTES))  # noqa: S301 - our own
+        length = int.from_bytes(os.pread(self._file, _LENGTH_BYTES, self._taken))
+        value: T = pickle.loads(os.pread(self._file, length, self._taken + _LENGTH_BYTES))  # noqa: S301 - our own
         return value
