@@ -23,7 +23,7 @@ from tests.failover.watch import Watch
 from tests.faults.process import Process
 from tests.faults.stored import Stored, read_stored
 from tests.faults.system import until
-from tests.pipeline.conftest import CALLBOX, SECONDS, SOURCES, clean_environment, http
+from tests.pipeline.conftest import SOURCES, callbox, clean_environment, http
 
 HOSTS = ("127.0.0.2", "127.0.0.3")  # of the ingresses
 WORKERS = 2
@@ -164,14 +164,7 @@ class System:
         return Process(name, lambda: [sys.executable, *words], log, self.folder, {**self._environment, **environment})
 
     def _command(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [CALLBOX, *words],
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            env=self._environment,
-        )
+        return callbox(*words, cwd=self.folder, **self._environment)
 
     def _read_sources(self) -> dict[str, Source]:
         found = config.load(self.folder / "callbox.toml", clean_environment(), PROVIDERS).sources

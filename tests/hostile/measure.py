@@ -24,7 +24,7 @@ from tests.load.client import Answer, encode
 LEAD_SECONDS = 0.5  # of honest traffic that is not measured
 AFTER_SECONDS = 5.0  # after the attack, memory is measured
 AT_MOST_SECONDS = 10.0  # or so much later, when it is not back yet
-PROBE_SECONDS = 5.0  # within which a new connection is to be served
+PROBE_SECONDS = 15.0  # within which a new connection is to be served; a provider's patience
 ELSEWHERE = "127.0.0.77"  # the address of the new connection, where the attacker has the honest one
 
 

@@ -13,9 +13,9 @@ from tests.load.rounds import Rounds
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-def measure(folder: Path, sizes: Sizes) -> Found:
+def measure(folder: Path, sizes: Sizes, is_forked: bool = False) -> Found:
     found = Found()
-    with Rig(folder) as rig:
+    with Rig(folder, is_forked) as rig:
         for them in (Growth, Rounds, Loads):
             them(rig, sizes, found, lambda line: print(line, flush=True)).run()
     return found

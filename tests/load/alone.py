@@ -119,7 +119,7 @@ class Loads(Measurements):
             self.figure("overload: ingress MB before", before / 1e6)
             self.figure("overload: ingress MB after", resident_bytes(system.ingresses) / 1e6)
             self.figure("overload: worker MB after", resident_bytes(system.children) / 1e6)
-            after = send(system.up.url, payloads.wires(self.plain, 1000), 200)
+            after = send(system.up.url, payloads.wires(self.plain, 200 * self.sizes.after_seconds), 200)
             began = time.monotonic()
             system.wait_drained()
             self.figure("overload: seconds until the inbox is empty", time.monotonic() - began)

@@ -34,10 +34,11 @@ class Sizes(NamedTuple):
     low_seconds: int
     calm_seconds: int
     overload_seconds: int
+    after_seconds: int  # of an overload
 
 
-FULL = Sizes(5, 30_000, 40_000, 40_000, 4_000, 1_000_000, 2, 8, 20, 30, 60)
-TINY = Sizes(1, 200, 200, 200, 20, 1_000, 1, 1, 1, 1, 1)
+FULL = Sizes(5, 30_000, 40_000, 40_000, 4_000, 1_000_000, 2, 8, 20, 30, 60, 5)
+TINY = Sizes(1, 200, 200, 200, 20, 1_000, 1, 1, 1, 1, 1, 1)
 
 
 @dataclass

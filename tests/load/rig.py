@@ -61,7 +61,9 @@ class Contender:
 class Callbox:
     """One `callbox up`, and its end of Redis and PostgreSQL."""
 
-    def __init__(self, folder: Path, redis_url: str, database_url: str, ingresses: int, workers: int) -> None:
+    def __init__(
+        self, folder: Path, redis_url: str, database_url: str, ingresses: int, workers: int, is_forked: bool
+    ) -> None:
         folder.mkdir()
         self.redis_url = redis_url
         self.database_url = database_url
@@ -74,6 +76,7 @@ class Callbox:
                 "CALLBOX_STALL_SECONDS": "3600",  # whoever sleeps here is not stalled
             },
             sources=payloads.SOURCES,
+            is_forked=is_forked,
         ).wait_ready()
         self.sources = self.up.sources
         self.client = inbox.connect(redis_url, 60.0)
@@ -133,8 +136,10 @@ class Callbox:
 class Rig:
     """Starts everything in a folder; `with` stops it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, is_forked: bool = False) -> None:
+        """`is_forked`: see Running."""
         self._folder = folder
+        self._is_forked = is_forked
         self.redis = Server("redis", servers.Redis(folder / "redis", "pw"), folder / "redis.log")
         postgres = servers.Postgres(folder / "postgres", "pw")
         # PostgreSQL itself knows when a row was committed.
@@ -169,7 +174,8 @@ class Rig:
         self._start_contenders()
 
     def _callbox(self, name: str, number: int, ingresses: int, workers: int) -> Callbox:
-        system = Callbox(self._folder / name, self._redis(number), self._database(name), ingresses, workers)
+        urls = self._redis(number), self._database(name)
+        system = Callbox(self._folder / name, *urls, ingresses, workers, self._is_forked)
         self._stops.append(system.stop)
         return system
 

@@ -10,7 +10,7 @@ from tests.load.report import targets
 
 def test_the_benchmark_runs_and_writes_its_pages(tmp_path: Path) -> None:
     (tmp_path / "rig").mkdir()
-    found = measure(tmp_path / "rig", TINY)
+    found = measure(tmp_path / "rig", TINY, is_forked=True)
     assert all(rate > 0 for rates in found.rates.values() for rate in rates)
     assert {len(rates) for rates in found.rates.values()} == {TINY.rounds}
     assert found.figure("stored events, grown") == TINY.backlogs * (TINY.backlog + GROUP)
