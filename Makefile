@@ -5,6 +5,8 @@ PYTHON ?= python3
 PORT ?= 8000
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Tests start hundreds of processes, each of which would compile our modules again without the bytecode of the first.
+unexport PYTHONDONTWRITEBYTECODE
 # Tests run in several processes, their files in the order of tests/conftest.py. This one compares times, so it is alone.
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 ALONE := tests/providers/test_cost.py

@@ -36,8 +36,8 @@ ROOT = Path(__file__).parent
 # Folders whose tests start Callbox as processes.
 PROCESSES = ("alerts", "pipeline", "faults", "failover", "hostile", "load")
 LONGEST = (
-    *("test_production.py", "test_up.py", "test_faults.py", "test_failover.py", "test_commands.py"),
-    *("test_hostile.py", "test_alerts.py", "test_bench.py", "test_one_view.py"),
+    *("test_production.py", "test_faults.py", "test_up.py", "test_hostile.py", "test_alerts.py"),
+    *("test_bench.py", "test_failover.py", "test_logs.py", "test_reload.py", "test_one_view.py"),
 )
 THOROUGH = ("providers",)  # folders whose tests try every case in every spelling
 PLACES = {  # of servers, in the wheels, by the variable that names another one
