@@ -21,8 +21,8 @@ SECONDS = 1.5
 REQUESTS = 3000
 TOGETHER = 9
 AFTER_SECONDS = 0.2  # memory that is not back by then is waited for
-# No attack lasts long enough to show these deadlines. Shorter ones pass while an ingress waits for a busy machine, and
-# it then ends connections whose requests are there and not read yet.
+# No attack here lasts long enough to show these deadlines. Shorter ones pass while the attackers, nine in one process,
+# wait for a busy machine: between a connection and its request, or between two requests.
 PATIENT = {"CALLBOX_HEAD_SECONDS": "15", "CALLBOX_BODY_SECONDS": "15", "CALLBOX_IDLE_SECONDS": "60"}
 # Those that do the same work are far apart in the list: each group has some of every kind.
 GROUPS = [list(CLIENTS)[first :: -(-len(CLIENTS) // TOGETHER)] for first in range(-(-len(CLIENTS) // TOGETHER))]
