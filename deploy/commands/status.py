@@ -184,9 +184,10 @@ def warnings(ledger: Ledger, now: datetime) -> Iterator[str]:
             f" {source}` says why; after a fix, `callbox refused replay --source {source}`"
         )
     yield from _differing(ledger.snapshot.processes)
-    for host, unmet in ledger.snapshot.unmet.items():
-        for what, sentences in unmet.items():
-            yield from (f"workers on {host}: {what} {sentence}" for sentence in sentences)
+    for who, reports in (("workers", ledger.snapshot.unmet), ("ingresses", ledger.snapshot.ingress_unmet)):
+        for host, unmet in reports.items():
+            for what, sentences in unmet.items():
+                yield from (f"{who} on {host}: {what} {sentence}" for sentence in sentences)
 
 
 def _differing(processes: Sequence[Process]) -> Iterator[str]:

@@ -213,6 +213,13 @@ def test_nobody_comes_in_without_a_user(redis_urls: dict[str, str]) -> None:
         client.ping()
 
 
+@pytest.mark.parametrize("user", ["ingress", "worker", "beat", "operator"])
+def test_who_uses_the_inbox_may_ask_a_cluster_where_it_is(redis_urls: dict[str, str], user: str) -> None:
+    with redis.Redis.from_url(redis_urls["admin"]) as client:
+        for words in (("CLUSTER", "SLOTS"), ("CLUSTER", "INFO")):
+            assert client.execute_command("ACL", "DRYRUN", user, *words) == b"OK"
+
+
 def test_an_ingress_may_wait_for_replicas_where_the_server_can(redis_urls: dict[str, str]) -> None:
     with redis.Redis.from_url(redis_urls["admin"]) as client:
         version: Any = client.info("server")

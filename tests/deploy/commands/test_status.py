@@ -23,6 +23,7 @@ SNAPSHOT = Snapshot(
     holds={"fleet": Hold("its parser failed", datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp())},
     notes=Notes(since=datetime(2026, 1, 2, 12, tzinfo=UTC).timestamp()),
     unmet={"a-host": {"postgresql": ["fsync is off"]}},
+    ingress_unmet={"b-host": {"spool": ["cannot be made"]}},
     quarantine={"otp": {"requests": 12, "bytes": 9000}},
 )
 
@@ -107,6 +108,7 @@ def test_what_needs_somebody_is_named_with_what_to_do() -> None:
         f"fleet is held: its parser failed, since 2026-01-01 12:00 UTC; {DO}",
         f"otp refused 12 requests that are kept: {EXPLAIN}",
         "workers on a-host: postgresql fsync is off",
+        "ingresses on b-host: spool cannot be made",
     ]
 
 
