@@ -105,6 +105,8 @@ class Shards:
                     return await choice.appender.append(group, seconds)
                 except RedisUnavailable as error:
                     failure = error
+                    if isinstance(error, TooFewReplicas):  # it has the group, and would get it again and again
+                        self._failed(choice, error)
         raise failure or RedisUnavailable(self.failure)
 
     async def probe(self) -> None:

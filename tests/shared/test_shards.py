@@ -365,6 +365,7 @@ def test_a_group_is_durable_once_replicas_have_it_on_disk(with_replica: tuple[in
     async def steps(appended: Shards) -> None:
         await appended.append(GROUP)
         assert dict(appended.confirming) == {0: 1}
+        assert appended.failure is None
         assert replica.xlen(replica.names.inbox) == 2
         primary.script_flush()
         await appended.append(GROUP)
@@ -385,6 +386,11 @@ def test_without_enough_replicas_it_is_not_durable_although_redis_has_it(
             with pytest.raises(RedisUnavailable, match="only 0 of 1 replicas confirm"):
                 await appended.append(GROUP)
         assert primary.xlen(primary.names.inbox) == 4, "the drain goes on with what Redis has"
+        appended._choices[0].failure = None
+        for _ in range(3):
+            with pytest.raises(RedisUnavailable, match="only 0 of 1 replicas confirm"):
+                await appended.move(GROUP, 0.5)
+        assert primary.xlen(primary.names.inbox) == 6, "nobody asks for more before a probe has found them"
         for _ in range(8):  # an idle Redis says so at different moments, all of them after its time
             with pytest.raises(RedisUnavailable, match="only 0 of 1 replicas confirm"):
                 await appended.probe()
