@@ -82,7 +82,7 @@ def _samples(configuration: Config) -> list[Request]:
 def _message(now: datetime, dice: random.Random, text: str) -> InboundMessage:
     message = simulator.event("mo", now, dice)
     assert isinstance(message, InboundMessage)  # noqa: S101 - for the type
-    return msgspec.structs.replace(message, text=text)
+    return msgspec.structs.replace(message, text=text, encoding=None)
 
 
 def next_steps(configuration: Config, folder: Path, addresses: Mapping[str, str]) -> Iterator[str]:

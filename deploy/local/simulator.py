@@ -29,12 +29,14 @@ def event(kind: Kind, now: datetime, dice: random.Random) -> Event:
     number = dice.randrange(10**9, 10**10)
     handset = f"+4477009{dice.randrange(10**5):05}"  # Ofcom's numbers for drama
     if kind == "mo":
+        text = dice.choice(TEXTS)
         return InboundMessage(
             key=("mo", str(number)),
             message_id=str(number),
             sender=handset,
             recipient="12345678",
-            text=dice.choice(TEXTS),
+            text=text,
+            encoding=None if text.isascii() else "ucs2",
             sent_at=now - timedelta(seconds=2),
         )
     return DeliveryReport(

@@ -11,9 +11,12 @@ import pytest
 from deploy.local import simulator
 from deploy.local.simulator import Kind
 from shared.callback import Callback, Request, new_id
+from shared.errors import Malformed
 from shared.events import DeliveryReport, InboundMessage
+from shared.payload.notes import ENCODING_CONTRADICTED
 from shared.providers import PROVIDERS
 from shared.source import Source
+from workers.classify import classify
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SECRET = "a-secret-of-a-source-that-is-long"
@@ -53,6 +56,26 @@ def test_a_request_is_one_that_its_provider_understands(provider: str, kind: Kin
     )
     (event,) = PROVIDERS[provider].parse(callback, source)
     assert isinstance(event, InboundMessage if kind == "mo" else DeliveryReport)
+
+
+@pytest.mark.parametrize("provider", PROVIDERS)
+def test_nothing_about_what_it_makes_is_odd(provider: str) -> None:
+    source = Source("s", provider, unsigned=True)
+    for seed in range(20):
+        request = simulator.request(source, simulator.event("mo", NOW, Random(seed)))
+        callback = Callback(
+            id=new_id(NOW),
+            source="s",
+            provider=provider,
+            received_at=NOW,
+            method=request.method,
+            query=request.query,
+            headers=request.headers,
+            body=request.body,
+        )
+        (event,) = PROVIDERS[provider].parse(callback, source)
+        assert not isinstance(event, Malformed)
+        assert ENCODING_CONTRADICTED not in classify(event, source).extra.get("notes", [])
 
 
 def test_requests_alternate_between_the_kinds_and_none_comes_twice() -> None:
