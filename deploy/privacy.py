@@ -41,4 +41,5 @@ def masked(address: str) -> str:
     """An address that belongs to a person without its middle; a short code or a company's name as it is."""
     if "@" not in address and sum(character.isdigit() for character in address) < NUMBER_DIGITS:
         return address
-    return f"{address[:_BEGINNING]}…{address[-_END:]}"
+    beginning = max(0, min(_BEGINNING, len(address) // 2 - _END))  # at least half of it is left out
+    return f"{address[:beginning]}…{address[-_END:]}"
