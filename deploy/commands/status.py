@@ -19,7 +19,8 @@ from deploy.text import as_json
 from shared import inbox
 from shared.inbox import Process, RedisUnavailable, Snapshot
 
-HEADINGS = ("source", *(field.replace("_", " ") for field in inbox.Account._fields))
+# Of the fields of an account: short ones, for a terminal of 80 columns.
+HEADINGS = ("source", "accepted", "stored", "duplicates", "dead", "ignored", "pending", "spooled", "oldest s")
 DECISION = timedelta(days=1)  # for so long callbacks of a source that workers do not know wait without a question
 
 
@@ -160,7 +161,7 @@ def warnings(ledger: Ledger, now: datetime) -> Iterator[str]:
     """What needs somebody: a ledger that does not add up, sources that no worker drains, promises that cannot be
     kept."""
     for source, difference in ledger.differences.items():
-        comparison = "more" if difference > 0 else "less"
+        comparison = "more" if difference > 0 else "fewer"
         yield f"the inbox holds {abs(difference)} {comparison} of {source} than the ledger says"
     if lost := ledger.snapshot.notes.lost:
         yield (

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from deploy.commands import status
 from deploy.commands.status import Ledger, Status
+from deploy.table import fitting_width
 from shared.inbox import Depth, Hold, Notes, Snapshot
 
 SNAPSHOT = Snapshot(
@@ -45,6 +46,12 @@ def test_the_ledger_has_a_line_for_each_source_and_one_for_all_that_adds_up() ->
     assert fleet == ["fleet", "9", "4", "1", "1", "0", "3", "0", "1.235"]
     assert otp == ["otp", "7", "2", "0", "0", "0", "0", "5", "0.0"]
     assert total == ["all", "16", "6", "1", "1", "0", "3", "5", "1.235"]
+
+
+def test_the_ledger_fits_a_terminal_of_80_columns() -> None:
+    made, output = status.ledger_table(LEDGER), io.StringIO()
+    Console(file=output, width=fitting_width(made, 80), highlight=False).print(made)
+    assert max(len(line.rstrip()) for line in output.getvalue().splitlines()) <= 80
 
 
 def test_an_empty_inbox_has_a_ledger_too() -> None:
@@ -104,7 +111,7 @@ DO = "deploy a fix, or process it anyway by `callbox resume fleet`"
 def test_what_needs_somebody_is_named_with_what_to_do() -> None:
     assert list(status.warnings(LEDGER, NOW)) == [
         "the inbox holds 1 more of fleet than the ledger says",
-        "the inbox holds 2 less of otp than the ledger says",
+        "the inbox holds 2 fewer of otp than the ledger says",
         f"fleet is held: its parser failed, since 2026-01-01 12:00 UTC; {DO}",
         f"otp refused 12 requests that are kept: {EXPLAIN}",
         "workers on a-host: postgresql fsync is off",
