@@ -46,7 +46,9 @@ def check(config: Config) -> Iterator[Finding]:
 
 
 def _check_file(config: Config) -> Iterator[Finding]:
-    """A file with secrets in it is its owner's."""
+    """Which one was read. A file with secrets in it is its owner's."""
+    count = len(config.sources)
+    yield Finding("good", str(config.path), f"{count} source{'' if count == 1 else 's'}")
     if config.literal and config.path.stat().st_mode & 0o044:
         names = ", ".join(sorted(config.literal))
         sentence = f"holds secrets (of {names}) and others may read it: chmod 600, or use ${{NAME}} or file:"

@@ -37,6 +37,13 @@ def test_a_source_is_good_by_its_proofs_which_are_not_shown() -> None:
 
 
 @pytest.mark.usefixtures("servers")
+def test_the_first_line_names_the_file_that_was_read() -> None:
+    sources = {name: Source(name, "emnify", secrets=(SECRET,)) for name in ("fleet", "otp")}
+    first = next(check(Config(Path("demo/callbox.toml"), Settings(), sources)))
+    assert first == Finding("good", "demo/callbox.toml", "2 sources")
+
+
+@pytest.mark.usefixtures("servers")
 def test_the_secrets_of_a_rotation_are_named_the_newest_first() -> None:
     source = Source("fleet", "emnify", secrets=(SECRET, "short"))
     newest, older = secret_labels(source)
