@@ -56,12 +56,18 @@ class Place(NamedTuple):
     @classmethod
     def of(cls, url: str) -> "Place":
         """Raises ValueError, with what is wrong about the URL."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise ValueError("is not the address that providers call, like https://sms.example.org/callbacks/fleet")
+        try:
+            parts = urlsplit(url)
+            port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+            (parts.hostname or "").encode("idna")
+            if not parts.hostname or parts.username:
+                raise ValueError
+        except (ValueError, KeyError):
+            raise ValueError(
+                "is not the address that providers call, like https://sms.example.org/callbacks/fleet"
+            ) from None
         path = _PATH.fullmatch(parts.path)
         assert path is not None  # noqa: S101 - everything in it is optional
-        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
         return cls(parts.scheme, parts.hostname, port, path["prefix"], path["source"] and unquote(path["source"]))
 
     @property

@@ -1,5 +1,6 @@
 """The one place from which commands write to the terminal: no value can control it, or begin a line of its own."""
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -51,6 +52,12 @@ def write_table(table: Table) -> None:
         console.print(table, crop=False)
     for line in rendered.get().splitlines():
         click.echo(line.rstrip())
+
+
+def let_go_of_output() -> None:
+    """Has nothing more written to standard output, not even what waits: else Python complains when it ends."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

@@ -38,6 +38,11 @@ class System:
         return cls({**addresses, **os.environ}, config_path)
 
     @property
+    def names_servers(self) -> bool:
+        """Whether an `up` runs, or the environment says where a server is: else there are only usual addresses."""
+        return any(self.environ.get(name) for name in ("CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL"))
+
+    @property
     def settings(self) -> Settings:
         return config.load_settings(self.environ)
 

@@ -9,6 +9,7 @@ import click
 from deploy.commands.errors import Failed
 from deploy.commands.options import (
     Command,
+    WholeNumber,
     configured_system_options,
     gathered,
     json_option,
@@ -57,7 +58,7 @@ filter_options = gathered("wanted", _filter, source_option, reason_option, since
 _id_options = gathered(
     "wanted",
     _selection,
-    click.argument("ids", metavar="[ID]...", nargs=-1, type=click.IntRange(1, _LARGEST_ID)),
+    click.argument("ids", metavar="[ID]...", nargs=-1, type=WholeNumber(1, _LARGEST_ID)),
     click.option("--all", "everything", is_flag=True, help="All that are open."),
 )
 
@@ -92,7 +93,7 @@ def list_dead_letters(wanted: Filter, state: str, limit: int, json_wanted: bool,
 
 
 @dead_letters.command("show")
-@click.argument("dead_letter_id", metavar="ID", type=int)
+@click.argument("dead_letter_id", metavar="ID", type=WholeNumber(1, _LARGEST_ID))
 @reveal_option
 @json_option
 @system_options

@@ -6,7 +6,8 @@ import click
 
 from deploy.commands.errors import Failed
 from deploy.commands.options import configured_system_options
-from deploy.commands.send import ask, find_source, has_real_events
+from deploy.commands.send import ask, has_real_events
+from deploy.commands.sources import find_source
 from deploy.doctor import Place, examine
 from deploy.output import write
 from deploy.system import System

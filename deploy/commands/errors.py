@@ -3,6 +3,8 @@
 Exit codes: 1 when the command failed, 2 for a wrong usage or configuration.
 """
 
+import errno
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ import psycopg
 
 from deploy.checks import first_line
 from deploy.local.errors import CannotStart
-from deploy.output import write_error
+from deploy.output import let_go_of_output, write_error
 from shared.config import ConfigError
 from shared.errors import Unavailable
 from shared.inbox import RedisUnavailable
@@ -21,6 +23,8 @@ from workers.schema import Unfit
 
 FAILED = 1
 WRONG_USAGE = 2
+
+_CHOICES = re.compile(r"(?<=[:,])\n\t")  # between the words that click offers to choose from
 
 NOT_RUNNING = "start `callbox up`, name its folder with --data, or set"
 
@@ -43,7 +47,7 @@ class Commands(click.Group):
         try:
             sys.exit(super().main(*args, **{**options, "prog_name": "callbox", "standalone_mode": False}))
         except Exception as error:
-            report = explain(error)
+            report = explain(_of_full_disk() if _is_full(error) else error)
             write_error(*report.lines)
             sys.exit(report.exit_code)
 
@@ -67,7 +71,18 @@ def explain(error: Exception) -> Report:
             return _failed(f"PostgreSQL does not answer ({first_line(error)}): {NOT_RUNNING} CALLBOX_DATABASE_URL")
         case psycopg.ProgrammingError():
             return Report([f"CALLBOX_DATABASE_URL: {first_line(error)}"], WRONG_USAGE)
+        case UnicodeEncodeError(encoding="utf-8"):
+            return Report(["callbox: what was typed is not UTF-8"], WRONG_USAGE)
     return Report("".join(traceback.format_exception(error)).rstrip().split("\n"), FAILED)
+
+
+def _is_full(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def _of_full_disk() -> Failed:
+    let_go_of_output()
+    return Failed("the output cannot be written: its disk is full")
 
 
 def _failed(sentence: str) -> Report:
@@ -83,4 +98,4 @@ def _usage(error: click.ClickException) -> Iterator[str]:
         yield from error.ctx.get_usage().split("\n")
         yield f"Try '{error.ctx.command_path} --help' for help."
         yield ""
-    yield f"Error: {error.format_message()}"
+    yield f"Error: {_CHOICES.sub(' ', error.format_message())}"

@@ -16,6 +16,13 @@ Command = Callable[..., None]
 Decorator = Callable[[Command], Command]
 
 MOST_PROCESSES = 64  # of one kind
+MOST_ROWS = 1_000_000  # that a command is asked for
+
+
+class WholeNumber(click.IntRange):
+    """click's own, whose name for it is `integer range`."""
+
+    name = "whole number"
 
 
 class UtcTime(click.DateTime):
@@ -25,7 +32,10 @@ class UtcTime(click.DateTime):
         super().__init__(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        time: datetime = super().convert(value, param, ctx)
+        try:
+            time: datetime = super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is no time like 2026-01-31 or 2026-01-31T12:00:00", param, ctx)
         return time.replace(tzinfo=UTC)
 
 
@@ -80,7 +90,7 @@ port_option = click.option(
     "--port",
     default=8000,
     show_default=True,
-    type=click.IntRange(0, 65535),
+    type=WholeNumber(0, 65535),
     metavar="N",
     help="Where the ingress listens, on 127.0.0.1; 0: any free port.",
 )
@@ -89,9 +99,21 @@ source_argument = click.argument("source_name", metavar="SOURCE", shell_complete
 reason_option = click.option("--reason", metavar="TEXT", help="Of this reason only, as the list shows it.")
 since_option = click.option("--since", type=UtcTime(), metavar="TIME", help="UTC: 2026-01-31 or 2026-01-31T12:00:00.")
 until_option = click.option("--until", type=UtcTime(), metavar="TIME", help="UTC; this moment itself is left out.")
-limit_option = click.option("--limit", default=50, show_default=True, type=click.IntRange(1), help="At most this many.")
+limit_option = click.option(
+    "--limit", default=50, show_default=True, type=WholeNumber(1, MOST_ROWS), help="At most this many."
+)
 json_option = click.option("--json", "json_wanted", is_flag=True, help="For programs; bytes in base64.")
 reveal_option = click.option("--reveal", is_flag=True, help="Show numbers in full, and texts.")
 
-system_options = gathered("system", System.find, running_option)
-configured_system_options = gathered("system", System.find, config_option, running_option)
+
+def find_system(folder: Path | None, config_path: Path | None = None) -> System:
+    """Raises click.BadParameter for a folder that was given, where no `callbox up` runs, unless the environment names
+    the servers."""
+    system = System.find(folder, config_path)
+    if folder is not None and not system.names_servers:
+        raise click.BadParameter(f"no `callbox up` runs in {folder}", param_hint="--data")
+    return system
+
+
+system_options = gathered("system", find_system, running_option)
+configured_system_options = gathered("system", find_system, config_option, running_option)

@@ -12,16 +12,16 @@ import msgspec
 
 from deploy.commands.errors import Failed
 from deploy.commands.options import (
+    complete_source,
     configured_system_options,
     json_option,
     limit_option,
     reason_option,
     since_option,
     source_option,
-    system_options,
 )
 from deploy.commands.rows import write_rows
-from deploy.commands.send import find_source
+from deploy.commands.sources import check_name, find_source
 from deploy.output import write, write_table
 from deploy.system import System
 from deploy.table import table
@@ -114,12 +114,12 @@ def refused() -> None:
 
 
 @refused.command("list")
-@click.argument("source_name", metavar="[SOURCE]", required=False)
+@click.argument("source_name", metavar="[SOURCE]", required=False, shell_complete=complete_source)
 @reason_option
 @since_option
 @limit_option
 @json_option
-@system_options
+@configured_system_options
 def list_refused(
     source_name: str | None,
     reason: str | None,
@@ -131,7 +131,7 @@ def list_refused(
     """List refused requests, the newest first; without queries, which may have phone numbers."""
     with system.inbox() as found:
         quarantine = Quarantine(found.first)
-        sources = [source_name] if source_name else quarantine.sources()
+        sources = _sources(quarantine, source_name, system)
         rows = [row for source in sources for row in _newest(quarantine, source, reason, since, limit)]
     rows.sort(key=lambda row: row.received_at, reverse=True)
     write_rows(rows[:limit], COLUMNS, json_wanted, f"nothing is kept that {source_name or 'a source'} refused")
@@ -150,7 +150,8 @@ def explain(wanted: str, source: str | None, json_wanted: bool, system: System) 
     """
     reproof = Reproof(system.configuration(), PROVIDERS)
     with system.inbox() as found:
-        request = _find(Quarantine(found.first), wanted, source)
+        quarantine = Quarantine(found.first)
+        request = _find(quarantine, wanted, _sources(quarantine, source, system))
     row = Row.of(request)
     try:
         explanation = reproof.explain(request)
@@ -169,7 +170,9 @@ def explain(wanted: str, source: str | None, json_wanted: bool, system: System) 
 
 
 @refused.command()
-@click.option("--source", "source_name", required=True, metavar="NAME", help="Of this source.")
+@click.option(
+    "--source", "source_name", required=True, metavar="NAME", help="Of this source.", shell_complete=complete_source
+)
 @click.option("--dry", is_flag=True, help="Change nothing, but show what would become of them.")
 @json_option
 @configured_system_options
@@ -200,10 +203,19 @@ def _newest(
     return islice(wanted, limit)
 
 
-def _find(quarantine: Quarantine, wanted: str, source: str | None) -> Refused:
+def _sources(quarantine: Quarantine, name: str | None, system: System) -> list[str]:
+    """Those that are meant: one that is no more may still have requests there. Raises click.BadParameter."""
+    kept = quarantine.sources()
+    if name is None:
+        return kept
+    if name not in kept:
+        check_name(name, system)
+    return [name]
+
+
+def _find(quarantine: Quarantine, wanted: str, sources: list[str]) -> Refused:
     """Raises Failed when there is none, click.BadParameter for what is no id."""
     if wanted == LAST:
-        sources = [source] if source else quarantine.sources()
         latest = [each for name in sources for each in islice(quarantine.newest(name), 1)]
         if not latest:
             raise Failed("nothing that was refused is kept: see `callbox refused list`")

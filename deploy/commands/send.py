@@ -8,14 +8,13 @@ import click
 import psycopg
 
 from deploy.commands.errors import Failed
-from deploy.commands.options import configured_system_options, source_argument
+from deploy.commands.options import WholeNumber, configured_system_options, source_argument
+from deploy.commands.sources import find_source
 from deploy.local import simulator
 from deploy.local.sender import Answer, Sender
 from deploy.local.simulator import KINDS, Kind
 from deploy.output import LONG_RUN, agrees, progress, write
 from deploy.system import System
-from shared.config import Config
-from shared.source import Source
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -29,7 +28,7 @@ _HINTS = {
 @click.command()
 @source_argument
 @click.option("--kind", type=click.Choice(KINDS), help="Inbound messages or delivery reports.  [default: both]")
-@click.option("--count", default=1, show_default=True, type=click.IntRange(1), metavar="N", help="Callbacks to send.")
+@click.option("--count", default=1, show_default=True, type=WholeNumber(1), metavar="N", help="Callbacks to send.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), metavar="N", help="At most N callbacks a second.")
 @click.option("--yes", is_flag=True, help="Send also to a source that has stored real events.")
 @configured_system_options
@@ -69,17 +68,6 @@ def ask(source_name: str) -> None:
     """Raises Failed unless the user agrees."""
     if not agrees(f"{source_name} has stored real events. Send tests to it, which are marked as such?"):
         raise Failed(f"nothing was sent: {source_name} has stored real events; agree, or give --yes")
-
-
-def find_source(configuration: Config, name: str) -> Source:
-    """The source of this name. Raises click.BadParameter, which names those that exist."""
-    source = configuration.sources.get(name)
-    if source is None:
-        names = ", ".join(configuration.sources)
-        raise click.BadParameter(
-            f"there is no source {name} in {configuration.path}, only {names}", param_hint="SOURCE"
-        )
-    return source
 
 
 def summary(answers: Sequence[Answer], url: str) -> Iterator[str]:

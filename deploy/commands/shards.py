@@ -7,7 +7,7 @@ from typing import NamedTuple
 import click
 
 from deploy.commands.errors import Failed
-from deploy.commands.options import json_option, system_options
+from deploy.commands.options import WholeNumber, json_option, system_options
 from deploy.output import write, write_table
 from deploy.system import System
 from deploy.table import table
@@ -53,7 +53,7 @@ def shards(context: click.Context, json_wanted: bool, system: System) -> None:
 
 
 @shards.command()
-@click.argument("number", type=click.IntRange(min=1))
+@click.argument("number", type=WholeNumber(min=1))
 @system_options
 def drain(number: int, system: System) -> None:
     """Have the last shard take no more callbacks, and wait until it is empty.
@@ -77,7 +77,7 @@ def drain(number: int, system: System) -> None:
 
 
 @shards.command()
-@click.argument("number", type=click.IntRange(min=1))
+@click.argument("number", type=WholeNumber(min=1))
 @system_options
 def restore(number: int, system: System) -> None:
     """Have a shard take callbacks again that was drained."""

@@ -1,6 +1,5 @@
 """`callbox tail`: events as they are committed."""
 
-import os
 import select
 import sys
 from collections.abc import Callable, Iterator
@@ -11,13 +10,19 @@ import click
 import psycopg
 
 from deploy.checks import first_line
-from deploy.commands.options import configured_system_options, json_option, reveal_option
+from deploy.commands.options import (
+    WholeNumber,
+    complete_source,
+    configured_system_options,
+    json_option,
+    reveal_option,
+)
 from deploy.commands.refused import Row
-from deploy.output import write, write_error
+from deploy.commands.sources import check_name
+from deploy.output import let_go_of_output, write, write_error
 from deploy.privacy import shown
 from deploy.system import System
 from deploy.text import as_json_line, one_line
-from shared.config import ConfigError
 from shared.inbox import Known, Quarantine, RedisUnavailable
 from workers.follow import FollowedRow, Follower
 from workers.queries import Queries
@@ -66,13 +71,13 @@ class RefusedFollower:
 
 
 @click.command()
-@click.argument("source_name", metavar="[SOURCE]", required=False)
+@click.argument("source_name", metavar="[SOURCE]", required=False, shell_complete=complete_source)
 @click.option(
     "--last",
     default=0,
     show_default=True,
     metavar="N",
-    type=click.IntRange(0, MOST_BEFORE),
+    type=WholeNumber(0, MOST_BEFORE),
     help="Begin with the latest N.",
 )
 @click.option("--refused", "is_refused", is_flag=True, help="Requests that failed their proof, instead of events.")
@@ -85,7 +90,7 @@ def tail(source_name: str | None, last: int, is_refused: bool, reveal: bool, jso
     Each once, in the order of their transactions. While PostgreSQL is away it waits, and misses nothing.
     """
     if source_name is not None:
-        _check(source_name, system)
+        check_name(source_name, system)
 
     def show(rows: list[FollowedRow]) -> None:
         write(*(as_json_line(_document(row, reveal)) if json_wanted else _line(row, reveal) for row in rows))
@@ -152,6 +157,8 @@ def _follow_refused(follower: RefusedFollower, last: int, system: System, show: 
 
 def _pause(seconds: float) -> None:
     """Raises BrokenPipeError as soon as nobody reads any more, which without a new event no writing would show."""
+    if sys.stdout is None:  # it was closed before the start
+        raise BrokenPipeError
     output = select.poll()
     output.register(sys.stdout.fileno(), 0)  # errors are reported without asking for them
     if output.poll(seconds * 1000):
@@ -166,17 +173,7 @@ def _until_the_end() -> Iterator[None]:
     except KeyboardInterrupt:
         pass
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains when it ends
-
-
-def _check(source_name: str, system: System) -> None:
-    """Raises click.BadParameter for a source that does not exist, if the configuration can be read here."""
-    with suppress(ConfigError):
-        sources = system.readers()
-        if source_name not in sources:
-            raise click.BadParameter(
-                f"there is no source {source_name} in callbox.toml, only {', '.join(sources)}", param_hint="SOURCE"
-            )
+        let_go_of_output()
 
 
 def _document(row: FollowedRow, reveal: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from deploy.commands.options import MOST_PROCESSES, config_option, data_option, gathered, port_option
+from deploy.commands.options import MOST_PROCESSES, WholeNumber, config_option, data_option, gathered, port_option
 from deploy.local.overview import overview
 from deploy.local.plan import Plan, Roles
 from deploy.local.up import Up
@@ -22,7 +22,7 @@ roles_options = gathered(
         default=1,
         show_default=True,
         metavar="N",
-        type=click.IntRange(0, MOST_PROCESSES),
+        type=WholeNumber(0, MOST_PROCESSES),
         help="Processes that take callbacks.",
     ),
     click.option(
@@ -30,7 +30,7 @@ roles_options = gathered(
         default=2,
         show_default=True,
         metavar="N",
-        type=click.IntRange(0, MOST_PROCESSES),
+        type=WholeNumber(0, MOST_PROCESSES),
         help="Processes that store them.",
     ),
     click.option("--flower/--no-flower", default=True, show_default=True, help="The page that shows the drains."),

@@ -269,7 +269,7 @@ def writes(file: Path) -> list[str]:
 # What each may name. `tail` and `top` ask what their output is, and the page of `top` is drawn by rich from tables of
 # `deploy.table` and lines without unsafe characters.
 NAMED = {
-    "output.py": ["Console", "confirm", "echo", "echo", "echo", "prompt", "stderr", "stdin"],
+    "output.py": ["Console", "confirm", "echo", "echo", "echo", "prompt", "stderr", "stdin", "stdout", "stdout"],
     "tail.py": ["stdout", "stdout"],
     "top.py": ["RenderableType", "stdout"],
     "page.py": ["Group", "RenderableType"],

@@ -39,6 +39,8 @@ def test_bash_completes_commands_options_providers_and_sources(folder: Path) -> 
     assert completed(folder, "send", "--cou") == ["--count"]
     assert completed(folder, "send", "f") == ["fleet", "field"]
     assert completed(folder, "conflicts", "--source", "o") == ["otp"]
+    assert completed(folder, "tail", "o") == completed(folder, "refused", "list", "o") == ["otp"]
+    assert completed(folder, "refused", "replay", "--source", "o") == ["otp"]
     assert completed(folder, "init", "emnify", "n") == ["nxcloud"]
     (folder / "callbox.toml").unlink()
     assert completed(folder, "send", "f") == []

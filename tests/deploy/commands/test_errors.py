@@ -1,6 +1,10 @@
 """Where the errors of every command end."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import psycopg
@@ -14,6 +18,7 @@ from shared.config import ConfigError
 from shared.errors import Unavailable
 from shared.inbox import RedisUnavailable
 
+CALLBOX = str(Path(sys.executable).with_name("callbox"))
 NOT_RUNNING = "start `callbox up`, name its folder with --data, or set"
 EXPECTED: list[tuple[Exception, int, str]] = [
     (Failed("no such thing"), 1, "callbox: no such thing\n"),
@@ -108,6 +113,30 @@ def test_a_wrong_usage_shows_the_usage_and_what_is_wrong() -> None:
     assert done.exit_code == 2
     assert done.stderr.startswith("Usage: callbox show [OPTIONS] ID\n")
     assert "no-id" in done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["completion"], "Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish"),
+        (["dead-letters", "show", "9" * 30], "is not in the range 1<=x<=9223372036854775807"),
+        (["doctor", f"http://{'a' * 300}.example/"], "is not the address that providers call"),
+        (["doctor", "http://127.0.0.1:port/"], "is not the address that providers call"),
+    ],
+)
+def test_what_is_wrong_is_on_the_last_line(words: list[str], says: str) -> None:
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 2
+    assert says in done.stderr.splitlines()[-1]
+
+
+def test_a_full_disk_and_what_is_no_utf_8_are_one_line_too(database_url: str) -> None:
+    environment = {**os.environ, "CALLBOX_DATABASE_URL": database_url}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([CALLBOX, "--help"], stdout=full, stderr=subprocess.PIPE, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (1, "callbox: the output cannot be written: its disk is full\n")
+    done = subprocess.run([CALLBOX, "find", b"\xff"], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr) == (2, "callbox: what was typed is not UTF-8\n")
 
 
 def test_an_error_of_redis_is_not_taken_for_one_of_postgresql() -> None:

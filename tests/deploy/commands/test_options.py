@@ -107,10 +107,33 @@ def test_without_a_folder_it_is_that_of_an_up_or_else_of_the_demonstration(folde
     for name in ("demo", "var"):
         (folder / name).mkdir()
     assert url() is None
-    write_addresses(folder / "demo", {"CALLBOX_URL": "http://of-the-demo"})
+    redis = {"CALLBOX_REDIS_URL": "redis://127.0.0.1:1/0"}
+    write_addresses(folder / "demo", {"CALLBOX_URL": "http://of-the-demo", **redis})
     assert url() == "http://of-the-demo"
-    write_addresses(folder / "var", {"CALLBOX_URL": "http://of-up"})
+    write_addresses(folder / "var", {"CALLBOX_URL": "http://of-up", **redis})
     assert (url(), url("--data", "demo")) == ("http://of-up", "http://of-the-demo")
+
+
+def test_a_folder_where_none_runs_is_a_mistake_unless_the_environment_names_the_servers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(click.BadParameter, match="no `callbox up` runs in elsewhere"):
+        values(system_options, words=("--data", "elsewhere"))
+    monkeypatch.setenv("CALLBOX_DATABASE_URL", "postgresql://127.0.0.1:1/x")
+    assert values(system_options, words=("--data", "elsewhere"))["system"].names_servers
+
+
+@pytest.mark.parametrize(
+    ("option", "words", "says"),
+    [
+        (limit_option, ("--limit", "99999999999999999999"), "is not in the range 1<=x<=1000000"),
+        (limit_option, ("--limit", "many"), "'many' is not a valid whole number"),
+        (since_option, ("--since", "yesterday"), "'yesterday' is no time like 2026-01-31 or 2026-01-31T12:00:00"),
+    ],
+)
+def test_a_number_or_a_time_that_is_none_is_a_mistake(option: Any, words: tuple[str, ...], says: str) -> None:
+    with pytest.raises(click.BadParameter, match=says):
+        values(option, words=words)
 
 
 def test_a_configured_system_knows_its_file(folder: Path) -> None:

@@ -236,6 +236,16 @@ def shard(redis_url: str) -> Shard:
     return inbox.connect(redis_url, 5.0)
 
 
+@pytest.mark.parametrize("words", [("flet",), ("repaly",), ("list", "flet"), ("explain", "last", "--source", "flet")])
+def test_a_source_that_does_not_exist_is_a_mistake_and_one_that_is_no_more_is_not(
+    say: Say, redis_url: str, words: tuple[str, ...]
+) -> None:
+    keep(redis_url, a_refused("gone"))
+    said = say("refused", *words)
+    assert (said.code, said.err.count("there is no source")) == (2, 1)
+    assert "gone" in say("refused", "gone").out
+
+
 def test_list_is_what_the_group_does_by_itself(say: Say) -> None:
     assert "list" in say("refused", "--help").out
     with pytest.raises(SystemExit):

@@ -5,7 +5,8 @@ from pathlib import Path
 import click
 import pytest
 
-from deploy.commands.send import find_source, summary
+from deploy.commands.send import summary
+from deploy.commands.sources import find_source
 from deploy.local.sender import Answer
 from deploy.output import LONG_RUN
 from shared.config import Config
