@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -38,6 +39,7 @@ def check(config: Config) -> Iterator[Finding]:
     yield from _check_file(config)
     for source in config.sources.values():
         yield from _check_source(source)
+    yield from _check_admin(config.settings)
     yield from _check_redis(config.settings)
     if config.settings.broker_url:
         yield from _check_broker(config.settings)
@@ -84,6 +86,16 @@ def _check_source(source: Source) -> Iterator[Finding]:
     if source.secrets or source.token:
         proofs = [*names[:1], *(f"{name} (older)" for name in names[1:]), *(["token"] if source.token else [])]
         yield Finding("good", what, f"{source.provider}, proven by {', '.join(proofs)}")
+
+
+def _check_admin(settings: Settings) -> Iterator[Finding]:
+    """The admin paths have no password."""
+    host, port = settings.admin_address or ("127.0.0.1", 0)
+    with suppress(ValueError):  # a name
+        address = ip_address(host)
+        if address.is_unspecified or address.is_global:
+            sentence = f"{host} may be reached from outside: let nobody but Prometheus and probes reach port {port}"
+            yield Finding("risky", "CALLBOX_ADMIN_BIND", sentence)
 
 
 def _check_redis(settings: Settings) -> Iterator[Finding]:

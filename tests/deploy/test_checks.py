@@ -44,6 +44,25 @@ def test_the_first_line_names_the_file_that_was_read() -> None:
 
 
 @pytest.mark.usefixtures("servers")
+@pytest.mark.parametrize(
+    ("address", "is_risky"),
+    [
+        ("0.0.0.0:8001", True),
+        ("[::]:8001", True),
+        ("8.8.8.8:8001", True),
+        ("127.0.0.1:8001", False),
+        ("10.0.0.7:8001", False),
+        ("admin.internal:8001", False),
+        ("", False),
+    ],
+)
+def test_an_admin_address_that_the_world_may_reach_is_risky(address: str, is_risky: bool) -> None:
+    configuration = Config(Path("callbox.toml"), Settings(admin_bind=address), {})
+    found = [finding.level for finding in check(configuration) if finding.what == "CALLBOX_ADMIN_BIND"]
+    assert found == (["risky"] if is_risky else [])
+
+
+@pytest.mark.usefixtures("servers")
 def test_the_secrets_of_a_rotation_are_named_the_newest_first() -> None:
     source = Source("fleet", "emnify", secrets=(SECRET, "short"))
     newest, older = secret_labels(source)
