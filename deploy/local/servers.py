@@ -8,6 +8,7 @@ import pwd
 import shutil
 import socket
 import subprocess
+import sys
 from functools import cached_property
 from importlib.resources import files
 from importlib.util import find_spec
@@ -26,7 +27,11 @@ _SILENT = ("-c", "log_statement=none", "-c", "log_min_messages=fatal", "-c", "lo
 
 
 def free_port(preferred: int = 0) -> int:
-    """The preferred port of the loopback interface if nothing listens there, else any free one."""
+    """The preferred port of the loopback interface if nothing listens there, else any free one.
+
+    On Linux no other process gets it by chance until this one ends: neither before a server listens there, nor while
+    that is started again.
+    """
     for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -35,6 +40,8 @@ def free_port(preferred: int = 0) -> int:
             except OSError:
                 continue
             found: int = probe.getsockname()[1]
+            if sys.platform == "linux":  # elsewhere a socket that is only bound keeps servers away too
+                probe.detach()  # it stays open
             return found
     raise CannotStart("there is no free port on 127.0.0.1")
 
