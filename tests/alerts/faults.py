@@ -51,9 +51,30 @@ def _configure_workers(system: System) -> None:
     system.signal_worker(signal.SIGKILL)
 
 
-# Those that do not disturb one another begin together.
+# Those that do not disturb one another begin together. A source is silent against its rhythm only once it has one.
 PHASES: Sequence[Sequence[Fault]] = (
     (
+        Fault(("CallboxCallbacksLost",), begin=System.restore),
+        Fault(
+            ("CallboxInboxOld", "CallboxDrainStalled"),
+            begin=lambda system: system.signal_worker(signal.SIGSTOP),
+            end=lambda system: system.signal_worker(signal.SIGCONT),
+        ),
+        Fault(("CallboxPostgresAway",), begin=lambda system: system.postgres.kill(), end=System.start_postgres),
+        Fault(
+            ("CallboxTargetAbsent",),
+            begin=lambda system: system.alone.kill(),
+            end=lambda system: system.alone.start(),
+        ),
+        Fault(("CallboxAcknowledgesSlowly",), keep=_pause_writes),
+    ),
+    (
+        # First, before the start of another ingress is a gap in its rhythm.
+        Fault(
+            ("CallboxSourceSilent",),
+            begin=lambda system: system.traffic.names.discard("quiet"),
+            end=lambda system: system.traffic.names.add("quiet"),
+        ),
         # Its callbacks wait in the inbox, where one of them can be deleted.
         Fault(
             ("CallboxSourceHeld",),
@@ -83,33 +104,14 @@ PHASES: Sequence[Sequence[Fault]] = (
             keep=System.send_alone,
             end=lambda system: system.replica.start(),
         ),
-        Fault(
-            ("CallboxSourceSilent",),
-            begin=lambda system: system.traffic.names.discard("quiet"),
-            end=lambda system: system.traffic.names.add("quiet"),
-        ),
     ),
-    (
-        Fault(
-            ("CallboxInboxOld", "CallboxDrainStalled"),
-            begin=lambda system: system.signal_worker(signal.SIGSTOP),
-            end=lambda system: system.signal_worker(signal.SIGCONT),
-        ),
-        Fault(("CallboxPostgresAway",), begin=lambda system: system.postgres.kill(), end=System.start_postgres),
-        Fault(
-            ("CallboxTargetAbsent",),
-            begin=lambda system: system.alone.kill(),
-            end=lambda system: system.alone.start(),
-        ),
-    ),
-    (Fault(("CallboxAcknowledgesSlowly",), keep=_pause_writes),),
     # The spool takes what Redis cannot, until it is full.
     (
         Fault(
             ("CallboxRedisAway", "CallboxSpoolInUse", "CallboxBudgetBurnsFast", "CallboxBudgetBurnsSlowly"),
             begin=lambda system: system.redis.kill(),
+            keep=lambda system: [system.send("fleet") for _ in range(20)],
             end=lambda system: system.redis.start(),
         ),
     ),
-    (Fault(("CallboxCallbacksLost",), begin=System.restore),),
 )

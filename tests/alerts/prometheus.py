@@ -19,7 +19,7 @@ from tests.faults.process import Process
 
 TIMES_SHORTER = 60
 SHORTEST_SECONDS = 1
-LONGEST_SECONDS = {"for": 4, "window": 10, "rhythm": 25}  # a rhythm must be longer than its gaps
+LONGEST_SECONDS = {"for": 3, "window": 6, "rhythm": 25}  # a rhythm must be longer than its gaps
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 _DURATION = re.compile(r"(?<=\[)[\dsmhdw]+(?=\])|(?<=offset )[\dsmhdw]+")

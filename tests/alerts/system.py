@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ import psycopg
 import redis
 
 from deploy.local import servers, simulator
+from deploy.local.files import read_addresses
 from deploy.local.sender import Sender
 from deploy.local.servers import free_port
 from shared import config, inbox
@@ -81,12 +82,12 @@ class System:
         self.folder = folder
         self._redis = servers.Redis(folder / "redis", "pw")
         self._postgres = servers.Postgres(folder / "postgres", "pw")
-        self._postgres.prepare()
         primary, replica = servers.Redis(folder / "primary", "pw"), servers.Redis(folder / "replica", "pw")
         following = ["--replicaof", f"127.0.0.1 {primary.port}", "--masterauth", "pw"]
         self.redis = self._process("redis", self._redis.command)
         self.postgres = self._process("postgres", self._postgres.command)
-        self.primary = self._process("primary", primary.command)
+        at_once = ["--repl-diskless-sync-delay", "0"]  # no other replica comes that it could wait for
+        self.primary = self._process("primary", lambda: [*primary.command(), *at_once])
         self.replica = self._process("replica", lambda: [*replica.command(), *following])
         self._alone_port, bind = free_port(), f"127.0.0.1:{free_port()}"
         alone = {
@@ -108,30 +109,36 @@ class System:
         return Process(name, command, self.folder / f"{name}.log")
 
     def start(self) -> None:
-        for process in (self.redis, self.postgres, self.primary, self.replica):
-            process.start()
-            self._started.append(process)
-        for server in (self._redis, self._postgres):
-            wait_until(lambda url=server.url: answers(url), server.url, SECONDS)  # type: ignore[misc]
+        for process in (self.redis, self.primary, self.replica):
+            self._start(process)
         urls = {"CALLBOX_REDIS_URL": self._redis.url, "CALLBOX_DATABASE_URL": self._postgres.url}
         options = ("--ingress", "1", "--workers", "1", "--no-flower")
         self.up = Running(self.folder, *options, environment={**SETTINGS, **urls}, sources=SOURCES)
+        self._start(self.alone)
+        self._postgres.prepare()
+        self._start(self.postgres)
+        wait_until(lambda: read_addresses(self.up.data), "the addresses of all processes", SECONDS)
+        self._start_prometheus(read_addresses(self.up.data))
         self.up.wait_ready()
-        self.alone.start()
-        self._started.append(self.alone)
         wait_until(self.send_alone, "the ingress that waits for a replica", SECONDS)
         self.traffic = Traffic(self.up.url, dict(self.up.sources), {"fleet", "quiet"})
         self.traffic.start()
-        targets = {
-            "callbox-ingress": [self.up.admin_url, self._alone_admin],
-            "callbox-worker": [self.up.addresses["CALLBOX_WORKER_ADMIN_URL"]],
-            "callbox-beat": [self.up.addresses["CALLBOX_BEAT_ADMIN_URL"]],
-        }
-        self.prometheus = Prometheus(self.folder, targets)
-        self.prometheus.process.start()
-        self._started.append(self.prometheus.process)
         wait_until(self.prometheus.sees_every_target, "Prometheus and its targets", SECONDS)
         self.copy()
+
+    def _start(self, process: Process) -> None:
+        process.start()
+        self._started.append(process)
+
+    def _start_prometheus(self, addresses: Mapping[str, str]) -> None:
+        """Before its targets are there: it begins to ask them after 5 s only."""
+        targets = {
+            "callbox-ingress": [addresses["CALLBOX_ADMIN_URL"], self._alone_admin],
+            "callbox-worker": [addresses["CALLBOX_WORKER_ADMIN_URL"]],
+            "callbox-beat": [addresses["CALLBOX_BEAT_ADMIN_URL"]],
+        }
+        self.prometheus = Prometheus(self.folder, targets)
+        self._start(self.prometheus.process)
 
     def stop(self) -> None:
         if hasattr(self, "traffic"):
@@ -149,11 +156,13 @@ class System:
         copytree(self.folder / "redis", self.folder / "copy")
 
     def restore(self) -> None:
-        """Has Redis start with the copy, which is older."""
+        """Has Redis start with the copy, which lacks what came after it."""
+        assert self.send("fleet") == 200
         self.redis.kill()
         rmtree(self.folder / "redis")
         copytree(self.folder / "copy", self.folder / "redis")
         self.redis.start()
+        wait_until(lambda: answers(self._redis.url), "Redis", SECONDS)
 
     def client(self) -> redis.Redis:
         return inbox.connect(self._redis.url, 5.0)
