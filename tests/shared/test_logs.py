@@ -29,6 +29,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
     """What was written to standard error since it was last asked, after `logs.configure`; then all is as before."""
     root, known = logging.getLogger(), logging.root.manager.loggerDict
     handlers, level, last_resort = list(root.handlers), root.level, logging.lastResort
+    configured = structlog.get_config()
     hooks = sys.excepthook, threading.excepthook, sys.unraisablehook
     before = {
         name: (list(logger.handlers), logger.propagate, logger.level)
@@ -42,7 +43,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Lines]:
         return [json.loads(line) for line in printed.err.splitlines()]
 
     yield read
-    structlog.reset_defaults()
+    structlog.configure(**configured)
     logging.captureWarnings(False)
     logging.lastResort = last_resort
     sys.excepthook, threading.excepthook, sys.unraisablehook = hooks
