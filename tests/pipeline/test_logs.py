@@ -31,6 +31,7 @@ def test_every_line_is_json(run: Run, tmp_path: Path) -> None:
     own_redis = servers.Redis(tmp_path / "redis", "pw")
     ports = [servers.free_port() for _ in range(3)]
     urls = {"CALLBOX_REDIS_URL": own_redis.url, "CALLBOX_DATABASE_URL": NO_POSTGRES, "CALLBOX_BEAT_SECONDS": "0.5"}
+    urls["CALLBOX_DRAIN_SECONDS"] = "1"  # then the worker takes its next message
     commands = {
         "ingress": (*PYTHON, "ingress", "--port", str(ports[0])),
         "uvicorn": (*PYTHON, "uvicorn", "ingress.app:app", "--port", str(ports[2])),

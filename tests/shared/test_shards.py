@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from shared import inbox
-from shared.inbox import Appender, RedisUnavailable, Shards, append
+from shared.inbox import Appender, RedisUnavailable, Shards, append, demands
 from shared.inbox.client import connect_async
 from shared.inbox.keys import Keys
 from shared.settings import Settings
@@ -353,6 +353,7 @@ def with_replica(tmp_path: Path) -> Iterator[tuple[inbox.Shard, inbox.Shard]]:
     for name in "ab":
         (tmp_path / name).mkdir()
     with own_redis(tmp_path / "a") as primary, own_redis(tmp_path / "b") as replica:
+        primary.config_set("repl-diskless-sync-delay", 0)  # no other replica comes that it could wait for
         replica.config_set("masterauth", "pw")
         run(replica, "REPLICAOF", *map(str, place_of(primary)))
         wait_until(lambda: bool(inbox.examine([primary], 1).unmet) is False, "the replica confirms")
@@ -375,11 +376,12 @@ def test_a_group_is_durable_once_replicas_have_it_on_disk(with_replica: tuple[in
 
 
 def test_without_enough_replicas_it_is_not_durable_although_redis_has_it(
-    with_replica: tuple[inbox.Shard, inbox.Shard],
+    with_replica: tuple[inbox.Shard, inbox.Shard], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     primary, replica = with_replica
 
     async def steps(appended: Shards) -> None:
+        monkeypatch.setattr(demands, "CONFIRM_MILLISECONDS", 100)
         run(replica, "REPLICAOF", "NO", "ONE")
         wait_until(lambda: inbox.examine([primary], 1).unmet != [], "the replica is gone")
         for _ in range(2):
@@ -397,6 +399,7 @@ def test_without_enough_replicas_it_is_not_durable_although_redis_has_it(
         assert dict(appended.confirming) == {0: 0}
         run(replica, "REPLICAOF", *map(str, place_of(primary)))
         wait_until(lambda: inbox.examine([primary], 1).unmet == [], "the replica is back")
+        monkeypatch.undo()
         (name,) = primary.keys(f"{primary.names.writer}*")
         primary.set(name, 0)  # as if a replica without them had taken over
         await appended.probe()
@@ -415,6 +418,9 @@ def test_without_enough_replicas_it_is_not_durable_although_redis_has_it(
     assert unmet.startswith("has 1 replicas, of which 1 confirm")
 
 
-def test_a_redis_without_a_replica_cannot_promise_one(redis_url: str, shards: list[inbox.Shard]) -> None:
+def test_a_redis_without_a_replica_cannot_promise_one(
+    shards: list[inbox.Shard], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demands, "CONFIRM_MILLISECONDS", 100)
     (unmet,) = inbox.examine(shards[:1], 1).unmet
     assert "CALLBOX_REDIS_WAIT_REPLICAS is 1" in unmet

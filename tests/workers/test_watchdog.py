@@ -127,17 +127,17 @@ def test_while_redis_is_away_no_worker_is_stalled() -> None:
 def worker(
     systemd: Systemd, client: Shard, redis_url: str, database_url: str, tmp_path: Path
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """A worker as systemd starts it: a process that has a socket to report to, and 3 s for each report."""
+    """A worker as systemd starts it: a process that has a socket to report to, and 1.5 s for each report."""
     (tmp_path / "callbox.toml").write_text('[sources.fleet]\nprovider = "emnify"\nunsigned = true\n')
     own = {name: value for name, value in os.environ.items() if not name.startswith("CALLBOX_")}
     environment = {
         "CALLBOX_REDIS_URL": redis_url,
         "CALLBOX_DATABASE_URL": database_url,
         "CALLBOX_CONFIG": str(tmp_path / "callbox.toml"),
-        "CALLBOX_STATEMENT_SECONDS": "1",
-        "CALLBOX_BEAT_SECONDS": "1",
-        "CALLBOX_STALL_SECONDS": "2",
-        "WATCHDOG_USEC": "3000000",
+        "CALLBOX_STATEMENT_SECONDS": "0.5",
+        "CALLBOX_BEAT_SECONDS": "0.5",
+        "CALLBOX_STALL_SECONDS": "1",
+        "WATCHDOG_USEC": "1500000",
     }
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
