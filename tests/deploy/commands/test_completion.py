@@ -14,36 +14,41 @@ from deploy.commands.main import main
 
 ASK = """
 eval "$(callbox completion bash)"
-COMP_WORDS=({words}) COMP_CWORD={last}
-_callbox_completion callbox
-printf '%s\\n' "${{COMPREPLY[@]}}"
+ask() {
+    COMP_WORDS=(callbox "$@") COMP_CWORD=$# COMPREPLY=()
+    _callbox_completion callbox
+    echo "${COMPREPLY[*]}"
+}
 """
 
 
-def completed(folder: Path, *words: str) -> list[str]:
-    """What bash offers for the last of these words."""
-    listed = " ".join(f"'{word}'" for word in ("callbox", *words))
+def completed(folder: Path, *lines: str) -> list[str]:
+    """What one bash offers for the last word of each of these lines."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {"PATH": path, "HOME": str(folder)}
-    script = ASK.format(words=listed, last=len(words))
+    script = ASK + "".join(f"ask {line}\n" for line in lines)
     done = subprocess.run(
         ["bash", "--norc", "-c", script], cwd=folder, env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.stderr == ""
-    return done.stdout.split()
+    return done.stdout.splitlines()
 
 
 def test_bash_completes_commands_options_providers_and_sources(folder: Path) -> None:
     (folder / "callbox.toml").write_text('[sources.fleet]\nprovider = "x"\n[sources.field]\n[sources.otp]\n')
-    assert completed(folder, "dead") == ["dead-letters"]
-    assert completed(folder, "send", "--cou") == ["--count"]
-    assert completed(folder, "send", "f") == ["fleet", "field"]
-    assert completed(folder, "conflicts", "--source", "o") == ["otp"]
-    assert completed(folder, "tail", "o") == completed(folder, "refused", "list", "o") == ["otp"]
-    assert completed(folder, "refused", "replay", "--source", "o") == ["otp"]
-    assert completed(folder, "init", "emnify", "n") == ["nxcloud"]
+    offered = {
+        "dead": "dead-letters",
+        "send --cou": "--count",
+        "send f": "fleet field",
+        "conflicts --source o": "otp",
+        "tail o": "otp",
+        "refused list o": "otp",
+        "refused replay --source o": "otp",
+        "init emnify n": "nxcloud",
+    }
+    assert dict(zip(offered, completed(folder, *offered), strict=True)) == offered
     (folder / "callbox.toml").unlink()
-    assert completed(folder, "send", "f") == []
+    assert completed(folder, "send f") == [""]
 
 
 @pytest.mark.parametrize("shell", SHELLS)
