@@ -15,6 +15,9 @@ from shared.catalogue import CATALOGUE, Kind
 FOLDER = Path(__file__).parents[3] / "deploy" / "monitoring"
 RULE_FILES = ("rules.yaml", "alerts.yaml")
 
+# promtool works at one thing at a time: with more threads, and with less garbage left, it takes twice the processor.
+_SPARING = {"GOMAXPROCS": "1", "GOGC": "400"}
+
 Rule = dict[str, Any]
 
 
@@ -29,7 +32,7 @@ def program(name: str) -> str:
 
 def promtool(*words: str) -> None:
     """Runs it, and fails with what it says."""
-    done = subprocess.run([program("promtool"), *words], capture_output=True, text=True)
+    done = subprocess.run([program("promtool"), *words], capture_output=True, text=True, env={**os.environ, **_SPARING})
     assert done.returncode == 0, done.stdout + done.stderr
 
 
