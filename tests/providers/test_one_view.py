@@ -106,36 +106,49 @@ def requests(provider: str) -> list[Request]:
     return found + 5 * (rendered + signed)
 
 
+# Made once: to make a strategy costs more than to draw from it.
+_TWICE = "twice"  # as long as it was
+_VALUES = st.sampled_from([None, "", "\0", "x", "mo", "dr", "MO", "mo, dr", "mo\0", _TWICE])
+_MORE = st.lists(
+    st.builds(
+        lambda parameter, times: "&".join([parameter] * times),
+        st.sampled_from(PARAMETERS),
+        st.sampled_from([1, 1, 1, 2, FORM_FIELDS - 1, FORM_FIELDS, 100, 200]),
+    ),
+    max_size=3,
+)
+_BEFORE, _BEHIND = st.sampled_from(BEFORE), st.sampled_from(BEHIND)
+_METHODS = st.sampled_from([None, None, "GET", "POST", "PATCH"])  # its own one, or another
+_SOURCES = st.sampled_from(SOURCES)
+
+
+@cache
+def _request_of(provider: str) -> st.SearchStrategy[Request]:
+    return st.sampled_from(requests(provider))
+
+
+@cache
+def _names_of(provider: str) -> st.SearchStrategy[set[str]]:
+    return st.sets(st.sampled_from(sorted(PROVIDERS[provider].PROOF_HEADERS)), max_size=2)
+
+
 @st.composite
 def callbacks(draw: st.DrawFn, provider: str) -> Arrival:
     """A request of the provider with anything changed in it, most of it after it was signed."""
-    request = draw(st.sampled_from(requests(provider)))
+    request = draw(_request_of(provider))
     headers = dict(request.headers)
-    for name in draw(st.sets(st.sampled_from(sorted(PROVIDERS[provider].PROOF_HEADERS)), max_size=2)):
-        value = draw(
-            st.sampled_from([None, "", "\0", "x", "mo", "dr", "MO", "mo, dr", "mo\0", headers.get(name, "") * 2])
-        )
-        headers = {key: text for key, text in headers.items() if key != name} | ({} if value is None else {name: value})
-    more = draw(
-        st.lists(
-            st.builds(
-                lambda parameter, times: "&".join([parameter] * times),
-                st.sampled_from(PARAMETERS),
-                st.sampled_from([1, 1, 1, 2, FORM_FIELDS - 1, FORM_FIELDS, 100, 200]),
-            ),
-            max_size=3,
-        )
-    )
+    for name in draw(_names_of(provider)):
+        value = draw(_VALUES)
+        was = headers.pop(name, "")
+        if value is not None:
+            headers[name] = was * 2 if value is _TWICE else value
+    more = draw(_MORE)
     query = "&".join([*more, request.query] if draw(st.booleans()) else [request.query, *more])
-    body = (
-        draw(st.sampled_from(BEFORE)) + request.body + draw(st.sampled_from(BEHIND))
-        if draw(st.booleans())
-        else request.body
-    )
+    body = draw(_BEFORE) + request.body + draw(_BEHIND) if draw(st.booleans()) else request.body
     if draw(st.integers(0, 4)) == 0:
         query, body = body.decode("latin-1"), query.encode("latin-1", "replace")
     changed = Request(
-        method=draw(st.sampled_from([request.method, request.method, "GET", "POST", "PATCH"])),
+        method=draw(_METHODS) or request.method,
         path=request.path,
         query=query,
         headers=headers,
@@ -148,7 +161,7 @@ def callbacks(draw: st.DrawFn, provider: str) -> Arrival:
 @settings(max_examples=600, deadline=None)
 @given(data=st.data())
 def test_what_is_parsed_was_verified_as_it_is_kept(provider: str, data: st.DataObject) -> None:
-    check(data.draw(callbacks(provider)), source_of(provider, **data.draw(st.sampled_from(SOURCES))))
+    check(data.draw(callbacks(provider)), source_of(provider, **data.draw(_SOURCES)))
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
