@@ -18,6 +18,7 @@ from typing import Any
 
 from deploy.local import servers
 from deploy.local.supervisor import die_with_parent
+from shared import inbox
 from tests.conftest import answers, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -154,11 +155,7 @@ def _up(callbox: str, folder: Path, environment: Mapping[str, str]) -> Iterator[
 
 
 def _drained(callbox: str, folder: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    found: list[dict[str, Any]] = []
-
-    def is_empty() -> bool:
-        found.append(json.loads(run([callbox, "status", "--json"], folder, environment)))
-        return not found[-1]["pending"]
-
-    wait_until(is_empty, "an empty inbox", SECONDS, poll_seconds=0.2)
-    return found[-1]
+    with inbox.connect(environment["CALLBOX_REDIS_URL"], 5.0) as shard:
+        wait_until(lambda: not inbox.take_snapshot(shard).depth.entries, "an empty inbox", SECONDS)
+    status: dict[str, Any] = json.loads(run([callbox, "status", "--json"], folder, environment))
+    return status
