@@ -3,6 +3,7 @@
 import mmap
 import os
 import pickle
+from pathlib import Path
 from tempfile import mkstemp
 from typing import Generic, TypeVar
 
@@ -17,7 +18,7 @@ class Handover(Generic[T]):
     def __init__(self) -> None:
         # Each value is written behind the one before, which a child may still be reading.
         self._file, path = mkstemp()
-        os.unlink(path)
+        Path(path).unlink()
         # What all processes share in memory: behind which byte of the file the latest value is; 0 before the first.
         self._place = memoryview(mmap.mmap(-1, _LENGTH_BYTES)).cast("Q")
         self._taken = 0
