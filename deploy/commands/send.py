@@ -20,6 +20,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 
 # What to do about an answer of the ingress that a user's mistake explains.
 _HINTS = {
+    0: "no ingress answers there: start `callbox up`, name its folder with --data, or set CALLBOX_URL",
     401: "the secrets of the source differ from those of the running ingress: run `callbox reload`",
     404: "the running ingress does not know the source or its token: run `callbox reload`",
 }

@@ -36,7 +36,13 @@ def test_many_ids_are_not_listed() -> None:
     ("answer", "line"),
     [
         (Answer(503, None, 0.1), f"not accepted: 2 × HTTP 503 ({URL})"),
-        (Answer(0, None, 0.1, "Connection refused"), f"not accepted: 2 × Connection refused ({URL})"),
+        (
+            Answer(0, None, 0.1, "Connection refused"),
+            (
+                f"not accepted: 2 × Connection refused ({URL}): no ingress answers there: start `callbox up`, name its"
+                " folder with --data, or set CALLBOX_URL"
+            ),
+        ),
         (
             Answer(401, None, 0.1),
             f"not accepted: 2 × HTTP 401 ({URL}): the secrets of the source differ from those of {RESTART}",
