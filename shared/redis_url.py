@@ -17,8 +17,8 @@ PORT, SENTINEL_PORT = 6379, 26379
 # What a URL may say after its question mark, beside a path's `db`.
 TLS_PARAMETERS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 _SENTINEL_PARAMETERS = ("sentinel_username", "sentinel_password")
-_NOT_IN_URL = re.compile(r"[\x00-\x20\x7f]|%00|%(?![0-9A-Fa-f]{2})")
-_ESCAPES = "write /, ?, #, @, :, % and blanks of a password as %2F, %3F, %23, %40, %3A, %25, %20"
+NOT_IN_URL = re.compile(r"[\x00-\x20\x7f]|%00|%(?![0-9A-Fa-f]{2})")
+ESCAPES = "write /, ?, #, @, :, % and blanks of a password as %2F, %3F, %23, %40, %3A, %25, %20"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def parse_redis_urls(text: str) -> list[RedisURL]:
     """The URLs in a text, which are separated by blanks; at least one. Raises ValueError."""
     words = text.split() or [text]
     if any("://" not in word for word in words[1:]):
-        raise ValueError(f"is not a URL; {_ESCAPES}")
+        raise ValueError(f"is not a URL; {ESCAPES}")
     return [parse_redis_url(word) for word in words]
 
 
@@ -58,8 +58,8 @@ def parse_redis_url(text: str) -> RedisURL:
     scheme, _, rest = text.partition("://")
     if not rest or scheme not in SCHEMES:
         raise ValueError(f"must begin with one of {', '.join(f'{scheme}://' for scheme in SCHEMES)}")
-    if _NOT_IN_URL.search(text) or "#" in text:
-        raise ValueError(f"is not a URL; {_ESCAPES}")
+    if NOT_IN_URL.search(text) or "#" in text:
+        raise ValueError(f"is not a URL; {ESCAPES}")
     place, _, query = rest.partition("?")
     given = _parameters(query, scheme)
     netloc, _, path = place.partition("/")
@@ -85,7 +85,7 @@ def _parameters(query: str, scheme: str) -> dict[str, str]:
     known = {"db"} | set(_SENTINEL_PARAMETERS if scheme.endswith("+sentinel") else ())
     known |= set(TLS_PARAMETERS if scheme.startswith("rediss") else ())
     if "@" in query:
-        raise ValueError(f"is not a URL; {_ESCAPES}")
+        raise ValueError(f"is not a URL; {ESCAPES}")
     try:
         # A plus is one, as in front of the question mark: parse_qsl would read a blank.
         given = dict(parse_qsl(query.replace("+", "%2B"), keep_blank_values=True, strict_parsing=bool(query)))
@@ -104,7 +104,7 @@ def _parameters(query: str, scheme: str) -> dict[str, str]:
 def _split_user(netloc: str, path: str) -> tuple[str, str]:
     user, _, hosts = netloc.rpartition("@")
     if "@" in user + path or set("[]") & set(user) or user.count(":") > 1:
-        raise ValueError(f"is not a URL; {_ESCAPES}")
+        raise ValueError(f"is not a URL; {ESCAPES}")
     return user, hosts
 
 
@@ -118,7 +118,7 @@ def _hosts(hosts: str, kind: str) -> list[tuple[str, int]]:
             name, port = parts.hostname, parts.port
             (name or "").encode("idna")  # as whoever looks it up; of a name with an empty part nobody says what it is
         except ValueError:
-            raise ValueError(f"is not a URL; {_ESCAPES}") from None
+            raise ValueError(f"is not a URL; {ESCAPES}") from None
         if name is None and (kind or port is not None):
             raise ValueError(f"has a host (number {number}) without a name")
         found.append((name or "localhost", port or (SENTINEL_PORT if kind == "sentinel" else PORT)))

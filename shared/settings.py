@@ -12,13 +12,12 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from shared.redis_url import parse_redis_url, parse_redis_urls
+from shared.redis_url import ESCAPES, NOT_IN_URL, parse_redis_url, parse_redis_urls
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
-_NOT_IN_URL = re.compile(r"[\x00-\x20\x7f]|%00|%(?![0-9A-Fa-f]{2})")
 # What `callbox up` writes for who uses it.
 _OTHERS = {
     *("CALLBOX_CONFIG", "CALLBOX_URL", "CALLBOX_ADMIN_URL"),
@@ -85,14 +84,12 @@ def read_url(*schemes: str, several_hosts: bool = False) -> Callable[[str], str]
         user, _, hosts = place.rpartition("@")
         hosts = hosts.partition("?")[0]
         try:
-            if _NOT_IN_URL.search(text) or "#" in text or "@" in user + rest or set("[]?") & set(user):
+            if NOT_IN_URL.search(text) or "#" in text or "@" in user + rest or set("[]?") & set(user):
                 raise ValueError
             for host in hosts.split(",") if several_hosts else [hosts]:
                 _ = urlsplit(f"//{host}").port  # raises ValueError for what is no number
         except ValueError:
-            raise ValueError(
-                "is not a URL; write /, ?, #, @, :, % and blanks of a password as %2F, %3F, %23, %40, %3A, %25, %20"
-            ) from None
+            raise ValueError(f"is not a URL; {ESCAPES}") from None
         return text
 
     return read

@@ -7,7 +7,7 @@ they change the stream. Both raise RedisUnavailable when Redis is away.
 
 from shared.inbox.accounts import Account, accounts, differences
 from shared.inbox.activity import Activity, activity
-from shared.inbox.append import Appender, Group, TooFewReplicas
+from shared.inbox.append import Appender, Group
 from shared.inbox.audit import audit_group
 from shared.inbox.backlog import Backlog, backlog, merged_backlog
 from shared.inbox.client import (
@@ -16,9 +16,7 @@ from shared.inbox.client import (
     Shard,
     broker_options,
     connect,
-    connect_all,
     connect_async,
-    connect_broker,
     is_full,
     ping,
     ping_anew,
@@ -47,15 +45,13 @@ from shared.inbox.retire import fold, is_retired, restore, retire
 from shared.inbox.ringer import Ringer
 from shared.inbox.shards import Shards
 from shared.inbox.snapshot import (
-    Counts,
     Depth,
     Snapshot,
-    merged,
     pending_in,
     take_snapshot,
 )
 from shared.inbox.unmet import report_ingress_unmet, report_unmet
-from shared.inbox.waiting import oldest_by_source, waiting_by_source
+from shared.inbox.waiting import waiting_by_source
 from shared.inbox.whole import Inbox
 
 __all__ = [
@@ -72,7 +68,6 @@ __all__ = [
     "AsyncShard",
     "Backlog",
     "Consumer",
-    "Counts",
     "Depth",
     "Done",
     "Entry",
@@ -96,29 +91,24 @@ __all__ = [
     "Shard",
     "Shards",
     "Snapshot",
-    "TooFewReplicas",
     "accounts",
     "activity",
     "audit_group",
     "backlog",
     "broker_options",
     "connect",
-    "connect_all",
     "connect_async",
-    "connect_broker",
     "differences",
     "examine",
     "fold",
     "forget_process",
     "is_full",
     "is_retired",
-    "merged",
     "merged_backlog",
     "note_latest",
     "note_open_dead_letters",
     "note_shards",
     "note_sources",
-    "oldest_by_source",
     "pending_in",
     "ping",
     "ping_anew",
