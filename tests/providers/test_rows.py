@@ -59,9 +59,9 @@ def broken(provider: str) -> Iterator[tuple[Sample, Arrival]]:
     dice = random.Random(7)
     for sample in samples(provider):
         for document in documents(sample.callback):
-            for callback in mutations.broken(document):
+            for fields in mutations.broken_fields(document):
                 if dice.random() < BROKEN_SHARE:
-                    yield sample, callback
+                    yield sample, document.write(fields)
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
