@@ -53,6 +53,7 @@ class Forked:
         sys.stderr.flush()
         # Until the child has its own handlers no signal may reach those of this process in it.
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        has_started, starts = os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             os.setsid()
@@ -62,6 +63,9 @@ class Forked:
             signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
             os.chdir(cwd)
             end_with(partial(_run, command, env))
+        os.close(starts)
+        os.read(has_started, 1)  # until the child has closed its end too: it dies with its parent from now on
+        os.close(has_started)
         signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
     def poll(self) -> int | None:

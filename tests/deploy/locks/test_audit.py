@@ -99,7 +99,7 @@ def test_without_a_network_nothing_is_installed(
 def test_every_submission_is_checked_before_its_tests_whose_line_is_the_last() -> None:
     lines = (ROOT / ".ci" / "run").read_text().splitlines()
     checks = [line.removeprefix("make ") for line in lines if line.startswith("make ")]
-    assert checks == ["lint", "audit", "test"]
+    assert checks == ["lint", "audit", "production", "test"]
     assert lines[-1] == "make test"
     recipe = re.search(r"^audit:.*\n\t@(.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
     assert recipe
