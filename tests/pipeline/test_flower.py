@@ -93,4 +93,5 @@ def test_a_row_has_counts_by_source_and_outcome_and_nothing_has_no_row(system: R
 
     wait_until(lambda: any("'open': {'stored': " in each for each in results() if each), "a row with its counts")
     assert any("'support': {'stored': 1}" in each for each in results() if each)
-    assert {task["name"] for task in flower_tasks(system)} <= {"callbox.drain", "callbox.maintain"}
+    without = {None}  # a name: Flower began to listen in the middle of that task
+    assert {task["name"] for task in flower_tasks(system)} - without <= {"callbox.drain", "callbox.maintain"}
