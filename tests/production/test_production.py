@@ -149,7 +149,7 @@ def follow_the_first_host(installation: Installation) -> None:
     said = installation.follow(one, "The start", 0)
     assert "10 of 10 accepted" in said
     assert "\nwrong" not in said
-    assert said.count("\ngood") == 4, "the source, Redis, PostgreSQL, the spool"
+    assert said.count("\ngood") == 5, "the file, the source, Redis, PostgreSQL, the spool"
     wait_until(lambda: installation.status()["stored"] == 10, "the tests are stored", SECONDS, poll_seconds=0.3)
     installation.follow(one, "The start", 1)
     assert installation.sql("SELECT count(*) FROM callbacks") == "0"
