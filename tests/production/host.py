@@ -153,8 +153,8 @@ class Host:
         """As a power failure: everything on it ends at once."""
         for process in (self._process, self._shell):
             if process is not None:
-                process.kill()
-                process.communicate()
+                with process:  # closes its pipes, and waits
+                    process.kill()
         ends = time.monotonic() + 20
         while Path(f"/proc/{self._first}").exists() and time.monotonic() < ends:
             time.sleep(0.05)
