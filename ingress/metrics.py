@@ -5,7 +5,9 @@ With `PROMETHEUS_MULTIPROC_DIR` set before this is imported, the counts of sever
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import Metric as Family
@@ -68,8 +70,26 @@ def render(sources: Iterable[Source] = ()) -> bytes:
     processes: CollectorRegistry = _OWN
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
         processes = CollectorRegistry()
-        MultiProcessCollector(processes)  # type: ignore[no-untyped-call]
+        _Processes(processes)
     return generate_latest(processes) + generate_latest(_Secrets(sources))
+
+
+class _Processes(MultiProcessCollector):
+    """Those of `PROMETHEUS_MULTIPROC_DIR`. A process that was killed as it began may have left an empty file, at which
+    prometheus_client would fail for good."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(registry)  # type: ignore[no-untyped-call]
+
+    def collect(self) -> Any:
+        files = [str(file) for file in Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]).glob("*.db") if _has_begun(file)]
+        return self.merge(files)  # type: ignore[no-untyped-call]
+
+
+def _has_begun(file: Path) -> bool:
+    with suppress(FileNotFoundError):
+        return file.stat().st_size > 0
+    return False
 
 
 class _Secrets(Collector):

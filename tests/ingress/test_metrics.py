@@ -61,6 +61,13 @@ def test_the_open_connections_of_a_process_that_died_are_forgotten(together: Pat
     assert value(after, "callbox_requests_total", source="fleet", outcome="accepted") == 2
 
 
+def test_what_a_process_left_that_was_killed_as_it_began_is_passed_over(together: Path) -> None:
+    run(together, "metrics.REQUESTS.labels('fleet', 'accepted').inc(2)")
+    for name in ("histogram_4194303.db", "counter_4194303.db", "gauge_livesum_4194303.db"):
+        (together / name).touch()
+    assert value(run(together, SHOW), "callbox_requests_total", source="fleet", outcome="accepted") == 2
+
+
 def test_the_series_of_a_source_are_shown_before_its_first_request(together: Path) -> None:
     rendered = run(together, f"metrics.begin(['fleet']); {SHOW}")
     assert value(rendered, "callbox_requests_total", source="fleet", outcome="unavailable") == 0
