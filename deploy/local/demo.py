@@ -98,12 +98,15 @@ def next_steps(configuration: Config, folder: Path, addresses: Mapping[str, str]
     yield ""
     first = next(iter(configuration.sources))
     yield "In a second terminal:"
-    yield "  .venv/bin/callbox tail                    events as they are stored"
-    yield "  .venv/bin/callbox top                     one live page: rates, the inbox, workers and servers"
-    yield f"  .venv/bin/callbox {f'send {first} --count 1000':28}    callbacks to look at there"
-    yield "  .venv/bin/callbox status                  what was accepted, and what became of it"
-    yield "  .venv/bin/callbox show ID                 one callback; ID is its X-Callbox-Id"
-    yield "  .venv/bin/callbox dead-letters list       what was not understood"
+    for words, what in (
+        ("tail", "events as they are stored"),
+        ("top", "one live page: rates, the inbox, workers and servers"),
+        (f"send {first} --count 1000", "callbacks to look at there"),
+        ("status", "what was accepted, and what became of it"),
+        ("show ID", "one callback; ID is its X-Callbox-Id"),
+        ("dead-letters list", "what was not understood"),
+    ):
+        yield f"  .venv/bin/callbox {words:28}  {what}"
     yield f"The sources are in {configuration.path}, and all that is stored is apart from that of `callbox up`."
     yield ""
     yield from overview(configuration, folder, addresses)
