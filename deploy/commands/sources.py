@@ -1,5 +1,6 @@
 """What commands that are given the name of a source say when no source is called so."""
 
+from collections.abc import Collection
 from contextlib import suppress
 
 import click
@@ -11,20 +12,17 @@ from shared.source import Source
 
 def find_source(configuration: Config, name: str) -> Source:
     """The source of this name. Raises click.BadParameter, which names those that exist."""
-    source = configuration.sources.get(name)
-    if source is None:
-        names = ", ".join(configuration.sources)
-        raise click.BadParameter(
-            f"there is no source {name} in {configuration.path}, only {names}", param_hint="SOURCE"
-        )
-    return source
+    _check(name, configuration.sources, configuration.path)
+    return configuration.sources[name]
 
 
 def check_name(name: str, system: System) -> None:
     """Raises click.BadParameter for a source that does not exist, if the configuration can be read here."""
     with suppress(ConfigError):
-        sources = system.readers()
-        if name not in sources:
-            raise click.BadParameter(
-                f"there is no source {name} in callbox.toml, only {', '.join(sources)}", param_hint="SOURCE"
-            )
+        _check(name, system.readers(), "callbox.toml")
+
+
+def _check(name: str, known: Collection[str], place: object) -> None:
+    if name not in known:
+        sentence = f"there is no source {name} in {place}, only {', '.join(known)}"
+        raise click.BadParameter(sentence, param_hint="SOURCE")
