@@ -12,7 +12,6 @@ from shared.inbox.audit import audit_group
 from shared.inbox.backlog import Backlog, backlog, merged_backlog
 from shared.inbox.client import (
     AsyncShard,
-    RedisUnavailable,
     Shard,
     broker_options,
     connect,
@@ -25,6 +24,7 @@ from shared.inbox.consumer import Consumer, Done, Entry
 from shared.inbox.demands import examine
 from shared.inbox.doorbell import TASK as DRAIN
 from shared.inbox.doorbell import ring
+from shared.inbox.errors import RedisUnavailable
 from shared.inbox.group import Abandoned
 from shared.inbox.holds import Hold, HoldRecords, Holds
 from shared.inbox.keys import APPENDED, COUNTERS, REPEAT

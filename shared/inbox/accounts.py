@@ -34,7 +34,7 @@ def accounts(snapshot: Snapshot, oldest: Mapping[str, float]) -> tuple[Account, 
 
 
 def differences(snapshot: Snapshot, waiting: Mapping[str, int]) -> dict[str, int]:
-    """By source, how many callbacks more wait in the inbox than the ledger says; without those where the two agree."""
+    """By source, how many callbacks more wait in the inbox than the ledger has; without those where the two agree."""
     names = sorted(snapshot.ledger.keys() | waiting.keys())
     none = dict.fromkeys(COUNTERS, 0)
     found = {name: waiting.get(name, 0) - pending_in(snapshot.ledger.get(name, none)) for name in names}

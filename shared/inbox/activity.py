@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from shared.inbox.client import Shard, or_unavailable, text_of
+from shared.inbox.client import Shard, text_of
 from shared.inbox.clock import appended_seconds, seconds_of
+from shared.inbox.errors import or_unavailable
 from shared.inbox.group import abandoned, consumers, is_missing
 from shared.inbox.keys import GROUP
 

@@ -10,7 +10,8 @@ from uuid import uuid4
 import msgspec
 from redis.exceptions import NoScriptError, RedisError
 
-from shared.inbox.client import AsyncShard, RedisUnavailable, connect_async, unavailable
+from shared.inbox.client import AsyncShard, connect_async
+from shared.inbox.errors import RedisUnavailable, unavailable
 from shared.inbox.keys import MEMORY_SHARE, script
 from shared.inbox.snapshot import Snapshot, queue_reads, snapshot_in
 
@@ -166,7 +167,8 @@ class Appender:
     @asynccontextmanager
     async def _call(self, seconds: float, waits: bool = False) -> AsyncIterator[None]:
         """Raises Unavailable when Redis refuses what is asked inside, is away or does not answer in time. Where it
-        `waits` for replicas, there is time for it to say that too few confirm: the drain goes on with what it has."""
+        `waits` for replicas, there is time for it to report that too few confirm: the drain goes on with what it
+        has."""
         if waits and self._wait_replicas:
             seconds += 2 * TICK_SECONDS
         try:

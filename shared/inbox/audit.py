@@ -6,7 +6,8 @@ from typing import Any
 from redis.exceptions import OutOfMemoryError
 
 from shared.inbox.activity import idle_by_mark
-from shared.inbox.client import Shard, or_unavailable
+from shared.inbox.client import Shard
+from shared.inbox.errors import or_unavailable
 from shared.inbox.group import consumers
 from shared.inbox.keys import GROUP, script
 

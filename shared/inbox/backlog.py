@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from shared.inbox.client import Shard, or_unavailable
+from shared.inbox.client import Shard
+from shared.inbox.errors import or_unavailable
 from shared.inbox.keys import GROUP, HOLDER, script
 from shared.inbox.snapshot import Depth
 

@@ -1,39 +1,33 @@
-"""Connections to Redis for the inbox and for the doorbell, and the one error that they raise."""
+"""Connections to Redis for the inbox and for the doorbell."""
 
-from collections.abc import Callable
-from functools import cache, wraps
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, TypeVar
 
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
-from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from shared.errors import Unavailable
 from shared.inbox.connection import (
     CONNECT_SECONDS,
     AsyncConnection,
     AsyncSocketConnection,
     AsyncTLSConnection,
     Connection,
-    NotPrimary,
     SocketConnection,
     TLSConnection,
 )
+from shared.inbox.errors import RedisUnavailable, or_unavailable
 from shared.inbox.keys import Keys
-from shared.inbox.locator import Locator, NoPrimary, tls_options
+from shared.inbox.locator import Locator, tls_options
 from shared.inbox.pool import PatientPool
 from shared.inbox.watch import Watch
 from shared.redis_url import RedisURL, parse_redis_url
 from shared.settings import Settings
 
-P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class RedisUnavailable(Unavailable):
-    """Redis is away, does not answer in time, or refuses."""
 
 
 class Shard(redis.Redis):
@@ -135,32 +129,6 @@ def _connection_class(url: RedisURL, is_async: bool) -> type[Any]:
     return AsyncConnection if is_async else Connection
 
 
-def or_unavailable(call: Callable[P, R]) -> Callable[P, R]:
-    """The function, raising RedisUnavailable for any error of Redis that it does not handle itself."""
-
-    @wraps(call)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return call(*args, **kwargs)
-        except (RedisError, OSError) as error:
-            raise unavailable(error) from error
-
-    return wrapped
-
-
-def unavailable(error: Exception) -> RedisUnavailable:
-    """What an error of Redis says to whoever waits for it, without Redis's own text, which may cite data."""
-    if isinstance(error, ResponseError) and str(error).startswith("FULL "):
-        return RedisUnavailable(str(error).removeprefix("FULL "))
-    if isinstance(error, NotPrimary):
-        return RedisUnavailable(f"Redis is not the primary, or takes no writes ({error})")
-    for each in (error, error.__cause__):  # redis-py wraps what it did not expect
-        if isinstance(each, NoPrimary):
-            return RedisUnavailable(f"Redis cannot be found: {each}")
-    does = "refuses" if isinstance(error, ResponseError) else "does not answer"
-    return RedisUnavailable(f"Redis {does} ({type(error).__name__})")
-
-
 @or_unavailable
 def ping(client: redis.Redis) -> bool:
     """True, once this shard's Redis, or the broker, answers. Raises RedisUnavailable while it does not."""
@@ -171,6 +139,20 @@ def ping_anew(shard: Shard, seconds: float) -> None:
     """Returns once this shard's Redis answers over a new connection. Raises RedisUnavailable unless it does in time."""
     with _connect(shard.url, seconds, shard.names.number) as other:
         ping(other)
+
+
+def ask_each(shards: Sequence[Shard], question: Callable[[Shard], R]) -> list[R]:
+    """What each shard answers, in their order. Raises RedisUnavailable, which names the shard where several Redis have
+    them."""
+    are_apart = any(shard.url != shards[0].url for shard in shards)
+    return [_ask_named(shard, question) if are_apart else question(shard) for shard in shards]
+
+
+def _ask_named(shard: Shard, question: Callable[[Shard], R]) -> R:
+    try:
+        return question(shard)
+    except RedisUnavailable as error:
+        raise RedisUnavailable(f"shard {shard.names.number} at {shard.url.place}: {error}") from error
 
 
 @or_unavailable

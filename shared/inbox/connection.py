@@ -1,7 +1,7 @@
 """Connections of redis-py that go to the primary, wherever it is now, and end when it is somewhere else.
 
-A server that says that it takes no writes, or that another one has the shard, is left: the next command connects anew,
-and to whoever is the primary then.
+A server that answers that it takes no writes, or that another one has the shard, is left: the next command connects
+anew, and to whoever is the primary then.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ _LEAVE = frozenset(
         *("CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN"),
     )
 )
-CONNECT_SECONDS = 2.0  # of a new connection, unless its user says otherwise
+CONNECT_SECONDS = 2.0  # of a new connection, unless its user sets another limit
 
 
 class NotPrimary(RedisConnectionError):
@@ -144,7 +144,7 @@ class _AsyncToPrimary:
 
 
 class _AsyncByAddress(_AsyncToPrimary):
-    """Tries each address of a name in turn: one that nobody answers must not take all the time."""
+    """Tries each address of a name in turn: one that no server answers at must not take all the time."""
 
     host: str
     port: int

@@ -6,7 +6,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any, NamedTuple
 
-from shared.inbox.client import Shard, or_unavailable, text_of
+from shared.inbox.client import Shard, text_of
+from shared.inbox.errors import or_unavailable
 from shared.inbox.group import FREE_MS, Abandoned, abandoned, in_group
 from shared.inbox.keys import GROUP, script
 

@@ -8,7 +8,8 @@ from uuid import uuid4
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from shared.demands import Examined
-from shared.inbox.client import RedisUnavailable, Shard, or_unavailable, sibling, text_of
+from shared.inbox.client import Shard, ask_each, sibling, text_of
+from shared.inbox.errors import or_unavailable
 from shared.inbox.keys import GROUP, Keys, script
 from shared.inbox.server import Server, read_server
 from shared.outcomes import Outcome
@@ -40,7 +41,7 @@ def examine(shards: Sequence[Shard], wait_replicas: int = 0) -> Examined:
 
     `wait_replicas` is how many replicas must have a callback on their disks."""
     are_apart = any(shard.url != shards[0].url for shard in shards)
-    found = [_examine_named(shard, wait_replicas) if are_apart else _examine(shard, wait_replicas) for shard in shards]
+    found = ask_each(shards, lambda shard: _examine(shard, wait_replicas))
     prefixes = [f"of shard {shard.names.number} " if are_apart else "" for shard in shards]
     unmet = [prefix + sentence for prefix, each in zip(prefixes, found, strict=True) for sentence in each.unmet]
     risks = [prefix + sentence for prefix, each in zip(prefixes, found, strict=True) for sentence in each.risks]
@@ -48,13 +49,6 @@ def examine(shards: Sequence[Shard], wait_replicas: int = 0) -> Examined:
         unmet += _unmet_by_numbers(shards)
     versions = dict.fromkeys(each.version for each in found)
     return Examined(", ".join(versions), list(dict.fromkeys(unmet)), list(dict.fromkeys(risks)))
-
-
-def _examine_named(shard: Shard, wait_replicas: int) -> Examined:
-    try:
-        return _examine(shard, wait_replicas)
-    except RedisUnavailable as error:
-        raise RedisUnavailable(f"shard {shard.names.number} at {shard.url.place}: {error}") from error
 
 
 def _unmet_by_numbers(shards: Sequence[Shard]) -> Iterator[str]:
@@ -115,7 +109,7 @@ def _examine(shard: Shard, wait_replicas: int) -> Examined:
 
 
 def _default_user_may_write(shard: Shard) -> bool | None:
-    """Whether the user `default` may change Callbox's keys. None where Redis does not say."""
+    """Whether the user `default` may change Callbox's keys. None where Redis does not answer that."""
     names = shard.names
     run: Any = shard.execute_command
     commands = [
@@ -158,7 +152,7 @@ def _unmet_by_replicas(shard: Shard, server: Server, wanted: int) -> Iterator[st
         yield _forbidden(error)
     except ResponseError as error:
         if server.replicas or "unknown command" in str(error):
-            yield f"{server.version} cannot say what its replicas have on disk; Redis 7.2 and Valkey 8 can"
+            yield f"{server.version} cannot report what its replicas have on disk; Redis 7.2 and Valkey 8 can"
     else:
         if confirming < wanted:
             yield (

@@ -17,7 +17,7 @@ import redis
 from redis.exceptions import OutOfMemoryError
 
 from shared.callback import new_id
-from shared.inbox.client import or_unavailable
+from shared.inbox.errors import or_unavailable
 from shared.inbox.keys import script
 
 QUEUE = "callbox"  # the queue is the Redis list of this name

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import msgspec
 from redis.exceptions import OutOfMemoryError
 
-from shared.inbox.client import Shard, or_unavailable
+from shared.inbox.client import Shard
 from shared.inbox.consumer import Entry
+from shared.inbox.errors import or_unavailable
 from shared.inbox.group import FREE_MS, Abandoned, consumers, pending
 from shared.inbox.keys import GROUP, HOLDER, script
 

@@ -20,6 +20,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
+from shared.inbox.reason import reason
 from shared.redis_url import RedisURL
 
 FIRST_SECONDS = 1.5  # for the first Sentinel or node to answer: by TLS, over a long way, that is six round trips
@@ -34,7 +35,7 @@ class Place(NamedTuple):
 
 
 class NoPrimary(RedisConnectionError):
-    """Nobody says where the primary is. Its text says why, for people."""
+    """No one knows where the primary is. Its text has the reason, for people."""
 
 
 class _Answer(NamedTuple):
@@ -61,13 +62,13 @@ class Locator:
         return not self.url.path and (self._asks_others or not _is_address(self.url.hosts[0][0]))
 
     def locate(self) -> Place:
-        """The primary's place. Raises NoPrimary when nobody knows it."""
+        """The primary's place. Raises NoPrimary when no one knows it."""
         if self.url.path:
             return Place(self.url.path, 0)
         return self._latest() if self._asks_others else self._given[0]
 
     def addresses(self, place: Place) -> set[str]:
-        """The addresses that a place's name now stands for; empty when that cannot be found out."""
+        """The addresses that a place's name has now; empty when that cannot be found out."""
         with suppress(OSError):
             return {str(found[4][0]) for found in socket.getaddrinfo(*place, type=socket.SOCK_STREAM)}
         return set()
@@ -82,12 +83,12 @@ class Locator:
         if not answers and self._ask != self._given:
             answers = self._answers(self._given)
         if not answers:
-            raise NoPrimary(self._why_nobody())
+            raise NoPrimary(self._why_no_answer())
         latest = max(answers, key=lambda answer: answer.epoch)
         self._ask = list(latest.others) or self._given
         return latest.place
 
-    def _why_nobody(self) -> str:
+    def _why_no_answer(self) -> str:
         if self._know_nothing and self.url.is_cluster:
             return "no node of the Cluster knows who has the slot of the shard"
         if self._know_nothing:
@@ -116,11 +117,11 @@ class Locator:
         try:
             return done.result()
         except (NoPermissionError, AuthenticationError) as error:
-            self._failure = type(error).__name__
+            self._failure = reason(error)
         except (ResponseError, LookupError, TypeError):
             self._know_nothing = True
         except (RedisError, OSError, ValueError) as error:  # it is away, or no Sentinel at all
-            self._failure = self._failure or type(error).__name__
+            self._failure = self._failure or reason(error)
         return None
 
     def _answer(self, place: Place) -> _Answer:
@@ -159,7 +160,7 @@ class Locator:
         ranges = [(first, last, [_place(each, node) for each in nodes]) for first, last, *nodes in slots]
         primaries = [nodes[0] for first, last, nodes in ranges if first <= self._slot <= last]
         known = dict.fromkeys(node for *_, nodes in ranges for node in nodes)
-        return _Answer(_epoch(info), primaries[0], list(known))  # a LookupError where nobody has the slot
+        return _Answer(_epoch(info), primaries[0], list(known))  # a LookupError where no node has the slot
 
 
 def tls_options(url: RedisURL) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def tls_options(url: RedisURL) -> dict[str, Any]:
 
 def _place(node: Sequence[Any], asked: Place) -> Place:
     """A node of CLUSTER SLOTS. One that should have a name and has none (`?`) is at its address, which is among what
-    else is said of it; one of which nothing is said is where the asked one is."""
+    else is known of it; one of which nothing is known is where the asked one is."""
     host, port, _, *others = node
     if host == b"?":
         flat = others[0] if others else []

@@ -7,8 +7,9 @@ from uuid import UUID
 
 import msgspec
 
-from shared.inbox.client import Shard, or_unavailable
+from shared.inbox.client import Shard
 from shared.inbox.clock import seconds_of
+from shared.inbox.errors import or_unavailable
 from shared.inbox.keys import script
 
 

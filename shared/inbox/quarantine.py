@@ -13,7 +13,8 @@ from uuid import UUID
 from redis.exceptions import RedisError
 
 from shared.errors import Malformed
-from shared.inbox.client import AsyncShard, RedisUnavailable, Shard, connect_async, or_unavailable, text_of, unavailable
+from shared.inbox.client import AsyncShard, Shard, connect_async, text_of
+from shared.inbox.errors import RedisUnavailable, or_unavailable, unavailable
 from shared.inbox.keys import MEMORY_SHARE, Keys, script
 from shared.refused import Refused
 from shared.settings import Settings

@@ -3,7 +3,8 @@
 import hashlib
 from typing import Any
 
-from shared.inbox.client import Shard, or_unavailable
+from shared.inbox.client import Shard
+from shared.inbox.errors import or_unavailable
 
 Counts = dict[bytes, int]
 

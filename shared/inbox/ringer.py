@@ -18,7 +18,7 @@ RING_SECONDS = 1.0  # for the broker to take one
 
 
 class Ringer:
-    """Nobody waits for it. It rings at most once in PAUSE_SECONDS, and then once more for all that came in between."""
+    """No one waits for it. It rings at most once in PAUSE_SECONDS, and then once more for all that came in between."""
 
     def __init__(self, client: redis.asyncio.Redis, now: Callable[[], datetime]) -> None:
         self._client = client

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 
 from redis.exceptions import ResponseError
 
-from shared.inbox.client import Shard, or_unavailable, text_of
+from shared.inbox.client import Shard, text_of
+from shared.inbox.errors import or_unavailable
 
 
 class Server(NamedTuple):

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from shared import logs
 from shared.inbox.append import Appender, Group, TooFewReplicas
-from shared.inbox.client import RedisUnavailable, connect_async
+from shared.inbox.client import connect_async
+from shared.inbox.errors import RedisUnavailable
 from shared.inbox.snapshot import Snapshot, merged
 from shared.settings import Settings
 
@@ -97,7 +98,7 @@ class Shards:
         raise RedisUnavailable(self.failure or "no shard took the callbacks")
 
     async def move(self, group: Group, seconds: float) -> None:
-        """The same for a group that can wait longer, and that nobody waits for."""
+        """The same for a group that can wait longer, and that no one waits for."""
         failure: RedisUnavailable | None = None
         for choice in self._choices:
             if choice.failure is None:

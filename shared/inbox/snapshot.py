@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from shared.inbox.client import Shard, or_unavailable, text_of
+from shared.inbox.client import Shard, text_of
 from shared.inbox.clock import appended_seconds, seconds_of
+from shared.inbox.errors import or_unavailable
 from shared.inbox.holds import Hold, records_in
 from shared.inbox.keys import APPENDED, COUNTERS, REPEAT, Keys
 from shared.inbox.notes import Notes, merged_notes, notes_in
@@ -44,7 +45,7 @@ class Snapshot(NamedTuple):
 
     @property
     def difference(self) -> int:
-        """How many entries more wait in the inbox than the ledger says; 0 unless something broke."""
+        """How many entries more wait in the inbox than the ledger has; 0 unless something broke."""
         return self.depth.entries - sum(map(pending_in, self.ledger.values()))
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from shared.demands import CHECK_SECONDS
-from shared.inbox.client import Shard, or_unavailable, text_of
+from shared.inbox.client import Shard, text_of
 from shared.inbox.clock import seconds_of
+from shared.inbox.errors import or_unavailable
 from shared.inbox.keys import script
 
 Unmet = Mapping[str, Sequence[str]]  # server → sentences

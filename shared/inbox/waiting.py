@@ -4,8 +4,9 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from shared.inbox.client import Shard, or_unavailable, text_of
+from shared.inbox.client import Shard, text_of
 from shared.inbox.clock import appended_seconds, seconds_of
+from shared.inbox.errors import or_unavailable
 from shared.inbox.keys import script
 
 

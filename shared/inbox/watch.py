@@ -1,6 +1,6 @@
 """Cuts connections that lead to a server which is no longer the primary.
 
-A primary that was demoted, cut off or moved to another address may keep its connections open, and answer, or never say
+A primary that was demoted, cut off or moved to another address may keep its connections open, and answer, or never send
 anything again. So a thread of each process asks where the primary is, and ends what leads elsewhere. Where the place
 cannot change (one server, named by its address) there is no thread.
 """

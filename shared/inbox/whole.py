@@ -10,7 +10,8 @@ import redis
 
 from shared.inbox import doorbell
 from shared.inbox.activity import Activity, activity, idle_by_mark, is_drain_due
-from shared.inbox.client import RedisUnavailable, Shard, connect_all, connect_broker, ping
+from shared.inbox.client import Shard, ask_each, connect_all, connect_broker, ping
+from shared.inbox.errors import RedisUnavailable
 from shared.inbox.server import used_memory
 from shared.inbox.snapshot import Snapshot, merged, take_snapshot
 from shared.inbox.waiting import oldest_by_source, waiting_by_source
@@ -41,12 +42,11 @@ class Inbox:
 
     def ping(self) -> None:
         """Returns once all of its Redis have answered."""
-        for shard in self.shards:
-            ping(shard)
+        ask_each(self.shards, ping)
 
     def snapshot(self) -> Snapshot:
         """All shards, each at one moment."""
-        return merged([take_snapshot(shard) for shard in self.shards])
+        return merged(ask_each(self.shards, take_snapshot))
 
     def is_drain_due(self, reclaim_seconds: float) -> bool:
         """Whether a drain would find something in one of the shards that can be asked. Raises RedisUnavailable only
@@ -64,34 +64,34 @@ class Inbox:
 
     def activity(self, consumer_prefix: str, reclaim_seconds: float = 0.0) -> Activity:
         """Whether the workers of this prefix are active in any shard, and how long callbacks wait in the worst."""
-        found = [activity(shard, consumer_prefix, reclaim_seconds) for shard in self.shards]
+        found = ask_each(self.shards, lambda shard: activity(shard, consumer_prefix, reclaim_seconds))
         idle = [each.idle_seconds for each in found if each.idle_seconds is not None]
         return Activity(max(each.unclaimed_seconds for each in found), min(idle, default=None))
 
     def workers(self) -> Mapping[str, float]:
         """Seconds since each worker last used the inbox."""
         idle: dict[str, float] = {}
-        for shard in self.shards:
-            for name, seconds in idle_by_mark(shard).items():
+        for by_mark in ask_each(self.shards, idle_by_mark):
+            for name, seconds in by_mark.items():
                 idle[name] = min(seconds, idle.get(name, seconds))
         return idle
 
     def memory(self) -> list[tuple[int, int]]:
         """Of each shard's Redis the bytes in use, and the most that it may use, 0 without a limit."""
-        return [used_memory(shard) for shard in self.shards]
+        return ask_each(self.shards, used_memory)
 
     def waiting_by_source(self) -> Mapping[str, int]:
         """How many entries of each source are in it, counted one by one."""
         counted: Counter[str] = Counter()
-        for shard in self.shards:
-            counted.update(waiting_by_source(shard))
+        for counts in ask_each(self.shards, waiting_by_source):
+            counted.update(counts)
         return counted
 
     def oldest_by_source(self, sources: Collection[str]) -> Mapping[str, float]:
         """The age in seconds of the oldest entry of each of these sources that has one."""
         oldest: dict[str, float] = {}
-        for shard in self.shards:
-            for source, seconds in oldest_by_source(shard, sources).items():
+        for by_source in ask_each(self.shards, lambda shard: oldest_by_source(shard, sources)):
+            for source, seconds in by_source.items():
                 oldest[source] = max(seconds, oldest.get(source, 0.0))
         return oldest
 

@@ -198,7 +198,7 @@ class Refusals(Quarantine):
         self.dropped.append(source)
 
 
-AWAY = RedisUnavailable("Redis does not answer (ConnectionError)")
+AWAY = RedisUnavailable("Redis does not answer (Connection refused)")
 
 
 def a_callback(body: bytes = b"{}", source: str = "fleet") -> Callback:

@@ -2,56 +2,20 @@
 
 import asyncio
 import socket
-import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from functools import partial
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from deploy.local import servers
-from deploy.local.supervisor import die_with_parent
 from shared import inbox
 from shared.inbox import RedisUnavailable, watch
 from shared.inbox.locator import Locator, Place
 from shared.redis_url import parse_redis_url
-from tests.conftest import answers, wait_until
 from tests.keys import INBOX
-
-
-@contextmanager
-def own_redis(folder: Path) -> Iterator[inbox.Shard]:
-    """A Redis of this test's, which others may not see demoted."""
-    server = servers.Redis(folder, "pw")
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(server.command(), stdout=log, stderr=log, preexec_fn=die_with_parent)
-    try:
-        wait_until(partial(answers, server.url), "redis")
-        with inbox.connect(server.url, 5.0) as shard:
-            yield shard
-    finally:
-        process.kill()
-        process.wait()
-
-
-def url_of(shard: inbox.Shard, host: str = "127.0.0.1", port: int | None = None) -> str:
-    return f"redis://:pw@{host}:{port or shard.url.hosts[0][1]}/0"
-
-
-def run(shard: inbox.Shard, *words: str) -> None:
-    execute: Any = shard.execute_command
-    execute(*words)
-
-
-def demote(shard: inbox.Shard) -> None:
-    run(shard, "REPLICAOF", "127.0.0.1", "1")
-
-
-def promote(shard: inbox.Shard) -> None:
-    run(shard, "REPLICAOF", "NO", "ONE")
+from tests.own_redis import demote, own_redis, place_of, promote, run, url_of
 
 
 @pytest.fixture
@@ -118,10 +82,6 @@ def two(tmp_path: Path) -> Iterator[tuple[inbox.Shard, inbox.Shard]]:
     (tmp_path / "b").mkdir()
     with own_redis(tmp_path / "a") as a, own_redis(tmp_path / "b") as b:
         yield a, b
-
-
-def place_of(shard: inbox.Shard) -> Place:
-    return Place("127.0.0.1", shard.url.hosts[0][1])
 
 
 def test_a_connection_that_leads_elsewhere_is_cut_while_it_waits_for_an_answer(

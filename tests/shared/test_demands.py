@@ -1,40 +1,18 @@
 """What is found about a Redis that is not what Callbox needs: tried on real servers."""
 
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
-from deploy.local import servers
-from deploy.local.supervisor import die_with_parent
 from shared import demands, inbox
 from shared.demands import Watch
 from shared.inbox import RedisUnavailable, examine
-from tests.conftest import answers, wait_until
+from tests.own_redis import own_redis
 
 Client = inbox.Shard
-
-
-@contextmanager
-def own_redis(folder: Path, *settings: str) -> Iterator[Client]:
-    """A Redis of this test's, with these settings beside production's."""
-    server = servers.Redis(folder, "pw")
-    with (folder / "redis.conf").open("a") as file:
-        file.writelines(f"{setting}\n" for setting in settings)
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(server.command(), stdout=log, stderr=log, preexec_fn=die_with_parent)
-    try:
-        wait_until(partial(answers, server.url), "redis")
-        with inbox.connect(server.url, 5.0) as client:
-            yield client
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")

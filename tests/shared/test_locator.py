@@ -139,7 +139,7 @@ def test_of_two_names_for_one_primary_the_same_is_believed_each_time() -> None:
 def test_sentinels_that_want_another_password_say_so() -> None:
     wanted = Exception("NOAUTH Authentication required.")
     refuses: Answers = {("SENTINEL", "GET-MASTER-ADDR-BY-NAME"): wanted, ("SENTINEL", "MASTER"): wanted}
-    with pytest.raises(NoPrimary, match=r"no Sentinel answers \(AuthenticationError\)"):
+    with pytest.raises(NoPrimary, match=r"no Sentinel answers \(wrong user or password\)"):
         located(SENTINELS, [refuses])
 
 

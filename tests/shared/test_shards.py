@@ -14,7 +14,7 @@ from shared.inbox.client import connect_async
 from shared.inbox.keys import Keys
 from shared.settings import Settings
 from tests.conftest import wait_until
-from tests.shared.test_connection import own_redis, place_of, run, url_of
+from tests.own_redis import own_redis, place_of, run, url_of
 
 GROUP = [("a", b"1"), ("b", b"2")]
 

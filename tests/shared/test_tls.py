@@ -18,6 +18,8 @@ from redis.exceptions import RedisError
 from shared import inbox
 from shared.inbox import RedisUnavailable
 
+UNTRUSTED = r"^Redis does not answer \(its certificate: self-signed certificate\)$"
+
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 
 
@@ -101,9 +103,9 @@ def test_both_ends_of_the_inbox_speak_tls_and_check_the_certificate(
         with inbox.connect(trusted, 5.0) as shard:
             (entry,) = inbox.Consumer(shard, "one").claim(1, 0.01)
         assert entry.packed == b"1"
-        with pytest.raises(RedisUnavailable):
+        with pytest.raises(RedisUnavailable, match=UNTRUSTED):
             asyncio.run(append(plain))
-        with inbox.connect(plain, 5.0) as shard, pytest.raises(RedisUnavailable):
+        with inbox.connect(plain, 5.0) as shard, pytest.raises(RedisUnavailable, match=UNTRUSTED):
             inbox.ping(shard)
         unchecked = f"{plain}?ssl_cert_reqs=none&ssl_check_hostname=false"
         with inbox.connect(unchecked, 5.0) as shard:

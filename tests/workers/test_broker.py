@@ -12,7 +12,7 @@ from kombu.connection import Connection
 from shared import inbox
 from shared.inbox import doorbell
 from shared.inbox.connection import Connection as ToPrimary
-from tests.shared.test_connection import demote, own_redis, promote, url_of
+from tests.own_redis import demote, own_redis, promote, url_of
 from workers import broker
 
 

@@ -17,5 +17,5 @@ def test_a_shard_that_is_away_is_named_and_the_others_are_listed(
     first, second = json.loads(said.out)
     assert (first["waiting"], first["state"]) == (0, "takes callbacks")
     assert (second["redis"], second["waiting"], second["oldest_seconds"]) == ("127.0.0.1:1", None, None)
-    assert second["state"] == "Redis does not answer (ConnectionError)"
-    assert (ended.value.code, said.err) == (1, "callbox: shard 1: Redis does not answer (ConnectionError)\n")
+    assert second["state"] == "Redis does not answer (Connection refused)"
+    assert (ended.value.code, said.err) == (1, "callbox: shard 1: Redis does not answer (Connection refused)\n")

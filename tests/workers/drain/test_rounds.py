@@ -15,7 +15,7 @@ from shared.outcomes import Outcome
 from shared.settings import Settings
 from shared.source import Source
 from tests.conftest import wait_until
-from tests.shared.test_connection import own_redis, run, url_of
+from tests.own_redis import own_redis, run, url_of
 from tests.workers.conftest import Rows
 from workers.drain import rounds
 from workers.drain.drainer import Drainer
