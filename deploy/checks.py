@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import psycopg
 
 from deploy.system import ANSWER_SECONDS, open_inbox
+from deploy.text import first_line
 from ingress import spool
 from ingress.spool import SpoolError
 from shared import inbox
@@ -94,7 +95,7 @@ def _check_admin(settings: Settings) -> Iterator[Finding]:
     with suppress(ValueError):  # a name
         address = ip_address(host)
         if address.is_unspecified or address.is_global:
-            sentence = f"{host} may be reached from outside: let nobody but Prometheus and probes reach port {port}"
+            sentence = f"{host} may be reached from outside: let only Prometheus and probes reach port {port}"
             yield Finding("risky", "CALLBOX_ADMIN_BIND", sentence)
 
 
@@ -152,8 +153,3 @@ def _findings(what: str, examined: Examined, what_is_good: str) -> Iterator[Find
     yield from (Finding("risky", what, sentence) for sentence in examined.risks)
     if not examined.unmet and not examined.risks:
         yield Finding("good", what, f"{examined.version}, {what_is_good}")
-
-
-def first_line(error: psycopg.Error) -> str:
-    """The first line of an error of libpq: the rest only asks whether the server is running."""
-    return str(error).strip().partition("\n")[0].rstrip(":")

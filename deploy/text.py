@@ -68,3 +68,8 @@ def _json(value: Any, indent: int | None = None) -> str:
     text = json.dumps(msgspec.to_builtins(value, enc_hook=str, str_keys=True), ensure_ascii=False, indent=indent)
     # The only line breaks are those between values; `json` escapes those within.
     return "\n".join(UNSAFE.sub(lambda found: json.dumps(found[0])[1:-1], line) for line in text.split("\n"))
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error. Of libpq's the rest only asks whether the server is running."""
+    return str(error).strip().partition("\n")[0].rstrip(":")

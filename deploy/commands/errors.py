@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, NoReturn
 import click
 import psycopg
 
-from deploy.checks import first_line
 from deploy.local.errors import CannotStart
 from deploy.output import let_go_of_output, write_error
+from deploy.text import first_line
 from shared.config import ConfigError
 from shared.errors import Unavailable
 from shared.inbox import RedisUnavailable
@@ -30,7 +30,7 @@ NOT_RUNNING = "start `callbox up`, name its folder with --data, or set"
 
 
 class Failed(Exception):
-    """The command failed. The message says in one line what happened and what to do."""
+    """The command failed. The message is one line: what happened and what to do."""
 
 
 class Report(NamedTuple):

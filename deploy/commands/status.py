@@ -9,13 +9,12 @@ import msgspec
 import psycopg
 from rich.table import Table
 
-from deploy.checks import first_line
 from deploy.commands.errors import NOT_RUNNING, Failed
 from deploy.commands.options import json_option, system_options
 from deploy.output import write, write_table
 from deploy.system import System
 from deploy.table import table
-from deploy.text import as_json
+from deploy.text import as_json, first_line
 from shared import inbox
 from shared.inbox import Process, RedisUnavailable, Snapshot
 
@@ -25,7 +24,7 @@ DECISION = timedelta(days=1)  # for so long callbacks of a source that workers d
 
 
 class Ledger(NamedTuple):
-    """The inbox at one moment; by source how many callbacks more it holds than the ledger says, and the age of the
+    """The inbox at one moment; by source how many callbacks more it holds than the ledger has, and the age of the
     oldest that waits."""
 
     snapshot: Snapshot
@@ -34,7 +33,7 @@ class Ledger(NamedTuple):
 
 
 class Status(NamedTuple):
-    """What Redis and PostgreSQL say: a sentence in the place of either that is away. Dead letters are those that are
+    """What Redis and PostgreSQL report: a sentence in the place of either that is away. Dead letters are those that are
     open, by source."""
 
     ledger: Ledger | str
@@ -162,7 +161,7 @@ def warnings(ledger: Ledger, now: datetime) -> Iterator[str]:
     kept."""
     for source, difference in ledger.differences.items():
         comparison = "more" if difference > 0 else "fewer"
-        yield f"the inbox holds {abs(difference)} {comparison} of {source} than the ledger says"
+        yield f"the inbox holds {abs(difference)} {comparison} of {source} than the ledger has"
     if lost := ledger.snapshot.notes.lost:
         yield (
             f"Redis lost {lost} callbacks that it had taken: those that workers had not stored before are gone;"
@@ -182,7 +181,7 @@ def warnings(ledger: Ledger, now: datetime) -> Iterator[str]:
     for source, counts in sorted(ledger.snapshot.quarantine.items()):
         yield (
             f"{source} refused {counts['requests']} requests that are kept: `callbox refused explain last --source"
-            f" {source}` says why; after a fix, `callbox refused replay --source {source}`"
+            f" {source}` shows why; after a fix, `callbox refused replay --source {source}`"
         )
     yield from _differing(ledger.snapshot.processes)
     for who, reports in (("workers", ledger.snapshot.unmet), ("ingresses", ledger.snapshot.ingress_unmet)):
@@ -192,7 +191,7 @@ def warnings(ledger: Ledger, now: datetime) -> Iterator[str]:
 
 
 def _differing(processes: Sequence[Process]) -> Iterator[str]:
-    """What there is to say of processes that do not all have one configuration."""
+    """What there is to report of processes that do not all have one configuration."""
     by_configuration: dict[str, list[str]] = {}
     for process in processes:
         by_configuration.setdefault(process.configuration, []).append(process.name)

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 import click
 import psycopg
 
-from deploy.checks import first_line
 from deploy.commands.options import (
     WholeNumber,
     complete_source,
@@ -22,7 +21,7 @@ from deploy.commands.sources import check_name
 from deploy.output import let_go_of_output, write, write_error
 from deploy.privacy import shown
 from deploy.system import System
-from deploy.text import as_json_line, one_line
+from deploy.text import as_json_line, first_line, one_line
 from shared.inbox import Known, Quarantine, RedisUnavailable
 from workers.follow import FollowedRow, Follower
 from workers.queries import Queries
@@ -156,7 +155,7 @@ def _follow_refused(follower: RefusedFollower, last: int, system: System, show: 
 
 
 def _pause(seconds: float) -> None:
-    """Raises BrokenPipeError as soon as nobody reads any more, which without a new event no writing would show."""
+    """Raises BrokenPipeError as soon as no one reads any more, which without a new event no writing would show."""
     if sys.stdout is None:  # it was closed before the start
         raise BrokenPipeError
     output = select.poll()
@@ -182,16 +181,16 @@ def _document(row: FollowedRow, reveal: bool) -> dict[str, Any]:
 
 
 def _line(row: FollowedRow, reveal: bool) -> str:
-    """A row for people: what kind of event, from whom to whom, what it says, and by what `find` finds it."""
+    """A row for people: what kind of event, from whom to whom, its content, and by what `find` finds it."""
     values = shown(row, reveal)
     way = "" if row.kind == "dead_letter" else f"{values['sender'] or '–'} → {values['recipient'] or '–'}"
-    said = {
+    content = {
         "message": [row.intent if row.intent != "none" else None, row.traffic, values["text"] or _length(row.text)],
         "report": [row.status, row.reason, row.error_code],
         "dead_letter": [row.reason, row.detail],
     }[row.kind]
     found_by = f"message {row.message_id}" if row.message_id else f"callback {row.callback_id}"
-    parts = [way, "  ".join(part for part in said if part), found_by]
+    parts = [way, "  ".join(part for part in content if part), found_by]
     head = f"{row.received_at:%F %T}  {row.source:12}  {KINDS[row.kind]:11}"
     return "  ".join([head, *(one_line(part) for part in parts if part)])
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.error import URLError
 
@@ -25,6 +26,7 @@ from deploy.local.plan import Plan
 from deploy.local.readiness import answers, has_drained, wait_until_empty
 from deploy.local.stalls import StallCheck
 from deploy.local.supervisor import Child, Report, Supervisor, allow_many_files
+from deploy.text import first_line
 from shared import config, hangup, inbox
 from shared.config import ConfigError
 from shared.env_file import beside
@@ -117,9 +119,12 @@ class Up:
         database_url = self._plan.database_url or self._start_postgres()
         self._settings = replace(self._settings, redis_url=redis_url, database_url=database_url)
         with inbox.Inbox.connect(self._settings, REDIS_SECONDS) as found:
-            self._wait("Redis", found.ping, inbox.RedisUnavailable)
+            named_by = "CALLBOX_REDIS_URL" if self._plan.redis_url else None
+            self._wait("Redis", found.ping, inbox.RedisUnavailable, named_by=named_by)
         is_own = self._plan.database_url is None  # so that no process of another release uses it
-        self._wait("PostgreSQL", lambda: schema.migrate(database_url, after=is_own), psycopg.OperationalError)
+        named_by = None if is_own else "CALLBOX_DATABASE_URL"
+        migrate = partial(schema.migrate, database_url, after=is_own)
+        self._wait("PostgreSQL", migrate, psycopg.OperationalError, named_by=named_by)
         self.addresses |= {
             "CALLBOX_REDIS_URL": redis_url,
             "CALLBOX_DATABASE_URL": database_url,
@@ -195,18 +200,25 @@ class Up:
         if roles.flower:
             self._wait("Flower", lambda: answers(f"{self.addresses['FLOWER_URL']}/healthcheck"), URLError)
 
-    def _wait(self, what: str, attempt: Callable[[], Any], *errors: type[Exception]) -> None:
-        """Tends the children until an attempt neither raises one of these errors nor returns False.
+    def _wait(
+        self, what: str, attempt: Callable[[], Any], *errors: type[Exception], named_by: str | None = None
+    ) -> None:
+        """Tends the children until an attempt neither raises one of these errors nor returns False. `named_by` is the
+        variable that names what is waited for, unless it is a child.
 
         Raises _Stopped or CannotStart.
         """
+        advice = f"is {named_by} right?" if named_by else f"see {self._plan.folder / 'logs'}"
         ends = time.monotonic() + READY_SECONDS
         while not self._stopping:
-            with suppress(*errors, OSError):
+            why = ""
+            try:
                 if attempt() is not False:
                     return
+            except (*errors, OSError) as error:
+                why = f" ({first_line(error)})"
             if time.monotonic() > ends:
-                raise CannotStart(f"{what} did not come up in {READY_SECONDS:g} s: see {self._plan.folder / 'logs'}")
+                raise CannotStart(f"{what} did not come up in {READY_SECONDS:g} s{why}: {advice}")
             self._tend()
         raise _Stopped
 

@@ -12,8 +12,8 @@ from urllib.request import urlopen
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.checks import first_line
 from deploy.system import System
+from deploy.text import first_line
 from shared.inbox import Inbox, RedisUnavailable, Snapshot
 from workers.queries import Queries
 

@@ -6,6 +6,8 @@ import re
 import resource
 import signal
 import socket
+import subprocess
+import sys
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -96,8 +98,11 @@ def test_a_process_finds_in_its_environment_what_it_needs_and_no_secret_beside(s
     }.items():
         for pid in family(up.pids[name]):
             with suppress(FileNotFoundError, ProcessLookupError):  # connections of PostgreSQL's come and go
-                environ = Path(f"/proc/{pid}/environ").read_text(errors="replace")
+                environ, command = (
+                    Path(f"/proc/{pid}/{file}").read_text(errors="replace") for file in ("environ", "cmdline")
+                )
                 assert {what for what, trace in traces.items() if str(trace) in environ} == expected, (name, pid)
+                assert [what for what, trace in traces.items() if str(trace) in command] == [], (name, pid)
     children = {child.pid for child in psutil.Process(up.process.pid).children()}
     assert children == set(up.pids.values()), "some were not looked at"
 
@@ -272,6 +277,29 @@ def test_it_uses_the_servers_that_the_environment_names(start: Start, redis_url:
     up.send(up.request("open", "mo"))
     up.wait_drained()
     assert len(up.query("SELECT FROM callbacks")) == 1
+
+
+IMPATIENT = "from deploy.commands import main; from deploy.local import up; up.READY_SECONDS = 0.2; main.main()"
+
+
+def test_a_named_server_that_is_away_is_named_with_the_cause_and_the_setting(
+    tmp_path: Path, redis_url: str, empty_database_url: str
+) -> None:
+    def said(*urls: str) -> str:
+        environment = {**os.environ, **dict(zip(("CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL"), urls, strict=True))}
+        command = [sys.executable, "-c", IMPATIENT, "up", "--port", "0"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        return done.stderr
+
+    (tmp_path / "callbox.toml").write_text(SOURCES)
+    assert said(f"{redis_url} redis://127.0.0.1:1", empty_database_url) == (
+        "callbox: Redis did not come up in 0.2 s (shard 1 at 127.0.0.1:1: Redis does not answer (Connection refused)):"
+        " is CALLBOX_REDIS_URL right?\n"
+    )
+    without_postgres = said(redis_url, "postgresql://127.0.0.1:1/callbox")
+    assert without_postgres.startswith("callbox: PostgreSQL did not come up in 0.2 s (connection failed: ")
+    assert without_postgres.endswith("Connection refused): is CALLBOX_DATABASE_URL right?\n")
 
 
 def test_a_taken_port_says_so_and_how_to_choose_another(system: Running) -> None:
