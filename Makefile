@@ -16,7 +16,7 @@ UNMEASURED := $(addprefix --ignore=,$(ALONE) tests/alerts tests/faults tests/fai
 
 .PHONY: help setup run test test-fast coverage faults failover hostile bench capacity production release-check docs lint format audit lock clean
 
-help: ## say what there is to make
+help: ## show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(VENV)/ready ## make .venv with the locked versions (run and test do it by themselves)

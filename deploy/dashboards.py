@@ -344,7 +344,7 @@ SOURCES = Dashboard(
                 Panel(
                     "Quarantine",
                     "Refused requests that are kept, and those a second that are not. `callbox refused explain last`"
-                    " says why a request was refused.",
+                    " shows why a request was refused.",
                     "short",
                     [
                         Query(f"callbox_quarantine_requests{_SOURCE}", "{{source}}: kept"),

@@ -37,8 +37,8 @@ _UNTRUSTED = {
     10: "has expired",
     18: "is signed by itself",
     19: "is signed by an authority of its own",
-    20: "comes without the certificates between it and an authority, or is of one that nobody knows",
-    21: "comes without the certificates between it and an authority, or is of one that nobody knows",
+    20: "comes without the certificates between it and an authority, or is of one that is unknown",
+    21: "comes without the certificates between it and an authority, or is of one that is unknown",
     62: "is for another name",
     64: "is for another address",
 }
@@ -149,7 +149,7 @@ def examine(place: Place, source: Source | None, sends: bool, now: datetime) -> 
         for address in reached:
             yield from _check_tls(place, address, now)
     else:
-        yield Finding("wrong", "TLS", "there is none: everybody on the way reads tokens, numbers and texts")
+        yield Finding("wrong", "TLS", "it is missing: everybody on the way reads tokens, numbers and texts")
     caller = Caller(place, reached[0])
     try:
         is_callbox = yield from _check_path(caller, place)

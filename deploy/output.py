@@ -37,7 +37,7 @@ def agrees(question: str) -> bool:
 
 
 def answer_to(question: str) -> str | None:
-    """What the user answers on the terminal; None where there is none. Raises click.Abort without an answer."""
+    """What the user answers on the terminal; None without a terminal. Raises click.Abort without an answer."""
     if not sys.stdin.isatty():
         return None
     answer: str = click.prompt(visible(question), err=True)
@@ -64,7 +64,7 @@ def let_go_of_output() -> None:
 def progress(label: str, count: int, hidden: bool = False) -> Iterator[Callable[[], None]]:
     """A bar that shows how many callbacks of `count` are done: one more with each call of what it yields.
 
-    There is none for a few callbacks, nor where standard error is no terminal.
+    It is not shown for a few callbacks, nor where standard error is no terminal.
     """
     console = Console(file=sys.stderr)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

@@ -32,7 +32,7 @@ _SOURCES = """\
 The file is the one that `--config` of `callbox` names, else the one that `CALLBOX_CONFIG` names, else `./callbox.toml`.
 Each table `[sources.NAME]` is a source, and its callbacks arrive at `/callbacks/NAME`. `NAME` has up to 64 letters,
 digits, `-` and `_`, and begins with a letter or digit. In `secrets`, `token`, `allow_ips` and a provider's own texts
-`${NAME}` is replaced by an environment variable, else by what `NAME=value` in the file `.env` beside it says, and
+`${NAME}` is replaced by an environment variable, else by the line `NAME=value` of the file `.env` beside it, and
 `file:/PATH` by what that file holds, without the line break at its end. A source needs `secrets`, `token` or
 `unsigned = true`. A running process reads all these files again on SIGHUP ([rotation.md](rotation.md)).
 """

@@ -39,7 +39,7 @@ class System:
 
     @property
     def names_servers(self) -> bool:
-        """Whether an `up` runs, or the environment says where a server is: else there are only usual addresses."""
+        """Whether an `up` runs, or the environment names a server: else there are only usual addresses."""
         return any(self.environ.get(name) for name in ("CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL"))
 
     @property
@@ -52,7 +52,7 @@ class System:
         return self.config_path or config.path_in(self.environ)
 
     def configuration(self) -> Config:
-        """The settings and the sources, from `config_path` or where the environment says."""
+        """The settings and the sources, from `config_path` or where the environment has them."""
         return config.load(self.config_path, self.environ, PROVIDERS)
 
     def readers(self) -> Mapping[str, Source]:
@@ -69,7 +69,8 @@ class System:
 
     @contextmanager
     def database(self) -> Iterator[Database]:
-        """Raises psycopg.OperationalError at once, which says why PostgreSQL cannot be reached; later Unavailable."""
+        """Raises psycopg.OperationalError at once, which has the reason why PostgreSQL cannot be reached; later
+        Unavailable."""
         settings = self.settings
         connect(settings.database_url, connect_timeout=ANSWER_SECONDS).close()
         database = Database(settings.database_url, settings.statement_seconds)

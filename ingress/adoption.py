@@ -82,8 +82,8 @@ class Adoption(Spools):
         await super().remove_through(file, number)
 
     async def _report(self, inbox: Shards) -> None:
-        """Sends to the ledger what is in the file. Of an empty one too: whoever emptied it may have died before it said
-        so, and the mover does not."""
+        """Sends to the ledger what is in the file. Of an empty one too: whoever emptied it may have died before it
+        reported that, and the mover does not."""
         counts = await self.counts(self._file)
         ends_at = monotonic() + CONNECTIONS * self._settings.connect_seconds
         while True:

@@ -101,7 +101,7 @@ def check_head(headers: Mapping[str, str], limit_bytes: int) -> None:
 
 
 def announced_bytes(headers: Mapping[str, str]) -> int:
-    """What `content-length` says; 0 without one."""
+    """What `content-length` announces; 0 without one."""
     announced = headers.get("content-length", "")
     return int(announced[:20]) if announced.isascii() and announced.isdecimal() else 0
 

@@ -89,7 +89,7 @@ def create_app(
     traces: "Traces | None" = None,
 ) -> Ingress:
     """The application for one configuration. Tests may give inbox, doorbell and clock; who starts it may give a socket
-    that listens for the admin paths, in the place of the address in `CALLBOX_ADMIN_BIND`, where it will say that it
+    that listens for the admin paths, in the place of the address in `CALLBOX_ADMIN_BIND`, where it will show that it
     stops, and its traces."""
     settings = configuration.settings
     metrics.begin(list(configuration.sources))

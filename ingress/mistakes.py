@@ -20,7 +20,7 @@ _BODY_LIMIT_BYTES = 256 * 1024  # a longer one is not tried in other spellings
 
 
 class _Attempt(NamedTuple):
-    """The request and the source as they would be without a mistake, and what to say if that was the one."""
+    """The request and the source as they would be without a mistake, and the sentence if that was the one."""
 
     arrival: Arrival
     source: Source

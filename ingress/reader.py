@@ -29,7 +29,7 @@ class Sizes(NamedTuple):
 class Reader:
     """The request that a connection reads, from its first byte to its last; then the next one.
 
-    `has_head` and `is_whole` say how far it is. A request that `is_refused` is read on, and nothing of it kept.
+    `has_head` and `is_whole` show how far it is. A request that `is_refused` is read on, and nothing of it kept.
     """
 
     def __init__(self, sizes: Sizes) -> None:

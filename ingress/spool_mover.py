@@ -49,7 +49,7 @@ class SpoolMover:
                 for file in self._spools.files:
                     await self._move(file)
             except Unavailable:
-                pass  # the keeper says so
+                pass  # the keeper reports it
             except Exception as error:
                 log.error("moving the spool failed", exc_info=error)
             await asyncio.sleep(LOOK_SECONDS)
@@ -87,7 +87,7 @@ class SpoolMover:
             log.error("the spool cannot be moved", file=file.path.name, why=str(error))
 
     async def _append(self, group: list[Spooled]) -> None:
-        """Raises Unavailable. What Redis took without saying so in time is appended again, in smaller groups."""
+        """Raises Unavailable. What Redis took without answering in time is appended again, in smaller groups."""
         started_at = monotonic()
         try:
             pairs = [(spooled.source, spooled.packed) for spooled in group]

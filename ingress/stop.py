@@ -1,5 +1,5 @@
-"""How an ingress process stops: first `/readyz` says so, while callbacks are still taken; then nothing new is accepted,
-and what is here is finished.
+"""How an ingress process stops: first `/readyz` shows it, while callbacks are still taken; then nothing new is
+accepted, and what is here is finished.
 
 Who sends callbacks here, a proxy or a load balancer, needs a moment to find that out. What it sends until then would be
 lost to it if the listener closed first.

@@ -24,7 +24,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 # What any parser may want to see again. A provider adds the headers its own `parse` needs; no other header is
 # ever stored, so that a credential cannot slip in.
-TEST_HEADER = "x-callbox-test"  # whoever proves a callback may say that it is a test: `callbox send` does
+TEST_HEADER = "x-callbox-test"  # whoever proves a callback may mark it as a test: `callbox send` does
 COMMON_HEADERS = frozenset({"content-type", "user-agent", TEST_HEADER})
 
 TOKEN_LIMIT_CHARS = 1024  # of a token in a query, as it is spelled there

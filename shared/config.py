@@ -22,7 +22,7 @@ from shared.visible import visible
 T = TypeVar("T")
 
 DEFAULT_PATH = Path("callbox.toml")
-PROOF = frozenset({"secrets", "token", "allow_ips"})  # the keys that say whose callbacks are taken
+PROOF = frozenset({"secrets", "token", "allow_ips"})  # the keys that decide whose callbacks are taken
 SHORT_SECRET_BYTES = 16  # shorter ones work, as providers hand them out, and `callbox check` warns
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")

@@ -42,5 +42,5 @@ class Current:
         return True
 
     def report(self, role: Literal["ingress", "worker"]) -> Process:
-        """What this process says of itself."""
+        """What this process reports of itself."""
         return Process(role, self.fingerprint, self._has_refused)

@@ -11,7 +11,8 @@ log = logs.get(__name__)
 
 
 class Examined(NamedTuple):
-    """What was found about a server, in sentences that say what to do. `unmet` breaks a promise; `risks` do not yet."""
+    """What was found about a server, in sentences that name what to do. `unmet` breaks a promise; `risks` do not
+    yet."""
 
     version: str
     unmet: Sequence[str] = ()

@@ -16,7 +16,7 @@ class Malformed(Exception):
     """The callback is authentic but cannot be understood: acknowledged, then a dead letter (promise P5).
 
     `reason` is a short phrase that stays the same for the same kind of failure, so that dead letters can be
-    grouped and replayed by it; `detail` says what a person needs to find the spot. Neither holds a phone number
+    grouped and replayed by it; `detail` has what a person needs to find the spot. Neither holds a phone number
     or a text.
     """
 

@@ -1,4 +1,4 @@
-"""The normalized vocabulary: what a callback says, in the same words for every provider."""
+"""The normalized vocabulary: what a callback reports, in the same words for every provider."""
 
 import hashlib
 from datetime import datetime
@@ -83,7 +83,7 @@ class Status(StrEnum):
     SENT = "sent", 30, False  # ENROUTE: handed to the network
     UNKNOWN = "unknown", 50, False  # UNKNOWN: the provider lost track; any final state replaces it
     UNDELIVERED = "undelivered", 90, True  # UNDELIV: the network tried, the handset did not take it
-    FAILED = "failed", 90, True  # failed, and the provider does not say which way
+    FAILED = "failed", 90, True  # failed, and the provider does not report how
     REJECTED = "rejected", 90, True  # REJECTD: refused at or before submission
     EXPIRED = "expired", 90, True  # EXPIRED: validity ran out
     DELETED = "deleted", 90, True  # DELETED: cancelled
@@ -99,7 +99,7 @@ _POSITIONS = {status: position for position, status in enumerate(Status)}
 
 
 class Attachment(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What came along with a message: where it is, and its type and size in bytes where the provider says them."""
+    """What came along with a message: where it is, and its type and size in bytes where the provider reports them."""
 
     url: str
     content_type: str | None = None
@@ -109,7 +109,7 @@ class Attachment(msgspec.Struct, frozen=True, omit_defaults=True):
 class InboundMessage(msgspec.Struct, frozen=True, kw_only=True):
     """An MO message, or one part of a long one.
 
-    `key` is what makes it unique within its source, its kind (`mo`) first, as its provider's file says.
+    `key` is what makes it unique within its source, its kind (`mo`) first, as its provider's file describes.
     `traffic` and `segments` (how many SMS its text takes) are the classifier's; so are `intent` and `encoding` where
     the provider does not name them, and `encoding` where the text contradicts it.
     """
@@ -166,7 +166,7 @@ def dedupe_key(event: Event) -> bytes:
 
 
 def fingerprint(event: Event) -> bytes:
-    """8 bytes over what the event says, without times and prices: equal keys with unequal fingerprints conflict."""
+    """8 bytes over what the event reports, without times and prices: equal keys with unequal fingerprints conflict."""
     return _hash(_content(event))[:8]
 
 

@@ -6,7 +6,7 @@ in the list. So a metric, a log and `callbox check` speak of one secret, and a r
 A name that is shown everywhere must be of no use to who wants to guess a secret. Six characters (24 bits) are enough to
 distinguish the few secrets of a source, and shorten the search for a random secret of 128 bits to one of 104. A weak
 secret they might confirm, so a try must cost: a hash takes some 10 ms and 4 MiB, while who guesses at the ingress
-gets an answer in less than a millisecond. The name of the source is hashed along, so that nobody sees that two sources
+gets an answer in less than a millisecond. The name of the source is hashed along, so that no one sees that two sources
 have one secret, and no table of hashes serves for two of them.
 """
 
@@ -43,7 +43,7 @@ def secret_labels(source: Source) -> list[str]:
 
 def of_sources(sources: Iterable[Source]) -> str:
     """Six hexadecimal digits that distinguish this configuration of the sources from any other. A secret counts by its
-    fingerprint, so that these digits say no more of it."""
+    fingerprint, so that these digits reveal no more of it."""
     digest = hashlib.blake2b(digest_size=8)
     for source in sorted(sources, key=lambda source: source.name):
         token = source.token and fingerprint(source.name, source.token)

@@ -17,7 +17,7 @@ class Terminal:
         self._was_there = _is_there()
 
     def has_gone(self) -> bool:
-        """Whether there was one, and is none any more."""
+        """Whether there was one, and it is gone."""
         return self._was_there and not _is_there()
 
 

@@ -1,8 +1,8 @@
 """One JSON line per event, on standard error. Never a phone number, a text or a secret.
 
-What may be said is up to the caller; this file sees to it that nothing slips in from the side: of an exception
+What may be logged is up to the caller; this file sees to it that nothing slips in from the side: of an exception
 only its type and our own code's lines are written, since a driver's message may hold a row. That holds for exceptions
-that nobody caught, and for what Python warns of, too.
+that was not caught, and for what Python warns of, too.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ import structlog.typing
 from shared.errors import Malformed, Rejected, Unavailable
 
 # The first one's lines hold whole URLs: tokens, and the phone numbers of receipts sent by GET. The second's hold what
-# PostgreSQL said about an error that hid another one: it may cite a row. The third's are of who looks at Flower.
+# PostgreSQL reported about an error that hid another one: it may cite a row. The third's are of who looks at Flower.
 _NEVER = ("uvicorn.access", "psycopg", "tornado.access")
-# A line for each doorbell, and for each process that starts: ours says more.
+# A line for each doorbell, and for each process that starts: ours has more.
 _RARELY = ("celery.worker.strategy", "celery.app.trace", "celery.beat", "multiprocessing")
 _OURS = (Rejected, Malformed, Unavailable)
 
@@ -38,7 +38,7 @@ def configure(level: str) -> None:
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        _say_exception,
+        _name_exception,
     ]
     handler = _Handler(sys.stderr)
     handler.addFilter(_has_no_url)
@@ -53,7 +53,7 @@ def configure(level: str) -> None:
         )
     )
     for other in logging.root.manager.loggerDict.values():
-        if isinstance(other, logging.Logger):  # uvicorn's, say, which brings handlers of its own
+        if isinstance(other, logging.Logger):  # such as uvicorn's, which brings handlers of its own
             other.handlers.clear()
             other.propagate = True
     for name in _NEVER:
@@ -77,7 +77,7 @@ def configure(level: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.captureWarnings(True)
-    _log_what_nobody_caught()
+    _log_what_is_not_caught()
 
 
 def write_line(level: str, logger: str, event: str) -> None:
@@ -95,16 +95,16 @@ class _Handler(logging.StreamHandler[Any]):
         write_line("error", record.name, f"a line could not be logged ({kind.__name__ if kind else 'unknown'})")
 
 
-def _log_what_nobody_caught() -> None:
+def _log_what_is_not_caught() -> None:
     """Python itself would print the messages of exceptions."""
     log = get(__name__)
 
     def in_main(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
-        log.critical("ended by an error that nobody caught", exc_info=error)
+        log.critical("ended by an error that was not caught", exc_info=error)
 
     def in_thread(failed: threading.ExceptHookArgs) -> None:
         name = failed.thread.name if failed.thread else ""
-        log.error("a thread ended by an error that nobody caught", thread=name, exc_info=failed.exc_value)
+        log.error("a thread ended by an error that was not caught", thread=name, exc_info=failed.exc_value)
 
     def unraisable(failed: Any) -> None:
         log.error("an error that could not be raised", exc_info=failed.exc_value)
@@ -113,12 +113,12 @@ def _log_what_nobody_caught() -> None:
 
 
 def _has_no_url(record: logging.LogRecord) -> bool:
-    """Keeps out what uvicorn says of a WebSocket's handshake, which holds its whole URL."""
+    """Keeps out what uvicorn logs of a WebSocket's handshake, which holds its whole URL."""
     return not (record.name == "uvicorn.error" and "WebSocket" in str(record.msg))
 
 
 def _without_arguments(record: logging.LogRecord) -> bool:
-    """Of what asyncio says of a failed callback, keeps what comes before the callback's arguments: they may be data."""
+    """Of what asyncio logs of a failed callback, keeps what comes before the callback's arguments: they may be data."""
     if record.name == "asyncio":
         record.msg = record.getMessage().partition("\n")[0].partition("(")[0].partition("<")[0].rstrip()
         record.args = ()
@@ -166,7 +166,7 @@ class Limited:
         getattr(self._log, level)(event, **kind, **detail)
 
 
-def _say_exception(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _name_exception(logger: Any, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     info = event.pop("exc_info", None)
     if info is True:
         info = sys.exc_info()

@@ -14,7 +14,7 @@ SCHEMES = (
     *("redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster"),
 )
 PORT, SENTINEL_PORT = 6379, 26379
-# What a URL may say after its question mark, beside a path's `db`.
+# What a URL may have after its question mark, beside a path's `db`.
 TLS_PARAMETERS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 _SENTINEL_PARAMETERS = ("sentinel_username", "sentinel_password")
 NOT_IN_URL = re.compile(r"[\x00-\x20\x7f]|%00|%(?![0-9A-Fa-f]{2})")
@@ -116,7 +116,7 @@ def _hosts(hosts: str, kind: str) -> list[tuple[str, int]]:
         try:
             parts = urlsplit(f"//{host}")
             name, port = parts.hostname, parts.port
-            (name or "").encode("idna")  # as whoever looks it up; of a name with an empty part nobody says what it is
+            (name or "").encode("idna")  # as whoever looks it up; of a name with an empty part no error names it
         except ValueError:
             raise ValueError(f"is not a URL; {ESCAPES}") from None
         if name is None and (kind or port is not None):

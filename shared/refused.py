@@ -27,7 +27,7 @@ class _Head(msgspec.Struct, frozen=True):
 
 class Refused(NamedTuple):
     """A request that failed its proof, and why. `target` has no tokens; `peer` is the address of who was connected;
-    `has_token` says whether it carried the token that its source had then."""
+    `has_token` is whether it carried the token that its source had then."""
 
     callback: Callback
     reason: str

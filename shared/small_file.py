@@ -1,4 +1,4 @@
-"""The small text files of a configuration, as text: whatever is there instead, nobody waits for it, nor keeps it."""
+"""The small text files of a configuration, as text: whatever is there instead is neither waited for nor kept."""
 
 import os
 import stat
@@ -9,11 +9,11 @@ BYTE_ORDER_MARK = "\ufeff"  # what some editors begin a file with
 
 
 class Unreadable(Exception):
-    """The message says what is wrong about the file, to be put behind its name."""
+    """The message is what is wrong about the file, to be put behind its name."""
 
 
 class Missing(Unreadable):
-    """There is none."""
+    """The file does not exist."""
 
 
 def read_small_file(path: Path) -> str:

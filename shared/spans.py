@@ -37,7 +37,7 @@ class Traces:
 
     @classmethod
     def exported(cls, environ: Mapping[str, str]) -> "Traces":
-        """Traces that a thread sends as OpenTelemetry's variables say."""
+        """Traces that a thread sends as OpenTelemetry's variables demand."""
         limits = SpanLimits(max_links=None if environ.get("OTEL_SPAN_LINK_COUNT_LIMIT") else LINKS)
         provider = TracerProvider(span_limits=limits, shutdown_on_exit=False)
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

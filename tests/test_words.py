@@ -7,13 +7,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 # Write instead: repair; report, show; forever, without limit; the number; nevertheless; what runs at the same time;
-# failure, error; is, is stored; unclaimed; make a dead letter.
+# failure, error; is, is stored; unclaimed; make a dead letter. In the tests a program may also say something.
 _RETIRED = re.compile(
     r"(?<![a-z])(mend(s|ed|ing)?|tells?|told|for ever|so many|all the same|meanwhile|troubles?|stands?|stood"
     r"|nobody's|bury|buries|buried)(?![a-z])",
     re.IGNORECASE,
 )
+_ONLY_IN_TESTS = re.compile(r"\b(say(s|ing)?|said|nobody)\b", re.IGNORECASE)
 _LEFT = re.compile(r"stands? for|stand[-_]in\w*|stood_in|callbox_mended_total|the same for every", re.IGNORECASE)
+_USER_OF_UNIX = re.compile(r"`nobody`|\"nobody\"|nobody (?==)|nobody\.pw_")
 _NAMES = {"it", "its", "letter", "letters", "board", "trouble"}
 
 
@@ -22,6 +24,12 @@ def _files() -> list[Path]:
     found = [*ROOT.glob("*.md"), ROOT / "Makefile", *(path for name in folders for path in (ROOT / name).rglob("*"))]
     written = {".md", ".py", ".sql", ".lua", ".toml", ".yaml", ".conf", ".example", ""}
     return [path for path in found if path.is_file() and path.suffix in written and path != Path(__file__)]
+
+
+def _is_retired(path: Path, line: str) -> bool:
+    if _RETIRED.search(_LEFT.sub("", line)):
+        return True
+    return "tests" not in path.parts and bool(_ONLY_IN_TESTS.search(_USER_OF_UNIX.sub("", line)))
 
 
 def _names(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -39,7 +47,7 @@ def test_no_retired_word_is_written() -> None:
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for path in _files()
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1)
-        if _RETIRED.search(_LEFT.sub("", line))
+        if _is_retired(path, line)
     ]
     assert not found, "\n".join(found)
 

@@ -34,7 +34,7 @@ REDIS_SECONDS = 5.0  # longest wait of a worker for an answer of Redis
 FIGURES_SECONDS = 2.0  # longest wait of beat's metrics for an answer: Prometheus waits 10 s for all of them
 MAINTAIN = "callbox.maintain"
 MAINTAIN_SECONDS = 30.0  # between two maintenances: held sources are tried, the inbox audited, servers looked at
-LEAVE_SECONDS = 1.0  # longest wait of a child that ends for its parent to read its last result, which nobody uses
+LEAVE_SECONDS = 1.0  # longest wait of a child that ends for its parent to read its last result, which is not used
 
 settings = config.or_exit(lambda: config.load_settings(os.environ))
 log = logs.get(__name__)
@@ -68,8 +68,8 @@ app.conf.update(
 app.amqp.Connection = broker.Connection
 programs.prepare(app, os.environ, settings.log_level)
 
-# A stopping parent forgets a doorbell whose child has not said yet that it has it, and never reads the child's result.
-# By default the child then waits 30 s for that before it ends, and with it the worker.
+# A stopping parent forgets a doorbell whose child has not reported yet that it has it, and never reads the child's
+# result. By default the child then waits 30 s for that before it ends, and with it the worker.
 billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_LIMIT = round(
     LEAVE_SECONDS / billiard.pool.GUARANTEE_MESSAGE_CONSUMPTION_RETRY_INTERVAL
 )

@@ -1,6 +1,6 @@
 """Celery's connections to its broker: to the primary, wherever it is, by the same URLs and in the same way as those of
 the inbox. kombu knows fewer URLs, keeps a connection to a server that takes no writes any more, and has no limit of
-its own for one that says nothing.
+its own for one without such a setting.
 """
 
 import ssl

@@ -35,7 +35,7 @@ def connect(url: str, **options: Any) -> Connection:
 
 
 def open_connection(url: str, **options: Any) -> Connection:
-    """The same, before anything was asked over it. Where the URL names several hosts and does not say which kind is
+    """The same, before anything was asked over it. Where the URL names several hosts and does not name which kind is
     meant, a standby is passed over."""
     return psycopg.connect(url, autocommit=True, **_kind_of_host(url), **options)
 

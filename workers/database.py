@@ -1,4 +1,4 @@
-"""One connection to PostgreSQL: transactions in limited time, and what its errors say about who is at fault.
+"""One connection to PostgreSQL: transactions in limited time, and what its errors mean for who is at fault.
 
 The connection or the server (Unavailable: wait, and do it again), other writers (a race: do it again at once), a row
 (REFUSALS), or the size of the work (TooMuch). No error carries the driver's own text, which may cite a row.
@@ -18,7 +18,7 @@ from shared.errors import Unavailable
 from workers import schema
 from workers.connection import PATIENCE, Connection, heed_pooler, open_connection
 
-CUT_SHARE = 1.2  # of the longest statement: PostgreSQL said nothing by then, so it is frozen or its host is gone
+CUT_SHARE = 1.2  # of the longest statement: PostgreSQL has not answered by then, so it is frozen or its host is gone
 _TRIES = 5  # work that lost against other writers this often waits like work whose server is away
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Database:
         """What `work` returns, done in one transaction, and done again when it lost a race against other writers. The
         statements of `work` have, all together, little more than the time of one.
 
-        Raises Unavailable, TooMuch, and ROW_ERRORS for what PostgreSQL says about a row.
+        Raises Unavailable, TooMuch, and ROW_ERRORS for what PostgreSQL finds wrong about a row.
         """
         for _ in range(_TRIES):
             with suppress(*RACES), self.transaction(rollback) as connection:
@@ -105,7 +105,7 @@ class Database:
 
     @contextmanager
     def _in_time(self, connection: Connection) -> Iterator[None]:
-        """Cuts the connection when PostgreSQL does not even say that the time is up."""
+        """Cuts the connection when PostgreSQL does not even report that the time is up."""
         timer = Timer(self._statement_seconds * CUT_SHARE, _cut, [connection])
         timer.daemon = True
         timer.start()

@@ -24,7 +24,7 @@ Values = Mapping[Labels, float]
 class Figures(Collector):
     """Reads both whenever it is asked. Of a Redis that does not answer nothing is shown but that.
 
-    Whoever asks gives up after a while, and has no figures then, not even of what is away. So nobody waits here until a
+    Whoever asks gives up after a while, and has no figures then, not even of what is away. So no one waits here until a
     server that hangs is given up: a late answer counts as none.
     """
 
@@ -79,7 +79,7 @@ class Figures(Collector):
 
 
 def figures_of(snapshot: Snapshot, backlog: Backlog) -> dict[Metric, Values]:
-    """What the inbox says about itself, and about each source that it or a worker knows."""
+    """What the inbox reports about itself, and about each source that it or a worker knows."""
     known = {*(snapshot.notes.sources or ()), *snapshot.ledger, *snapshot.heard, *snapshot.spooled, *snapshot.holds}
     known |= snapshot.quarantine.keys()
     sources = sorted(known)

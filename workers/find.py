@@ -118,7 +118,7 @@ def meaning_of(text: str) -> Meaning:
     """All that this text may mean.
 
     A number with its country code, after + or 00, is that number. Any other is compared by its end, without a leading
-    0: of a national number nobody knows the country.
+    0: the country of a national number is not known.
     """
     text = text.strip()
     digits = _digits(text)

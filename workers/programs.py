@@ -25,7 +25,7 @@ def prepare(app: Celery, environ: MutableMapping[str, str], log_level: str) -> N
     if not environ.get("FLOWER_PORT", "").isdecimal():
         environ.pop("FLOWER_PORT", None)
     environ.setdefault("FLOWER_READ_ONLY", "true")
-    celery.apps.worker.safe_say = _say
+    celery.apps.worker.safe_say = _log_output
     app.Beat = app.subclass_with_self(_Beat)
 
     def configure_logs(**_: Any) -> None:
@@ -73,8 +73,8 @@ def _is_loopback(address: str) -> bool:
         return address == "localhost"
 
 
-def _say(message: object, file: object = None) -> None:
-    """What a worker says in its handlers of signals."""
+def _log_output(message: object, file: object = None) -> None:
+    """What a worker logs in its handlers of signals."""
     logs.write_line("info", "celery.apps.worker", str(message).strip())
 
 

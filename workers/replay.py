@@ -49,8 +49,8 @@ class Open(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a replay made of one dead letter: `became` is the callback's new outcome (or `repeat`), or says why the
-    dead letter is still open."""
+    """What a replay made of one dead letter: `became` is the callback's new outcome (or `repeat`), or the reason why
+    the dead letter is still open."""
 
     reason: str
     became: str
@@ -235,7 +235,7 @@ def _keep_open(connection: Connection, waiting: Sequence[Open], still_dead: Dead
 
 
 def _update(connection: Connection, fates: Sequence[tuple[Open, DeadLetter | None]]) -> None:
-    """Counts the attempt, and records why each is still dead; a configuration without the source says nothing new."""
+    """Counts the attempt, and records why each is still dead; a configuration without the source has no new reason."""
     rows: list[dict[str, Any]] = []
     for dead_letter, still_dead in fates:
         columns = {} if still_dead is None or still_dead.stage is Stage.SOURCE else still_dead.columns()

@@ -55,6 +55,6 @@ class Reporter:
 
 
 def report_dead_letters(inbox: Inbox, database: Database) -> None:
-    """Has the inbox know how many dead letters are open, if PostgreSQL says so. Raises RedisUnavailable."""
+    """Has the inbox know how many dead letters are open, if PostgreSQL answers. Raises RedisUnavailable."""
     with suppress(Unavailable, *REFUSALS):
         note_open_dead_letters(inbox.first, database.ask(count_open_dead_letters))

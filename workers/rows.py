@@ -1,4 +1,4 @@
-"""A whole batch as rows: one statement (sql/store.sql), within the caller's transaction, and what it says about each
+"""A whole batch as rows: one statement (sql/store.sql), within the caller's transaction, and what it answers about each
 callback."""
 
 import select

@@ -27,7 +27,7 @@ _INDEX = re.compile(r"INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
 
 
 class Unfit(Exception):
-    """This database, or its role, cannot have the schema. The message says what to do."""
+    """This database, or its role, cannot have the schema. The message has what to do."""
 
 
 class Migration(NamedTuple):
@@ -87,7 +87,7 @@ def unfit(connection: Connection) -> str | None:
 
 
 def grants(connection: Connection) -> str:
-    """What an administrator has to say so that this role may do its work."""
+    """What an administrator has to run so that this role may do its work."""
     found = connection.execute("SELECT quote_ident(coalesce(current_schema(), 'public')), quote_ident(current_user)")
     schema, role = found.fetchone() or ("public", "callbox")
     return (

@@ -43,7 +43,7 @@ class Tally:
         self._of(metric, labels)[0] += amount
 
     def set(self, metric: Metric, labels: Labels, value: float) -> None:
-        """Sets a gauge: of several children, the one that said so last counts."""
+        """Sets a gauge: of several children, the one that reported last counts."""
         self._of(metric, labels)[0] = value
 
     def observe(self, metric: Metric, labels: Labels, found: Sequence[float]) -> None:

@@ -22,7 +22,7 @@ MARKS = {"good": "✓", "risky": "!", "wrong": "✗"}
 @click.option("--yes", is_flag=True, help="Send them also to a source that has stored real events.")
 @configured_system_options
 def doctor(url: str, sends: bool, yes: bool, system: System) -> None:
-    """Call URL as a provider does, and say at each step what is right and what is not.
+    """Call URL as a provider does, and report at each step what is right and what is not.
 
     URL is what a provider is given: https://sms.example.org/callbacks/fleet. With the source in it, and its
     callbox.toml here, its methods are tried too. Nothing is stored unless --send is given; `callbox remove-tests`
@@ -46,7 +46,7 @@ def doctor(url: str, sends: bool, yes: bool, system: System) -> None:
 
 
 def _source_of(place: Place, sends: bool, system: System) -> Source | None:
-    """The source in the URL; None where there is none, or this machine has no configuration and needs none."""
+    """The source in the URL; None where it has none, or this machine has no configuration and needs none."""
     if place.source is None:
         if sends:
             raise click.BadParameter("--send needs a URL with a source: …/callbacks/NAME", param_hint="URL")

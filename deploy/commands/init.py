@@ -23,8 +23,8 @@ _NAMES = ", ".join(PROVIDERS)
 _CONFIG = """\
 # The sources of Callbox: each table is an account at a provider. Its name is in its URL: [sources.fleet] gets its
 # callbacks at /callbacks/fleet, and with a token at /callbacks/fleet/TOKEN. ${NAME} is read from the environment, else
-# from .env beside this file. `callbox check` says what is wrong or missing, and a running `callbox up` reads both files
-# again with `callbox reload`. docs/configuration.md has every key.
+# from .env beside this file. `callbox check` shows what is wrong or missing, and a running `callbox up` reads both
+# files again with `callbox reload`. docs/configuration.md has every key.
 """
 _ENV = """\
 # The secrets of callbox.toml. Whoever reads them can forge callbacks: keep this file to yourself.
@@ -76,7 +76,7 @@ def init(providers: tuple[str, ...], url: str | None, path: Path, reveal: bool) 
 
 
 def _asked() -> Sequence[str]:
-    """The providers that the user names when asked. Raises UsageError where nobody can be asked."""
+    """The providers that the user names when asked. Raises UsageError where no one can be asked."""
     answer = answer_to(f"Which providers? ({_NAMES})")
     if answer is None:
         raise click.UsageError(f"name one or more providers: {_NAMES}")

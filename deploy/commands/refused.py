@@ -214,7 +214,7 @@ def _sources(quarantine: Quarantine, name: str | None, system: System) -> list[s
 
 
 def _find(quarantine: Quarantine, wanted: str, sources: list[str]) -> Refused:
-    """Raises Failed when there is none, click.BadParameter for what is no id."""
+    """Raises Failed when it does not exist, click.BadParameter for what is no id."""
     if wanted == LAST:
         latest = [each for name in sources for each in islice(quarantine.newest(name), 1)]
         if not latest:

@@ -57,7 +57,7 @@ def send(source_name: str, kind: Kind | None, count: int, rate: float | None, ye
 
 
 def has_real_events(source_name: str, system: System) -> bool:
-    """Whether the source has stored events that no test made; not if PostgreSQL does not say so."""
+    """Whether the source has stored events that no test made; False also while PostgreSQL cannot be asked."""
     try:
         with system.queries() as queries:
             return queries.has_real_events(source_name)

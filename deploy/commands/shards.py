@@ -38,7 +38,7 @@ def shards(context: click.Context, json_wanted: bool, system: System) -> None:
     """List the shards of the inbox.
 
     More of them: raise CALLBOX_INBOX_SHARDS for all processes, and restart them. Fewer: drain the last one first, as
-    `callbox shards drain` says.
+    `callbox shards drain` describes.
     """
     if context.invoked_subcommand is not None:
         return

@@ -1,4 +1,4 @@
-"""What commands that are given the name of a source say when no source is called so."""
+"""What commands that are given the name of a source answer when no source is called so."""
 
 from collections.abc import Collection
 from contextlib import suppress

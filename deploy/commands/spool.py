@@ -24,7 +24,7 @@ HEADINGS = ("file", "ingress", "callbacks", "bytes", "oldest seconds")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A spool file; null is what cannot be known of it, and `wrong` says why."""
+    """A spool file; null is what cannot be known of it, and `wrong` has the reason."""
 
     file: str
     in_use: bool | None = None

@@ -2,4 +2,4 @@
 
 
 class CannotStart(Exception):
-    """Something that `callbox up` needs is missing or in use; the message says what, and what to do."""
+    """Something that `callbox up` needs is missing or in use; the message names it, and what to do."""

@@ -58,6 +58,6 @@ def read_pids(folder: Path) -> Mapping[str, int]:
 
 
 def remove_traces(folder: Path) -> None:
-    """Removes what says that an `up` runs here."""
+    """Removes what shows that an `up` runs here."""
     for name in ("env", "pids.json"):
         (folder / name).unlink(missing_ok=True)

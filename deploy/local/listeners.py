@@ -26,8 +26,8 @@ class Listeners(NamedTuple):
 
 @contextmanager
 def listen(port: int, settings: Settings) -> Iterator[Listeners]:
-    """Listens for callbacks on the loopback interface, and for the admin paths where the settings say, else on any free
-    port. Raises CannotStart."""
+    """Listens for callbacks on the loopback interface, and for the admin paths where the settings want them, else on
+    any free port. Raises CannotStart."""
     host, admin_port = settings.admin_address or (_HERE, 0)
     with (
         _bound(_HERE, port, "choose another with `callbox up --port N` or `make run PORT=N`") as callbacks,

@@ -14,7 +14,7 @@ CONNECTIONS = 8
 
 
 class Answer(NamedTuple):
-    """An answer of the ingress: its HTTP status (0, with an error, if there is none), the callback's id, the time."""
+    """An answer of the ingress: its HTTP status (0, with an error, if none came), the callback's id, the time."""
 
     status: int
     callback_id: str | None

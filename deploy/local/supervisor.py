@@ -115,7 +115,7 @@ class Supervisor:
         why = _how_it_ended(child)
         if why != child.reported:
             child.reported = why
-            last = f": {said}" if _ended_by_itself(child) and (said := logfile.last_line(self._log_of(child))) else ""
+            last = f": {line}" if _ended_by_itself(child) and (line := logfile.last_line(self._log_of(child))) else ""
             self._report(f"{child.name} {why}{last}; starting it again (logs/{child.name}.log)")
         self._write_pids()
         return pause_seconds

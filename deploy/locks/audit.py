@@ -1,7 +1,7 @@
 """Checks the given locks against OSV, the database of known vulnerabilities, with pip-audit: `make audit`.
 
 Exits with 1 only when a locked version has one. What could not be checked for want of a network or of OSV fails
-nothing, and says so.
+nothing, and reports that.
 """
 
 import json
@@ -23,7 +23,7 @@ AUDIT_SECONDS = 180.0
 
 
 class NotChecked(Exception):
-    """Nothing is known about the locked versions; the message says why."""
+    """Nothing is known about the locked versions; the message has the reason."""
 
 
 def main(locks: list[str]) -> int:
@@ -89,8 +89,8 @@ def _run(command: list[str], seconds: float, codes: tuple[int, ...] = (0,)) -> "
     return done
 
 
-def _last(said: str) -> str:
-    return "".join(said.strip().splitlines()[-1:])
+def _last(output: str) -> str:
+    return "".join(output.strip().splitlines()[-1:])
 
 
 if __name__ == "__main__":

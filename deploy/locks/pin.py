@@ -1,6 +1,6 @@
 """Pins the images that the given files name to the digests that their tags have now: the last step of `make lock`.
 
-Where Docker is missing or cannot be asked, an image stays as it is, and a line says so.
+Where Docker is missing or cannot be asked, an image stays as it is, and a line reports it.
 """
 
 import re
@@ -42,7 +42,7 @@ def _digest_of(image: str) -> str | None:
         if done.returncode == 0 and re.fullmatch(r"sha256:[0-9a-f]{64}", digest := done.stdout.strip()):
             return digest
         first_line, _, _ = (done.stderr.strip() or done.stdout.strip()).partition("\n")
-        why = f"docker buildx said {first_line!r}"
+        why = f"docker buildx answered {first_line!r}"
     print(f"{image} was not pinned: {why}", file=sys.stderr)
     return None
 

@@ -18,7 +18,7 @@ def page(view: View, height: int | None) -> RenderableType:
     """All of it in `height` lines, the sources that get most; without a height all sources."""
     lines = [Text(f"callbox top  {view.now:%Y-%m-%d %H:%M:%S} UTC  (q ends)", style="bold")]
     lines += [
-        Text(f"{part.name:{_NAME_COLUMNS}}  {visible(part.said)}", style="" if part.is_well else "bold red")
+        Text(f"{part.name:{_NAME_COLUMNS}}  {visible(part.sentence)}", style="" if part.is_well else "bold red")
         for part in view.parts
     ]
     room = len(view.sources) if height is None else max(1, height - len(lines) - _BESIDE_SOURCES + 1)

@@ -29,7 +29,7 @@ class Part(NamedTuple):
     """A part of the system in one line."""
 
     name: str
-    said: str
+    sentence: str
     is_well: bool = True
 
 
@@ -147,8 +147,8 @@ def _parts(before: Reading, reading: Reading) -> Iterator[Part]:
         spooled = sum(snapshot.spooled.values())
         yield Part("spool", f"{spooled:,} wait on the disks of ingresses", not spooled)
         active = min(inbox.workers.values(), default=None)
-        said = "none has been seen" if active is None else f"{len(inbox.workers)}, last active {active:,.0f} s ago"
-        yield Part("workers", said, active is not None)
+        sentence = "none has been seen" if active is None else f"{len(inbox.workers)}, last active {active:,.0f} s ago"
+        yield Part("workers", sentence, active is not None)
     yield _database_part(reading)
     if isinstance(inbox, str):
         yield Part("Redis", inbox, False)

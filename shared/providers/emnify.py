@@ -148,7 +148,7 @@ def _receipt(fields: Fields) -> DeliveryReport:
 def _status(fields: Fields) -> tuple[Status, str]:
     """The status and what decided it: the table's id, else the word in upper case. Raises Malformed without either.
 
-    The callback says `status.status`, the read API `status.description`; some drop the object around it.
+    The callback has `status.status`, the read API `status.description`; some drop the object around it.
     """
     status = fields.group("status") if fields.group("status").names() else fields.only("status", renamed="id")
     id_, word = status.distinction("id"), status.distinction("status", "description")

@@ -174,7 +174,7 @@ def _receipt(fields: Fields, message_id: str, word: str | None, documented: Set[
 
 
 def _older_word(fields: Fields) -> str:
-    """`stat`, SMPP's word, else `status`, which says less. Raises Malformed without either."""
+    """`stat`, SMPP's word, else `status`, which is less exact. Raises Malformed without either."""
     return fields.distinction("stat", "status") or fields.identity("status")
 
 

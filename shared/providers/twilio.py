@@ -5,11 +5,11 @@ POST, or by GET where a number is configured so. A JSON body has a `bodySHA256` 
 report an inbound message (`receiving`, `received`), which has its own callback: they are no events.
 Signs all: `X-Twilio-Signature` is the HMAC-SHA1, in Base64, of the URL as Twilio requested it and, behind it, the names
 and values of the form, sorted, each pair once, with nothing between them. The key is the primary auth token of the
-account, or of the subaccount. Proxies change the URL, so the source says how it begins. User and password are not
+account, or of the subaccount. Proxies change the URL, so the source has its beginning. User and password are not
 signed; the port is, or is not (Twilio's validators try both). Twilio may sort the URL's own parameters after it has
 signed them: write them sorted. It may also spell them otherwise than it has signed them (`'` and `%27`), as users
-report of GET. With `bodySHA256` in the URL the body is compared with it, and so is none, as twilio-python compares a
-text (twilio-node would take `{}` for none, and so two requests for one).
+report of GET. With `bodySHA256` in the URL the body is compared with it, and so is an empty one, as twilio-python
+compares a text (twilio-node would take `{}` for none, and so two requests for one).
 Retries once, and only if it cannot connect; a URL that ends in `#rc=5&rp=all` (not sent, not signed) makes it retry
 after any error, all within 15 seconds. Then an inbound message goes to the fallback URL, if there is one, and a status
 is lost. `I-Twilio-Idempotency-Token` names one series of attempts; unsigned, it must not decide, and is not kept.
@@ -342,7 +342,7 @@ def _word(event: DeliveryReport) -> str:
 
 
 def _error_code(event: DeliveryReport) -> str | None:
-    codes = (code for code, said in ERRORS.items() if said is event.status or said is event.reason)
+    codes = (code for code, meaning in ERRORS.items() if meaning is event.status or meaning is event.reason)
     return event.error_code or next(codes, None)
 
 

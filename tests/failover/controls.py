@@ -50,7 +50,7 @@ _PARAGRAPHS = """## What waiting for replicas is for
 
 With Sentinels, *{fault}*: {waiting} acknowledged callbacks are lost. The same with ingresses that take
 any answer of `WAITAOF` for a confirmation: {broken}. With `CALLBOX_REDIS_WAIT_REPLICAS=0`: {without}; `callbox status`
-names {named} that Redis lost, whether workers had stored them or not, and says:
+names {named} that Redis lost, whether workers had stored them or not, and reports:
 
 {status}
 

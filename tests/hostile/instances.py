@@ -147,7 +147,7 @@ async def few_descriptors(system: System) -> Check:
     served = await _served_again(again)
     check.expect(served, f"a new connection is {'' if served else 'not '}served once they are gone")
     lines = [line for line in system.log_since(places).splitlines() if _SPEAKS_OF_IT.search(line)]
-    check.expect(bool(lines), f"{len(lines)} lines of the log say it")
+    check.expect(bool(lines), f"{len(lines)} lines of the log show it")
     risen = [name for name, value in _counts(system.metrics()).items() if value > counted.get(name, 0.0)]
     check.expect(bool(risen), f"counted by {', '.join(risen)}" if risen else "no metric counts it")
     await honest.close()

@@ -44,7 +44,7 @@ class End(StrEnum):
 
 
 class Batch(NamedTuple):
-    """Entries that belong to one transaction, and what they say."""
+    """Entries that belong to one transaction, and what they report."""
 
     entries: list[Entry]
     parsed: list[Parsed]

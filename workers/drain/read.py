@@ -26,7 +26,7 @@ log = logs.get(__name__)
 
 
 class Parsed(NamedTuple):
-    """What an entry says."""
+    """What an entry reports."""
 
     entry: Entry
     callback: Callback
@@ -35,7 +35,7 @@ class Parsed(NamedTuple):
 
 
 def read(entry: Entry, sources: Mapping[str, Source]) -> Parsed:
-    """Everything the entry says. Never raises: what goes wrong becomes a dead letter."""
+    """Everything the entry reports. Never raises: what goes wrong becomes a dead letter."""
     try:
         callback = unpack(entry.packed)
     except Malformed as error:
@@ -59,7 +59,7 @@ def read(entry: Entry, sources: Mapping[str, Source]) -> Parsed:
 
 
 def read_unless_deadly(entry: Entry, sources: Mapping[str, Source]) -> Parsed:
-    """What the entry says; its dead letter, unread, when it crashed too many workers."""
+    """What the entry reports; its dead letter, unread, when it crashed too many workers."""
     if entry.deliveries <= SUSPECT + ALONE:
         return read(entry, sources)
     detail = f"{entry.deliveries - 1} workers took it and none could finish, the last {ALONE} with nothing else"

@@ -16,7 +16,7 @@ from workers.drain.store import Store
 from workers.reporter import Reporter
 
 TURN_SECONDS = 0.5
-BACK_SECONDS = 0.5  # for a shard that was away to say that it is back
+BACK_SECONDS = 0.5  # for a shard that was away to answer that it is back
 SOURCES_SHOWN = 20  # with the most callbacks; all others are counted together, as OTHERS
 OTHERS = "other sources"
 

@@ -65,7 +65,7 @@ class Run:
         self._claimed.update((entry.id, entry) for entry in entries)
 
     def next_batch(self) -> list[Entry]:
-        """The next of `batches`; empty when there is none."""
+        """The next of `batches`; empty after the last."""
         return self.batches.popleft() if self.batches else []
 
     def renew(self) -> None:

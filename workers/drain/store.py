@@ -151,7 +151,7 @@ class Store:
 
 
 def refusal(error: Exception) -> Refused:
-    """What one of REFUSALS says about the callback that it was raised for."""
+    """What one of REFUSALS means for the callback that it was raised for."""
     certain = isinstance(error, ROW_ERRORS)
     reason = "refused by PostgreSQL" if certain else "exceeds PostgreSQL's limits"
     return Refused(DeadLetter(WHOLE, Stage.STORE, reason, describe(error), Blame.OURS), certain)

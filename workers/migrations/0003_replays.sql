@@ -2,7 +2,7 @@
 
 -- One callback that a replay changed. `after` is its outcome since then, or `repeat`: its bytes could not be unpacked
 -- when they arrived (it was stored under the id `stood_in`, else null), and the callback that they are is stored already.
--- `in_ledger`: whether the ledger in Redis counts what the row says; until then the next replay sees to it.
+-- `in_ledger`: whether the ledger in Redis counts what the row has; until then the next replay sees to it.
 CREATE TABLE replays (
     id          uuid        NOT NULL DEFAULT gen_random_uuid() PRIMARY KEY,
     callback_id uuid        NOT NULL,

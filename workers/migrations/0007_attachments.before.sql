@@ -1,5 +1,5 @@
 -- What came along with an inbound message (MMS, RCS, WhatsApp): a list of objects with `url`, and `content_type` and
--- `size_bytes` where the provider says them. Nothing is fetched.
+-- `size_bytes` where the provider reports them. Nothing is fetched.
 
 ALTER TABLE inbound_messages ADD COLUMN attachments jsonb NOT NULL DEFAULT '[]';
 

@@ -9,7 +9,7 @@ from shared.payload.notes import STATUS_UNKNOWN
 
 
 class Meaning(NamedTuple):
-    """What a word or code says of a message: its state, why, and whether a person has seen it."""
+    """What a word or code means for a message: its state, why, and whether a person has seen it."""
 
     status: Status
     reason: Reason | None = None

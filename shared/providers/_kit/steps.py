@@ -1,4 +1,4 @@
-"""The steps of a proof, for a person who asks why a request is refused. `verify` decides; a step says what there is.
+"""The steps of a proof, for a person who asks why a request is refused. `verify` decides; a step shows what there is.
 
 What a step finds shows no secret and nothing of a signature, a body or a query.
 """
