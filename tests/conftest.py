@@ -91,7 +91,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         assert isinstance(item, pytest.Function)
         folder = item.path.relative_to(ROOT).parts[0]
-        starts_processes = folder in PROCESSES or {"subprocess", "servers"} & vars(item.module).keys()
+        starts_processes = folder in PROCESSES or {"subprocess", "servers", "own_redis"} & vars(item.module).keys()
         if starts_processes or "embedded" in item.fixturenames:
             item.add_marker("servers")
         elif folder in THOROUGH or hasattr(item.obj, "hypothesis"):
