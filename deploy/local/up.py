@@ -208,6 +208,7 @@ class Up:
 
         Raises _Stopped or CannotStart.
         """
+        expected: tuple[type[Exception], ...] = (*errors, OSError)
         advice = f"is {named_by} right?" if named_by else f"see {self._plan.folder / 'logs'}"
         ends = time.monotonic() + READY_SECONDS
         while not self._stopping:
@@ -215,7 +216,7 @@ class Up:
             try:
                 if attempt() is not False:
                     return
-            except (*errors, OSError) as error:
+            except expected as error:
                 why = f" ({first_line(error)})"
             if time.monotonic() > ends:
                 raise CannotStart(f"{what} did not come up in {READY_SECONDS:g} s{why}: {advice}")

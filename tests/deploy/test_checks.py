@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from deploy import checks
-from deploy.checks import Finding, check, first_line
+from deploy.checks import Finding, check
 from shared.config import Config
 from shared.demands import Examined
 from shared.fingerprint import secret_labels
@@ -171,8 +170,3 @@ def test_a_migrated_postgresql_is_good_and_an_empty_one_wrong(database_url: str,
     assert [finding.sentence for finding in checks._check_postgres(empty_database_url)] == [
         "is not migrated: run `callbox migrate`"
     ]
-
-
-def test_of_an_error_of_libpq_the_first_line_is_shown() -> None:
-    error = psycopg.OperationalError("connection failed: refused\n\tIs the server running?")
-    assert first_line(error) == "connection failed: refused"

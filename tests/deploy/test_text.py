@@ -7,10 +7,11 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
+import psycopg
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.text import as_json, as_text, one_line
+from deploy.text import as_json, as_text, first_line, one_line
 from shared.outcomes import Outcome, Stage
 from shared.visible import UNSAFE
 from workers.queries import CallbackRow, CallbackView, DeadLetterRow, MessageRow, ReportRow
@@ -134,3 +135,8 @@ def test_no_value_begins_a_line(values: list[str]) -> None:
     named = [line for line in bare if line.startswith("  ")]
     assert {line[2:].partition(" ")[0] for line in named} <= known
     assert len(bare) == 6 + 3 * 2 + len(named)
+
+
+def test_of_an_error_of_libpq_the_first_line_is_shown() -> None:
+    error = psycopg.OperationalError("connection failed: refused\n\tIs the server running?")
+    assert first_line(error) == "connection failed: refused"

@@ -25,7 +25,7 @@ def test_on_this_host_flower_needs_none(address: str) -> None:
 
 
 def test_what_a_worker_says_in_a_handler_of_signals_is_a_line_of_the_log(capfd: pytest.CaptureFixture[str]) -> None:
-    programs._say("worker: Warm shutdown (MainProcess)")
+    programs._log_output("worker: Warm shutdown (MainProcess)")
     line = json.loads(capfd.readouterr().err)
     assert line["event"] == "worker: Warm shutdown (MainProcess)"
     assert line.keys() == {"event", "logger", "level", "time"}
