@@ -49,7 +49,7 @@ def test_status_names_a_difference_and_what_is_held(start: Start) -> None:
         client.xadd(INBOX, {"s": "open", "c": b""})
         inbox.Holds(client).hold("open", inbox.Hold("its parser failed", 0.0))
     said = up.command("status").stdout
-    assert "the inbox holds 1 more of open than the ledger says" in said
+    assert "the inbox holds 1 more of open than the ledger has" in said
     assert "open is held: its parser failed" in said
     assert "fleet is not held, only open: see" in up.command("resume", "fleet", code=1).stderr
     assert up.command("resume", "open").stdout == "open is drained again\n"

@@ -104,14 +104,14 @@ def test_for_people_each_part_says_where_it_is_from_and_since_when(capsys: pytes
     ]
 
 
-EXPLAIN = "`callbox refused explain last --source otp` says why; after a fix, `callbox refused replay --source otp`"
+EXPLAIN = "`callbox refused explain last --source otp` shows why; after a fix, `callbox refused replay --source otp`"
 DO = "deploy a fix, or process it anyway by `callbox resume fleet`"
 
 
 def test_what_needs_somebody_is_named_with_what_to_do() -> None:
     assert list(status.warnings(LEDGER, NOW)) == [
-        "the inbox holds 1 more of fleet than the ledger says",
-        "the inbox holds 2 fewer of otp than the ledger says",
+        "the inbox holds 1 more of fleet than the ledger has",
+        "the inbox holds 2 fewer of otp than the ledger has",
         f"fleet is held: its parser failed, since 2026-01-01 12:00 UTC; {DO}",
         f"otp refused 12 requests that are kept: {EXPLAIN}",
         "workers on a-host: postgresql fsync is off",

@@ -90,8 +90,8 @@ def test_a_pinned_image_moves_to_what_its_tag_is_now(lock: Lock) -> None:
     [
         ("", "docker is not installed"),
         ("#!/bin/sh\necho 'docker: unknown command: docker buildx' >&2\nexit 1\n", "unknown command: docker buildx"),
-        ("#!/bin/sh\necho sha256:short\n", "docker buildx said 'sha256:short'"),
-        ("#!/bin/sh\n", "docker buildx said ''"),
+        ("#!/bin/sh\necho sha256:short\n", "docker buildx answered 'sha256:short'"),
+        ("#!/bin/sh\n", "docker buildx answered ''"),
     ],
 )
 def test_what_cannot_be_pinned_stays_as_it_is_and_is_named(lock: Lock, docker: str, why: str) -> None:
