@@ -27,7 +27,7 @@ _INDEX = re.compile(r"INDEX CONCURRENTLY IF NOT EXISTS (\w+)")
 
 
 class Unfit(Exception):
-    """This database, or its role, cannot have the schema. The message has what to do."""
+    """This database, or its role, cannot have the schema. The message names what to do."""
 
 
 class Migration(NamedTuple):

@@ -21,7 +21,7 @@ PROGRAM = "psql"
 @system_options
 @click.argument("arguments", metavar="[ARGUMENT]...", nargs=-1, type=click.UNPROCESSED)
 def sql(arguments: tuple[str, ...], system: System) -> None:
-    """Open psql on the database of Callbox, or run what its arguments contain: callbox sql -c "SELECT 1".
+    """Open psql on the database of Callbox, or run what its arguments ask for: callbox sql -c "SELECT 1".
 
     The ARGUMENTs are those of psql. The password is passed in its environment, where no list of processes shows it.
     """

@@ -34,6 +34,7 @@ from shared.providers import PROVIDERS
 from workers import schema
 
 READY_SECONDS = 60.0  # for everything to come up
+HINT_SECONDS = 3.0  # until it is reported what is waited for
 EMPTY_SECONDS = 10.0  # at the end, for the workers to empty the inbox
 REDIS_SECONDS = 2.0  # for Redis to answer
 # What commands must know beside the addresses, to see the same inbox.
@@ -210,7 +211,8 @@ class Up:
         """
         expected: tuple[type[Exception], ...] = (*errors, OSError)
         advice = f"is {named_by} right?" if named_by else f"see {self._plan.folder / 'logs'}"
-        ends = time.monotonic() + READY_SECONDS
+        began = time.monotonic()
+        ends, hint_at = began + READY_SECONDS, began + HINT_SECONDS
         while not self._stopping:
             why = ""
             try:
@@ -220,6 +222,9 @@ class Up:
                 why = f" ({first_line(error)})"
             if time.monotonic() > ends:
                 raise CannotStart(f"{what} did not come up in {READY_SECONDS:g} s{why}: {advice}")
+            if named_by and time.monotonic() > hint_at:
+                self._report(f"waiting for {what}{why}: {advice}")
+                hint_at = ends
             self._tend()
         raise _Stopped
 

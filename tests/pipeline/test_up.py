@@ -279,27 +279,32 @@ def test_it_uses_the_servers_that_the_environment_names(start: Start, redis_url:
     assert len(up.query("SELECT FROM callbacks")) == 1
 
 
-IMPATIENT = "from deploy.commands import main; from deploy.local import up; up.READY_SECONDS = 0.2; main.main()"
+IMPATIENT = (
+    "from deploy.commands import main; from deploy.local import up;"
+    " up.READY_SECONDS, up.HINT_SECONDS = 0.3, 0.0; main.main()"
+)
 
 
 def test_a_named_server_that_is_away_is_named_with_the_cause_and_the_setting(
     tmp_path: Path, redis_url: str, empty_database_url: str
 ) -> None:
-    def said(*urls: str) -> str:
+    def said(*urls: str) -> tuple[str, str]:
         environment = {**os.environ, **dict(zip(("CALLBOX_REDIS_URL", "CALLBOX_DATABASE_URL"), urls, strict=True))}
         command = [sys.executable, "-c", IMPATIENT, "up", "--port", "0"]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        return done.stderr
+        return done.stdout, done.stderr
 
     (tmp_path / "callbox.toml").write_text(SOURCES)
+    why = "(shard 1 at 127.0.0.1:1: Redis does not answer (Connection refused)): is CALLBOX_REDIS_URL right?\n"
     assert said(f"{redis_url} redis://127.0.0.1:1", empty_database_url) == (
-        "callbox: Redis did not come up in 0.2 s (shard 1 at 127.0.0.1:1: Redis does not answer (Connection refused)):"
-        " is CALLBOX_REDIS_URL right?\n"
+        f"waiting for Redis {why}",
+        f"callbox: Redis did not come up in 0.3 s {why}",
     )
-    without_postgres = said(redis_url, "postgresql://127.0.0.1:1/callbox")
-    assert without_postgres.startswith("callbox: PostgreSQL did not come up in 0.2 s (connection failed: ")
-    assert without_postgres.endswith("Connection refused): is CALLBOX_DATABASE_URL right?\n")
+    hint, failure = said(redis_url, "postgresql://127.0.0.1:1/callbox")
+    assert hint.startswith("waiting for PostgreSQL (connection failed: ")
+    assert failure.startswith("callbox: PostgreSQL did not come up in 0.3 s (connection failed: ")
+    assert failure.endswith("Connection refused): is CALLBOX_DATABASE_URL right?\n")
 
 
 def test_a_taken_port_says_so_and_how_to_choose_another(system: Running) -> None:
