@@ -1,5 +1,5 @@
-"""Repairs what a fault or a foreign hand left in the consumer group: entries that no worker would ever take, and names
-of workers that are gone."""
+"""Repairs what a fault, an interruption or a foreign hand left in the consumer group: entries that no worker would ever
+take, and names of workers that are gone."""
 
 from typing import Any
 
@@ -9,6 +9,7 @@ from shared.inbox.activity import idle_by_mark
 from shared.inbox.client import Shard
 from shared.inbox.errors import or_unavailable
 from shared.inbox.group import consumers
+from shared.inbox.holds import release_left
 from shared.inbox.keys import GROUP, script
 
 FORGET_SECONDS = 600  # a worker that asked for nothing for so long is gone, or comes back under the same name
@@ -20,12 +21,12 @@ def audit_group(shard: Shard, every_seconds: int) -> int | None:
     repaired.
 
     An entry that is neither pending nor unread (its consumer was deleted, or the group was set by hand) is made
-    pending again, free to be taken. Raises RedisUnavailable.
+    pending again, free to be taken; so is one that is still set aside after the end of a hold. Raises RedisUnavailable.
     """
     try:
         if not shard.set(shard.names.audited, b"", nx=True, ex=every_seconds):
             return None
-        repaired = _repair(shard)
+        repaired = _repair(shard) + release_left(shard)
         if repaired:
             shard.hincrby(shard.names.notes, "repaired", repaired)
         _forget(shard)

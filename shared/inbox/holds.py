@@ -84,11 +84,10 @@ class Holds:
 
     @or_unavailable
     def release(self, source: str) -> None:
-        """Ends the hold of a source and lets any worker take its entries."""
+        """Ends the hold of a source and lets any worker take its entries. What an interruption leaves is released by
+        the next audit."""
         self._shard.hdel(self._names.holds, _held_field(source))
-        while held := pending(self._shard, HOLDER + source, 1000):
-            ids: list[Any] = [each.id for each in held]
-            self._shard.xclaim(self._names.inbox, GROUP, _RELEASED, 0, ids, idle=FREE_MS, justid=True)
+        _release_entries(self._shard, source)
 
     @or_unavailable
     def prove(self, source: str, release: str) -> None:
@@ -107,6 +106,27 @@ class Holds:
             return bool(self._shard.set(self._names.trial + source, b"", nx=True, ex=seconds))
         except OutOfMemoryError:  # a trial is not urgent
             return False
+
+
+def release_left(shard: Shard) -> int:
+    """Lets workers take what is still set aside for sources that are not held: the end of their hold was interrupted.
+    Returns how many entries these were."""
+    found = [each.held_source for each in consumers(shard) if each.pending and each.held_source is not None]
+    if not found:
+        return 0
+    # Read after the consumers: an entry is set aside only while its source is held.
+    fields: Any = shard.hgetall(shard.names.holds)
+    held = records_in(fields).held
+    return sum(_release_entries(shard, source) for source in found if source not in held)
+
+
+def _release_entries(shard: Shard, source: str) -> int:
+    released = 0
+    while held := pending(shard, HOLDER + source, 1000):
+        ids: list[Any] = [each.id for each in held]
+        shard.xclaim(shard.names.inbox, GROUP, _RELEASED, 0, ids, idle=FREE_MS, justid=True)
+        released += len(ids)
+    return released
 
 
 def _held_field(source: str) -> str:

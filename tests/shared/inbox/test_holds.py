@@ -2,7 +2,10 @@
 
 from typing import Any
 
+import pytest
+
 from shared import inbox
+from shared.inbox import RedisUnavailable, holds
 from tests.shared.inbox.conftest import LINGER_SECONDS, consumer
 
 
@@ -22,3 +25,31 @@ def test_entries_of_a_held_source_are_skipped_until_the_hold_ends(client: inbox.
     assert holds.set_aside("a", entries[:1])
     holds.release("a")
     assert [entry.packed for entry in worker.take(worker.abandoned(10, 60), 60)] == [b"1", b"2"]
+
+
+def test_a_hold_whose_end_is_interrupted_leaves_nothing_set_aside(
+    client: inbox.Shard, append: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(*[("a", b"%d" % number) for number in range(1500)], ("b", b"held"), limit=2000)
+    worker, of_all = consumer(client), inbox.Holds(client)
+    entries = worker.claim(1501, LINGER_SECONDS)
+    for source in ("a", "b"):
+        of_all.hold(source, inbox.Hold("why", 1.0))
+        of_all.set_aside(source, [entry for entry in entries if entry.source == source])
+    with monkeypatch.context() as interrupted:
+        calls = iter([None, RedisUnavailable("away")])
+        as_before = client.xclaim
+
+        def claim(*words: Any, **options: Any) -> Any:
+            if failure := next(calls):
+                raise failure
+            return as_before(*words, **options)
+
+        interrupted.setattr(client, "xclaim", claim)
+        with pytest.raises(RedisUnavailable):
+            of_all.release("a")
+    assert of_all.counts() == {"a": 500, "b": 1}
+    assert inbox.audit_group(client, 60) == 500
+    assert of_all.counts() == {"b": 1}, "that source is still held"
+    assert len(worker.abandoned(2000, 60)) == 1500
+    assert holds.release_left(client) == 0
