@@ -10,7 +10,15 @@ from contextlib import suppress
 from shared.catalogue import WORKER_UNMET
 from shared.demands import CHECK_SECONDS, Watch
 from shared.errors import Unavailable
-from shared.inbox import Inbox, examine, note_open_dead_letters, note_shards, note_sources, report_unmet
+from shared.inbox import (
+    Inbox,
+    RedisUnavailable,
+    examine,
+    note_open_dead_letters,
+    note_shards,
+    note_sources,
+    report_unmet,
+)
 from workers import demands
 from workers.database import REFUSALS, Database
 from workers.queries import count_open_dead_letters
@@ -38,11 +46,13 @@ class Reporter:
         self._reported_at = float("-inf")
 
     def report_if_due(self) -> None:
-        """Also logs what is unmet now. A PostgreSQL that is away is no news. Raises RedisUnavailable."""
+        """Also logs what is unmet now. A server that is away is no news, and what was found before stays. Raises
+        RedisUnavailable when the Redis that takes the report is away."""
         if time.monotonic() - self._reported_at < CHECK_SECONDS:
             return
         self._reported_at = time.monotonic()
-        self._watch.note("redis", examine(self._inbox.shards, self._wait_replicas).unmet)
+        with suppress(RedisUnavailable):
+            self._watch.note("redis", examine(self._inbox.shards, self._wait_replicas).unmet)
         with suppress(Unavailable, *REFUSALS):
             self._watch.note("postgresql", self._database.ask(demands.examine).unmet)
         for what, unmet in self._watch.unmet.items():

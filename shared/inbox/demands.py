@@ -17,6 +17,7 @@ from shared.redis_url import RedisURL
 
 OLDEST = (7, 0)
 LEFT_SHARDS = 8  # numbers behind the last shard that are looked at: there may have been more
+TRIAL_SECONDS = 60  # for which a trial that was interrupted leaves its keys
 CONFIRM_MILLISECONDS = 1000  # for replicas to have something on disk
 
 # What Redis must be set to, and what happens otherwise.
@@ -188,6 +189,8 @@ def _unmet_in_trial(shard: Shard) -> Iterator[str]:
         shard.register_script(script("append"))(
             keys=[inbox, ledger, heard, retired, writer], args=[1000, 1, 1, "check", b""]
         )
+        for key in keys:  # should this not come to its end
+            shard.expire(key, TRIAL_SECONDS)
         shard.xgroup_create(inbox, GROUP, id="0")
         shard.xreadgroup(GROUP, "check", {inbox: ">"}, count=1)
         entries: Any = shard.xrange(inbox, count=1)

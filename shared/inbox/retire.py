@@ -48,8 +48,10 @@ def fold(shard: Shard, first: Shard) -> None:
                         pipe.hincrby(to, field, count)
                 pipe.execute()
     _fold_heard(shard, first)
-    shard.delete(*(name for name, _ in hashes), shard.names.heard, shard.names.kinds)
-    shard.hdel(shard.names.notes, *_NOTED)
+    with shard.pipeline() as pipe:  # in one step: half of it would be other counts, and be added again
+        pipe.delete(*(name for name, _ in hashes), shard.names.heard, shard.names.kinds)
+        pipe.hdel(shard.names.notes, *_NOTED)
+        pipe.execute()
     first.hdel(first.names.folded, str(shard.names.number))  # restored, it may come to count the same once more
 
 

@@ -70,18 +70,21 @@ class Shards:
         return {number: count for number, count in found.items() if count is not None}
 
     async def report_lost(self) -> None:
-        """Notes in each shard how many callbacks its Redis lost since the last time. Raises RedisUnavailable."""
+        """Notes in each shard that answers how many callbacks its Redis lost since the last time."""
         for choice in self._choices:
             appender = choice.appender
             if (count := appender.lost) and choice.failure is None:
-                await appender.report_lost(count)
+                try:
+                    await appender.report_lost(count)
+                except RedisUnavailable:
+                    continue  # later; the others take theirs
                 appender.lost -= count
                 log.error("Redis lost callbacks that were acknowledged", shard=choice.number, callbacks=count)
 
     async def append(self, group: Group) -> None:
         """To the first shard that takes it. Raises RedisUnavailable when none makes it durable; one may have it
-        nevertheless. It does not wait for each: several may be in one Redis, which hangs."""
-        is_unconfirmed = False
+        nevertheless. Once the time is up no further one is tried: several may be in one Redis, which hangs."""
+        has_unconfirmed_copy = False
         ends_at = monotonic() + self._seconds
         for choice in self._choices:
             if choice.failure is None and monotonic() < ends_at:
@@ -89,11 +92,11 @@ class Shards:
                     return await choice.appender.append(group)
                 except RedisUnavailable as error:
                     self._failed(choice, error)
-                    is_unconfirmed |= isinstance(error, TooFewReplicas)
+                    has_unconfirmed_copy |= isinstance(error, TooFewReplicas)
                 except Exception as error:
                     log.error("append failed", exc_info=error)
                     self._failed(choice, RedisUnavailable("the append failed"))
-        if not is_unconfirmed:
+        if not has_unconfirmed_copy:
             await self._append_unconfirmed(group)
         raise RedisUnavailable(self.failure or "no shard took the callbacks")
 

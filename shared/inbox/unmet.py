@@ -1,7 +1,8 @@
 """What workers and ingresses find unmet of the demands on their servers: each host's latest reports, for who looks from
 outside."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -24,7 +25,8 @@ class _Report(msgspec.Struct, frozen=True):
 
 
 def report_unmet(shard: Shard, host: str, unmet: Unmet) -> None:
-    """Takes the place of the report before of this host's workers. Raises RedisUnavailable."""
+    """Takes the place of the report before of this host's workers, and forgets hosts that are gone. Raises
+    RedisUnavailable."""
     _report(shard, shard.names.unmet, host, unmet)
 
 
@@ -35,8 +37,11 @@ def report_ingress_unmet(shard: Shard, host: str, unmet: Unmet) -> None:
 
 @or_unavailable
 def _report(shard: Shard, key: str, host: str, unmet: Unmet) -> None:
+    at = seconds_of(shard.time())
+    fields: Any = shard.hgetall(key)
+    if gone := [name for name, report in _reports(fields) if not _counts(report, at)]:
+        shard.hdel(key, *gone)
     if any(unmet.values()):
-        at = seconds_of(shard.time())
         report = msgspec.json.encode(_Report(at, {what: list(each) for what, each in unmet.items() if each}))
         shard.register_script(script("note"))(keys=[key], args=["HSET", host, report])
     else:
@@ -45,6 +50,12 @@ def _report(shard: Shard, key: str, host: str, unmet: Unmet) -> None:
 
 def reports_in(fields: Mapping[bytes, bytes], now: float) -> dict[str, Unmet]:
     """The reports that still count, by host."""
-    reports = {host: msgspec.json.decode(report, type=_Report) for host, report in fields.items()}
-    current = {host: report.unmet for host, report in reports.items() if now - report.at <= _COUNTS_SECONDS}
-    return {text_of(host): unmet for host, unmet in current.items()}
+    return {text_of(host): report.unmet for host, report in _reports(fields) if _counts(report, now)}
+
+
+def _reports(fields: Mapping[bytes, bytes]) -> Iterable[tuple[bytes, _Report]]:
+    return ((host, msgspec.json.decode(report, type=_Report)) for host, report in fields.items())
+
+
+def _counts(report: _Report, now: float) -> bool:
+    return now - report.at <= _COUNTS_SECONDS

@@ -55,6 +55,14 @@ def reported(redis_url: str) -> dict[str, dict[str, list[str]]]:
         }
 
 
+def test_a_shard_that_is_away_keeps_no_report_of_the_spool(redis_url: str, tmp_path: Path) -> None:
+    no_folder = tmp_path / "file"
+    no_folder.write_text("")
+    assert "spool" in found(f"{redis_url} redis://127.0.0.1:1", no_folder)
+    (unmet,) = reported(redis_url).values()
+    assert list(unmet) == ["spool"]
+
+
 def test_servers_that_keep_the_promises(redis_url: str, tmp_path: Path) -> None:
     assert found(redis_url, tmp_path) == {"redis": [], "spool": []}
     assert (gauge("redis"), gauge("spool")) == (0, 0)

@@ -57,3 +57,18 @@ def test_a_postgresql_that_is_away_is_no_news_and_a_good_one_ends_the_report(cli
     Reporter(inbox.Inbox([client], client), database).report_if_due()
     database.close()
     assert inbox.take_snapshot(client).unmet == {}
+
+
+def test_a_shard_that_is_away_keeps_no_report_from_the_others(client: Shard, reporter: Reporter) -> None:
+    with inbox.connect("redis://127.0.0.1:1", 1.0, 1) as away:
+        reporter._inbox = inbox.Inbox([client, away], client)
+        reporter.report_if_due()
+    assert list(inbox.take_snapshot(client).unmet) == [HOST]
+
+
+def test_reports_of_hosts_that_are_gone_are_forgotten(client: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox.report_unmet(client, "gone", {"postgresql": ["fsync is off"]})
+    assert client.hkeys(UNMET) == [b"gone"]
+    monkeypatch.setattr("shared.inbox.unmet._COUNTS_SECONDS", -1)
+    inbox.report_unmet(client, HOST, {})
+    assert client.hkeys(UNMET) == []

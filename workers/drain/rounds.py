@@ -7,6 +7,7 @@ briefly whether it is back.
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from shared import logs
 from shared.inbox import RedisUnavailable
@@ -48,7 +49,7 @@ class Rounds:
     def run(self) -> Shown:
         """Drains until the inbox stays empty or the time is up; returns what became of the callbacks, for Flower.
 
-        Raises RedisUnavailable when no shard can be drained.
+        Raises RedisUnavailable when each shard failed.
         """
         self._report_if_due()
         outcomes: Outcomes = Counter()
@@ -82,8 +83,10 @@ class Rounds:
         self._store.close()
 
     def _report_if_due(self) -> None:
+        """A Redis that is away keeps no worker from the other shards."""
         if self._reporter is not None:
-            self._reporter.report_if_due()
+            with suppress(RedisUnavailable):
+                self._reporter.report_if_due()
 
     def _take_turns(self, outcomes: Outcomes) -> None:
         ends_at = time.monotonic() + self._seconds

@@ -22,6 +22,7 @@ from workers.drain.drainer import Drainer
 from workers.drain.rounds import SOURCES_SHOWN, Rounds, shown
 from workers.drain.run import HELD, Outcomes
 from workers.drain.store import Store
+from workers.reporter import Reporter
 
 SOURCES = {"fleet": Source("fleet", "emnify", unsigned=True)}
 SETTINGS = Settings(batch_count=10, linger_seconds=0.01)
@@ -83,6 +84,15 @@ def test_a_shard_that_is_away_is_left_out_and_only_all_of_them_is_a_failure(shar
         for ask in (Rounds.run, Rounds.maintain):
             with pytest.raises(RedisUnavailable):
                 ask(Rounds(drainers([away, away], store), store, 30.0))
+
+
+def test_a_report_that_cannot_be_made_keeps_no_shard_waiting(shards: list[Shard], store: Store) -> None:
+    with inbox.connect("redis://127.0.0.1:1", 1.0) as away:
+        reporter = Reporter(inbox.Inbox([away, *shards], away), store.database)
+        fill(shards[0], 3)
+        took = Rounds(drainers(shards, store), store, 30.0, reporter=reporter)
+        assert took.run() == {"fleet": {"dead": 3}}
+        assert Rounds(drainers(shards, store), store, 30.0, reporter=reporter).maintain() == {}
 
 
 def test_a_shard_that_says_nothing_is_waited_for_once(
