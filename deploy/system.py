@@ -18,6 +18,7 @@ from workers.queries import Queries
 
 USUAL_FOLDER, DEMO_FOLDER = "var", "demo"  # of `callbox up` and of `make run`, below the folder where they are started
 ANSWER_SECONDS = 5  # longest wait of a command for a server
+COMMAND_SECONDS = 60.0  # longest statement of a command: it may read a whole table
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,17 @@ class System:
 
     @classmethod
     def find(cls, folder: Path | None, config_path: Path | None = None) -> "System":
-        """The system of the environment and of the `up` in this folder, if one runs there. Without a folder it is that
-        of an `up` in the usual one, or else of the demonstration."""
-        addresses = next(filter(None, map(read_addresses, folders_of(folder))), {})
-        return cls({**addresses, **os.environ}, config_path)
+        """The system of the environment, where an empty variable is not set, and of the `up` in this folder, if one
+        runs there. Without a folder it is that of an `up` in the usual one, or else of the demonstration. Raises
+        OSError when that may not be looked at and the environment names no server."""
+        system = cls({name: value for name, value in os.environ.items() if value}, config_path)
+        try:
+            addresses = next(filter(None, map(read_addresses, folders_of(folder))), {})
+        except OSError:
+            if system.names_servers:
+                return system
+            raise
+        return cls({**addresses, **system.environ}, config_path)
 
     @property
     def names_servers(self) -> bool:
@@ -73,7 +81,7 @@ class System:
         Unavailable."""
         settings = self.settings
         connect(settings.database_url, connect_timeout=ANSWER_SECONDS).close()
-        database = Database(settings.database_url, settings.statement_seconds)
+        database = Database(settings.database_url, max(settings.statement_seconds, COMMAND_SECONDS))
         try:
             yield database
         finally:

@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 import psycopg
 
-from workers.connection import Connection, connect
+from workers.connection import PATIENCE, Connection, connect
 
 OUTSIDE = "-- outside a transaction"  # for CREATE INDEX CONCURRENTLY IF NOT EXISTS and the like
 REPEATED = "-- repeat until no row is left"  # for a change in batches: one transaction for each
 
 ENCODING = "UTF8"
+NOT_MIGRATED = "the database is not migrated: run `callbox migrate`"
 
 _LOCK = 0x63616C6C626F78  # "callbox": one migration at a time, from however many places
 _WAIT_SECONDS = 0.1  # between two tries to take the lock
@@ -53,14 +54,14 @@ def migrations() -> list[Migration]:
     return sorted(_read())
 
 
-def migrate(url: str, after: bool = False) -> list[str]:
+def migrate(url: str, after: bool = False, waits: Callable[[], None] = lambda: None) -> list[str]:
     """Applies what is missing, in order; the names of what was applied. With `after` also the parts that must wait
     until no process of the version before is left; a database without any migration gets them at once.
 
-    A failure or an interruption leaves the migrations before it, and the next run goes on from there. Raises Unfit, and
-    psycopg.Error.
+    `waits` is called when another migration runs, for whose end this one waits. A failure or an interruption leaves the
+    migrations before it, and the next run goes on from there. Raises Unfit, and psycopg.Error.
     """
-    with _alone(url) as guard, connect(url) as connection, _allowed(connection):
+    with _alone(url, waits) as guard, connect(url, **PATIENCE) as connection, _allowed(connection):
         connection.execute(
             "CREATE TABLE IF NOT EXISTS schema_migrations ("
             " number integer PRIMARY KEY, name text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())"
@@ -126,14 +127,18 @@ def _allowed(connection: Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(url: str) -> Iterator[Connection]:
+def _alone(url: str, waits: Callable[[], None]) -> Iterator[Connection]:
     """Holds the lock, in a transaction of its own: this works through a pooler too. It is asked for again and again,
     for whoever waits inside PostgreSQL has a snapshot, which CREATE INDEX CONCURRENTLY would wait for."""
-    with connect(url) as guard:
+    with connect(url, **PATIENCE) as guard:
         guard.autocommit = False
         guard.prepare_threshold = None  # a prepared statement would keep its snapshot until the next one
+        is_reported = False
         while not _take_lock(guard):
             guard.rollback()
+            if not is_reported:
+                is_reported = True
+                waits()
             time.sleep(_WAIT_SECONDS)
         yield guard
 

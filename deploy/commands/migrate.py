@@ -3,7 +3,7 @@
 import click
 
 from deploy.commands.options import system_options
-from deploy.output import write
+from deploy.output import write, write_error
 from deploy.system import System
 from workers import schema
 
@@ -13,7 +13,9 @@ from workers import schema
 @system_options
 def migrate(after: bool, system: System) -> None:
     """Bring the database to this version's schema. Safe to repeat, and to interrupt."""
-    applied = schema.migrate(system.settings.database_url, after)
+    applied = schema.migrate(
+        system.settings.database_url, after, lambda: write_error("callbox: another migration runs: waiting for its end")
+    )
     write(*(f"applied {name}" for name in applied))
     if not applied:
         write("nothing to do: the database is up to date")

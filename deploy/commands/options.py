@@ -107,9 +107,15 @@ reveal_option = click.option("--reveal", is_flag=True, help="Show numbers in ful
 
 
 def find_system(folder: Path | None, config_path: Path | None = None) -> System:
-    """Raises click.BadParameter for a folder that was given, where no `callbox up` runs, unless the environment names
-    the servers."""
-    system = System.find(folder, config_path)
+    """Raises click.BadParameter for a folder that was given, where no `callbox up` runs, or for one that may not be
+    read, unless the environment names the servers."""
+    try:
+        system = System.find(folder, config_path)
+    except OSError as error:
+        raise click.BadParameter(
+            f"{error.filename} cannot be read ({error.strerror}): type this as the user of `callbox up`",
+            param_hint="--data",
+        ) from None
     if folder is not None and not system.names_servers:
         raise click.BadParameter(f"no `callbox up` runs in {folder}", param_hint="--data")
     return system

@@ -11,15 +11,22 @@ def write_private(path: Path, text: str) -> None:
     """Writes a file that only this user may read, all or nothing."""
     new = path.with_name(f".{path.name}.new")
     new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
+    write_new(new, text, 0o600)
     new.replace(path)
 
 
 def write_new(path: Path, text: str, mode: int) -> None:
-    """Writes a file that is not there yet. Raises FileExistsError, or another OSError."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w", encoding="utf-8") as file:
-        file.write(text)
+    """Writes a file that is not there yet, all or nothing. Raises FileExistsError, or another OSError, which names the
+    file."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())  # else a power failure may leave it empty
+    except OSError as error:
+        path.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def read_password(path: Path) -> str:
@@ -35,10 +42,10 @@ def write_addresses(folder: Path, addresses: Mapping[str, str]) -> None:
 
 
 def read_addresses(folder: Path) -> dict[str, str]:
-    """What a running `up` wrote into DIR/env; empty when none runs there."""
+    """What a running `up` wrote into DIR/env; empty when none runs there. Raises OSError when it may not be read."""
     try:
         lines = (folder / "env").read_text().splitlines()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     return dict(line.split("=", 1) for line in lines if "=" in line)
 

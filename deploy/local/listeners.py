@@ -42,7 +42,9 @@ def _bound(host: str, port: int, advice: str) -> Iterator[socket.socket]:
     try:
         listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        raise CannotStart(f"port {port} cannot be used ({os.strerror(error.errno or 0)}): {advice}") from None
+        why = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+        where = f"port {port}" if host == _HERE else f"port {port} of {host}"
+        raise CannotStart(f"{where} cannot be used ({why}): {advice}") from None
     with listener:
         yield listener
 

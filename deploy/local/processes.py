@@ -23,9 +23,9 @@ def beat() -> list[str]:
 
 
 def flower_port() -> int:
-    """Where Flower is to listen."""
+    """Where Flower is to listen. What Kubernetes writes into FLOWER_PORT is not meant (`workers/programs.py`)."""
     wanted = os.environ.get("FLOWER_PORT", "")
-    return int(wanted) if wanted.isdecimal() else FLOWER_PORT
+    return int(wanted) if wanted.isdecimal() and int(wanted) < 65536 else FLOWER_PORT
 
 
 def flower(port: int) -> list[str]:

@@ -159,7 +159,7 @@ def _as_nobody(folder: Path, program: Path) -> list[str]:
         if _run(attempt).returncode == 0:
             return words
     raise CannotStart(
-        f"PostgreSQL refuses to run as root, and `nobody` reaches either {folder} or {program} not: run as another "
+        f"PostgreSQL refuses to run as root, and `nobody` cannot reach {folder}, or {program}: run as another "
         "user, or set CALLBOX_DATABASE_URL to a PostgreSQL of yours"
     )
 

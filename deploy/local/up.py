@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
@@ -51,9 +52,9 @@ class Up:
 
     def __init__(self, plan: Plan, report: Report) -> None:
         self._plan = plan
-        self._report = report
-        self._supervisor = Supervisor(plan.folder, report)
-        self._stall_check = StallCheck(report)
+        self._report = _patient(report)
+        self._supervisor = Supervisor(plan.folder, self._report)
+        self._stall_check = StallCheck(self._report)
         self._settings = plan.config.settings
         self._terminal = hangup.Terminal()
         self._stopping = False
@@ -124,13 +125,15 @@ class Up:
             self._wait("Redis", found.ping, inbox.RedisUnavailable, named_by=named_by)
         is_own = self._plan.database_url is None  # so that no process of another release uses it
         named_by = None if is_own else "CALLBOX_DATABASE_URL"
-        migrate = partial(schema.migrate, database_url, after=is_own)
+        waits = partial(self._report, "waiting for the end of another migration")
+        migrate = partial(schema.migrate, database_url, is_own, waits)
         self._wait("PostgreSQL", migrate, psycopg.OperationalError, named_by=named_by)
+        spool = Path(os.environ.get("CALLBOX_SPOOL_DIR") or self._plan.folder / "spool")
         self.addresses |= {
             "CALLBOX_REDIS_URL": redis_url,
             "CALLBOX_DATABASE_URL": database_url,
             "CALLBOX_CONFIG": str(self._plan.config.path.resolve()),
-            "CALLBOX_SPOOL_DIR": os.environ.get("CALLBOX_SPOOL_DIR") or str(self._plan.folder / "spool"),
+            "CALLBOX_SPOOL_DIR": str(spool.resolve()),
             **{name: os.environ[name] for name in OF_THE_INBOX if os.environ.get(name)},
         }
         self._start_roles(listeners)
@@ -237,8 +240,7 @@ class Up:
     def _stop(self) -> None:
         """The ingress first, then the workers once the inbox is empty, the servers last."""
         if self._stopping:
-            with suppress(OSError):  # the terminal may be gone
-                self._report("stopping…")
+            self._report("stopping…")
         self._supervisor.stop({"ingress"})
         self._let_drain()
         self._supervisor.stop({"beat", "worker", "flower"})
@@ -252,3 +254,13 @@ class Up:
         with suppress(inbox.RedisUnavailable), inbox.Inbox.connect(self._settings, REDIS_SECONDS) as found:
             found.ring(datetime.now(UTC))
             wait_until_empty(found, EMPTY_SECONDS)
+
+
+def _patient(report: Report) -> Report:
+    """The same, whatever becomes of the terminal, or of the file in its place: its end is no reason to stop."""
+
+    def reported(line: str) -> None:
+        with suppress(OSError):
+            report(line)
+
+    return reported

@@ -7,11 +7,11 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import NamedTuple
 from urllib.error import URLError
-from urllib.request import urlopen
 
 import psycopg
 from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.pages import read_page
 from deploy.system import System
 from deploy.text import first_line
 from shared.inbox import Inbox, RedisUnavailable, Snapshot
@@ -122,8 +122,7 @@ def reading(system: System, ingress_urls: Sequence[str]) -> Iterator[Callable[[]
 def read_ingress(url: str) -> IngressReading | str:
     """What the ingress at this address counts; a sentence if it does not answer."""
     try:
-        with urlopen(f"{url.rstrip('/')}/metrics", timeout=ANSWER_SECONDS) as answer:  # noqa: S310 - given by the user
-            return counted_in(answer.read().decode())
+        return counted_in(read_page(f"{url.rstrip('/')}/metrics", ANSWER_SECONDS).decode())
     except (URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         return f"does not answer ({getattr(reason, 'strerror', None) or reason})"

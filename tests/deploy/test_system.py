@@ -1,10 +1,12 @@
 """The system that a command works with."""
 
+import errno
 from pathlib import Path
 
 import psycopg
 import pytest
 
+from deploy.local.files import write_addresses
 from deploy.system import System
 from shared import inbox
 from shared.config import ConfigError
@@ -45,3 +47,26 @@ def test_servers_that_are_there_are_used(redis_url: str, database_url: str) -> N
         assert queries.dead_letters(limit=1) == []
     with system.database() as database:
         database.check()
+
+
+def test_an_empty_variable_does_not_hide_the_running_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_addresses(folder, {"CALLBOX_REDIS_URL": "redis://127.0.0.1:7", "CALLBOX_DATABASE_URL": "postgresql://up/x"})
+    monkeypatch.setenv("CALLBOX_REDIS_URL", "")
+    monkeypatch.setenv("CALLBOX_DATABASE_URL", "postgresql://own/x")
+    settings = System.find(folder).settings
+    assert (settings.redis_url, settings.database_url) == ("redis://127.0.0.1:7", "postgresql://own/x")
+
+
+def test_a_folder_that_may_not_be_read_is_an_error_unless_the_environment_names_servers(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "var/env")
+
+    monkeypatch.setattr("deploy.system.read_addresses", refuse)
+    monkeypatch.delenv("CALLBOX_REDIS_URL", raising=False)
+    monkeypatch.delenv("CALLBOX_DATABASE_URL", raising=False)
+    with pytest.raises(PermissionError):
+        System.find(folder)
+    monkeypatch.setenv("CALLBOX_REDIS_URL", "redis://127.0.0.1:7")
+    assert System.find(folder).settings.redis_url == "redis://127.0.0.1:7"

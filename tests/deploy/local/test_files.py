@@ -1,5 +1,6 @@
 """The files that a running `callbox up` keeps in its folder."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -41,8 +42,8 @@ def test_a_private_file_is_its_owners_only_and_whole(tmp_path: Path, monkeypatch
     write_private(tmp_path / "a", "one")
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
 
-    def fail(*_: object) -> None:
-        raise OSError("No space left on device")
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fdopen", fail)
     with pytest.raises(OSError, match="No space"):
