@@ -130,9 +130,10 @@ def _check_postgres(url: str) -> Iterator[Finding]:
 
 def _check_spool(folder: Path) -> Iterator[Finding]:
     """Tries a row in it; a folder that is not there yet is made for that, and removed."""
-    above = next(each for each in folder.absolute().parents if each.exists())
-    is_new = not folder.exists()
+    above, is_new = folder.absolute(), False
     try:
+        above = next(each for each in folder.absolute().parents if each.exists())
+        is_new = not folder.exists()
         made = spool.create(folder, spool.SMALLEST_BYTES)
         try:
             made.probe()
@@ -140,6 +141,9 @@ def _check_spool(folder: Path) -> Iterator[Finding]:
             made.close()
     except SpoolError as error:
         yield Finding("wrong", "spool", f"{error}: let the ingress write there, or set CALLBOX_SPOOL_DIR")
+    except PermissionError:
+        sentence = f"{folder} may not be looked at: run this as the user of the ingress"
+        yield Finding("risky", "spool", sentence)
     else:
         yield Finding("good", "spool", f"{folder} takes callbacks while Redis is away")
     while is_new and folder.absolute() != above:

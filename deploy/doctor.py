@@ -145,15 +145,20 @@ def examine(place: Place, source: Source | None, sends: bool, now: datetime) -> 
     reached = yield from _connect(place, addresses)
     if not reached:
         return
+    is_safe = all(ip_address(address).is_loopback for address in reached)
     if place.scheme == "https":
-        for address in reached:
-            yield from _check_tls(place, address, now)
+        about_tls = [finding for address in reached for finding in _check_tls(place, address, now)]
+        yield from about_tls
+        is_safe = is_safe or all(finding.level != "wrong" for finding in about_tls)
     else:
         yield Finding("wrong", "TLS", "it is missing: everybody on the way reads tokens, numbers and texts")
     caller = Caller(place, reached[0])
     try:
         is_callbox = yield from _check_path(caller, place)
         if is_callbox:
+            if source is not None and not is_safe:
+                yield Finding("wrong", "source", f"{source.name} is not tried: others would read its proof on the way")
+                source = None
             if source is not None:
                 yield from _check_source(caller, place, source)
             yield from _check_size(caller, source)

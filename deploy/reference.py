@@ -40,9 +40,10 @@ digits, `-` and `_`, and begins with a letter or digit. In `secrets`, `token`, `
 _VARIABLES = """\
 ## Environment variables
 
-A variable that is not set, or empty, has its default. Numbers are above 0. Every process of one system gets the same
-values, but `CALLBOX_ADMIN_BIND` is of each process. Besides, `PROMETHEUS_MULTIPROC_DIR` names a folder in which several
-ingresses of one host add up their metrics ([metrics.md](metrics.md)).
+A variable that is not set, or empty, has its default. Numbers are above 0, unless their meaning has what 0 does. Every
+process of one system gets the same values, but `CALLBOX_ADMIN_BIND` is of each process. Besides,
+`PROMETHEUS_MULTIPROC_DIR` names a folder in which several ingresses of one host add up their metrics
+([metrics.md](metrics.md)).
 """
 
 _RULES = """\

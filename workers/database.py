@@ -88,7 +88,7 @@ class Database:
     def check(self) -> None:
         """Raises Unavailable unless PostgreSQL answers and has this release's tables."""
         if not self.ask(schema.is_current):
-            raise Unavailable("the database is not migrated: run `callbox migrate`")
+            raise Unavailable(schema.NOT_MIGRATED)
 
     def close(self) -> None:
         if self._connection is not None:
@@ -122,8 +122,8 @@ class Database:
             raise
         except _TOO_MUCH as error:
             raise TooMuch(describe(error)) from None
-        except errors.UndefinedTable:
-            raise Unavailable("the database is not migrated: run `callbox migrate`") from None
+        except (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction):
+            raise Unavailable(schema.NOT_MIGRATED) from None
         except psycopg.Error as error:
             self.close()
             raise Unavailable(f"PostgreSQL does not answer or refuses to work ({describe(error)})") from None

@@ -46,7 +46,7 @@ def _serve(address: tuple[str, int], collector: Collector) -> None:
                     "cannot show metrics",
                     address=_shown(address),
                     why=error.strerror,
-                    do="give this process a CALLBOX_ADMIN_BIND of its own",
+                    do="give this process a CALLBOX_ADMIN_BIND of its own, at an address of this host",
                 )
             time.sleep(RETRY_SECONDS)
 

@@ -102,8 +102,10 @@ def show_dead_letter(dead_letter_id: int, reveal: bool, json_wanted: bool, syste
     with system.queries() as queries:
         rows = queries.dead_letters(Filter(ids=[dead_letter_id]))
         found = queries.callback(rows[0].callback_id) if rows else None
-    if found is None:
+    if not rows:
         raise Failed(f"there is no dead letter {dead_letter_id}: {_SEE_LIST}")
+    if found is None:
+        raise Failed(f"the raw callback of dead letter {dead_letter_id} is gone: nothing can be shown of it")
     write_callback(found, reveal, json_wanted)
 
 

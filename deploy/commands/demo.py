@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from deploy.commands.errors import Failed
 from deploy.commands.options import port_option
 from deploy.local.demo import example_config, present
 from deploy.local.plan import Plan, Roles
@@ -27,7 +28,11 @@ from shared.providers import PROVIDERS
 @port_option
 def demo(folder: Path, port: int) -> None:
     """Run everything with an example configuration, and show a few callbacks on their way (`make run`)."""
-    configuration = config.load(example_config(folder), os.environ, PROVIDERS)
+    try:
+        path = example_config(folder)
+    except OSError as error:
+        raise Failed(f"{folder} cannot be written to ({error.strerror}): give another --data") from None
+    configuration = config.load(path, os.environ, PROVIDERS)
     running = Up(Plan.of(configuration, folder, port, Roles()), write)
     write("starting PostgreSQL, Redis, ingress, workers and Flower…")
     running.run(when_ready=lambda: present(configuration, folder, running.addresses))

@@ -1,5 +1,6 @@
 """`callbox doctor`: one's own public URL, called from outside."""
 
+import os
 from datetime import UTC, datetime
 
 import click
@@ -51,6 +52,6 @@ def _source_of(place: Place, sends: bool, system: System) -> Source | None:
         if sends:
             raise click.BadParameter("--send needs a URL with a source: …/callbacks/NAME", param_hint="URL")
         return None
-    if not sends and not system.configuration_path.exists():
+    if not sends and not os.access(system.configuration_path, os.R_OK):
         return None
     return find_source(system.configuration(), place.source)

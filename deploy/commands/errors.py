@@ -15,10 +15,13 @@ import psycopg
 
 from deploy.local.errors import CannotStart
 from deploy.output import let_go_of_output, write_error
+from deploy.system import COMMAND_SECONDS
 from deploy.text import first_line
 from shared.config import ConfigError
 from shared.errors import Unavailable
 from shared.inbox import RedisUnavailable
+from workers import schema
+from workers.database import TooMuch
 from workers.schema import Unfit
 
 FAILED = 1
@@ -47,7 +50,7 @@ class Commands(click.Group):
         try:
             sys.exit(super().main(*args, **{**options, "prog_name": "callbox", "standalone_mode": False}))
         except Exception as error:
-            report = explain(_of_full_disk() if _is_full(error) else error)
+            report = explain(_of_full_disk(error) if _is_full(error) else error)
             write_error(*report.lines)
             sys.exit(report.exit_code)
 
@@ -65,22 +68,33 @@ def explain(error: Exception) -> Report:
             return _failed(f"{error}: {NOT_RUNNING} CALLBOX_REDIS_URL")
         case Failed() | CannotStart() | Unavailable() | Unfit():
             return _failed(str(error))
-        case psycopg.errors.UndefinedTable():
-            return _failed("the database is not migrated: run `callbox migrate`")
-        case psycopg.OperationalError():
-            return _failed(f"PostgreSQL does not answer ({first_line(error)}): {NOT_RUNNING} CALLBOX_DATABASE_URL")
-        case psycopg.ProgrammingError():
-            return Report([f"CALLBOX_DATABASE_URL: {first_line(error)}"], WRONG_USAGE)
+        case TooMuch() | psycopg.OperationalError() | psycopg.ProgrammingError():
+            return _of_postgresql(error)
         case UnicodeEncodeError(encoding="utf-8"):
             return Report(["callbox: what was typed is not UTF-8"], WRONG_USAGE)
     return Report("".join(traceback.format_exception(error)).rstrip().split("\n"), FAILED)
+
+
+def _of_postgresql(error: Exception) -> Report:
+    match error:
+        case TooMuch() | psycopg.errors.QueryCanceled():
+            return _failed(f"PostgreSQL took longer than {COMMAND_SECONDS:g} s, or lacks memory for this: ask for less")
+        case psycopg.errors.UndefinedTable() | psycopg.errors.UndefinedColumn() | psycopg.errors.UndefinedFunction():
+            return _failed(schema.NOT_MIGRATED)
+        case psycopg.errors.InsufficientPrivilege():
+            return _failed("the role of CALLBOX_DATABASE_URL may not do this: `callbox check` has what it needs")
+        case psycopg.OperationalError():
+            return _failed(f"PostgreSQL does not answer ({first_line(error)}): {NOT_RUNNING} CALLBOX_DATABASE_URL")
+    return Report([f"CALLBOX_DATABASE_URL: {first_line(error)}"], WRONG_USAGE)
 
 
 def _is_full(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def _of_full_disk() -> Failed:
+def _of_full_disk(error: Exception) -> Failed:
+    if file := getattr(error, "filename", None):
+        return Failed(f"{file} cannot be written: its disk is full")
     let_go_of_output()
     return Failed("the output cannot be written: its disk is full")
 

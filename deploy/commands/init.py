@@ -93,10 +93,10 @@ def _chosen(names: Sequence[str]) -> list[str]:
 
 def _write_both(path: Path, config: str, env_file: Path, env: str) -> None:
     """Both or neither. Raises Failed."""
-    for each in (path, env_file):
-        if each.exists() or each.is_symlink():
-            raise Failed(f"{each} is there already, and stays as it is: nothing was written")
     try:
+        for each in (path, env_file):
+            if each.exists() or each.is_symlink():
+                raise Failed(f"{each} is there already, and stays as it is: nothing was written")
         write_new(env_file, env, 0o600)
         try:
             write_new(path, config, 0o644)

@@ -134,7 +134,8 @@ def list_refused(
         sources = _sources(quarantine, source_name, system)
         rows = [row for source in sources for row in _newest(quarantine, source, reason, since, limit)]
     rows.sort(key=lambda row: row.received_at, reverse=True)
-    write_rows(rows[:limit], COLUMNS, json_wanted, f"nothing is kept that {source_name or 'a source'} refused")
+    matches = " and matches" if reason or since else ""
+    write_rows(rows[:limit], COLUMNS, json_wanted, f"nothing is kept that {source_name or 'a source'} refused{matches}")
 
 
 @refused.command()
@@ -191,8 +192,11 @@ def replay(source_name: str, dry: bool, json_wanted: bool, system: System) -> No
             for _ in done.run(source_name, dry):
                 with suppress(RedisUnavailable):  # beat rings too
                     found.ring(datetime.now(UTC))
-        finally:
-            _show_counts(done.counts, source_name, dry, json_wanted)
+        except BaseException:
+            if done.counts:
+                _show_counts(done.counts, source_name, dry, json_wanted)
+            raise
+        _show_counts(done.counts, source_name, dry, json_wanted)
 
 
 def _newest(

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 import click
 import psycopg
@@ -44,7 +45,7 @@ def send(source_name: str, kind: Kind | None, count: int, rate: float | None, ye
         ask(source_name)
     kinds = [kind] if kind else list(KINDS)
     requests = simulator.requests(source, kinds, count, random.Random())  # noqa: S311 - a simulation
-    url = system.environ.get("CALLBOX_URL", DEFAULT_URL)
+    url = _checked(system.environ.get("CALLBOX_URL", DEFAULT_URL))
     with (
         Sender(url) as sender,
         progress(f"sending to {source_name}", count) as advance,
@@ -54,6 +55,17 @@ def send(source_name: str, kind: Kind | None, count: int, rate: float | None, ye
     refused = sum(answer.callback_id is None for answer in answers)
     if refused:
         raise Failed(f"{refused} of {count} callbacks were not accepted")
+
+
+def _checked(url: str) -> str:
+    """Raises UsageError for what is no address of an ingress."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.path.strip("/"):
+            return url
+    except ValueError:
+        pass
+    raise click.UsageError("CALLBOX_URL is not the address of an ingress, like http://127.0.0.1:8000")
 
 
 def has_real_events(source_name: str, system: System) -> bool:

@@ -18,6 +18,7 @@ from deploy.text import as_json
 from ingress import spool_files
 from ingress.adoption import Adoption
 from ingress.spool import SpoolError
+from shared.inbox import RedisUnavailable
 from shared.settings import Settings
 
 HEADINGS = ("file", "ingress", "callbacks", "bytes", "oldest seconds")
@@ -83,6 +84,11 @@ def adopt(path: Path, json_wanted: bool, system: System) -> None:
                 _adopt(file, settings, moved)
             except SpoolError as error:
                 failures.append(f"{file}: {error}")
+            except RedisUnavailable as error:
+                if not failures:
+                    raise
+                failures.append(str(error))
+                break
     except KeyboardInterrupt:
         raise Failed(f"interrupted: what is not moved is still in {path}; adopt it again") from None
     finally:

@@ -95,7 +95,7 @@ def document(found: Status) -> dict[str, Any]:
         "open_dead_letters": None if isinstance(dead_letters, str) else sum(dead_letters.values()),
     }
     if isinstance(ledger, str):
-        unknown = ("difference", "held", "quarantine", "sources")
+        unknown = ("difference", "held", "ledger_since", "lost", "quarantine", "setback", "sources")
         return {**dict.fromkeys((*inbox.Account._fields, *unknown)), **away}
     snapshot = ledger.snapshot
     total, sources = inbox.accounts(snapshot, ledger.oldest)

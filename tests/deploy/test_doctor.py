@@ -7,15 +7,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from deploy.commands.main import main
-from deploy.doctor import Place
+from deploy.doctor import Place, examine
 from deploy.local.servers import free_port
 from deploy.local.supervisor import die_with_parent
+from shared import config
+from shared.providers import PROVIDERS
 from tests.conftest import wait_until
 from tests.ingress.test_app import ROOT, environment, fetch
 
@@ -174,6 +178,17 @@ def test_what_is_wrong_with_a_certificate_is_named_and_the_rest_is_tried(start: 
     soon = doctor(start(days=3))
     assert wrong(soon) == []
     assert "expires in 2 days: renew it" in soon.stdout
+
+
+def test_over_a_connection_that_others_read_no_proof_is_sent(
+    start: Start, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = start(trusted=False)
+    monkeypatch.setattr("deploy.doctor.ip_address", lambda _: ip_address("192.0.2.1"))
+    source = config.load(folder / "callbox.toml", {}, PROVIDERS).sources["fleet"]
+    found = list(examine(Place.of(f"{url}/callbacks/fleet"), source, True, datetime.now(UTC)))
+    assert "fleet is not tried: others would read its proof on the way" in [each.sentence for each in found]
+    assert not [each for each in found if each.what == "callback"]
 
 
 def test_a_source_that_the_ingress_does_not_know_or_that_has_another_address_is_named(

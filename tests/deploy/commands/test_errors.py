@@ -1,5 +1,6 @@
 """Where the errors of every command end."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from deploy.local.errors import CannotStart
 from shared.config import ConfigError
 from shared.errors import Unavailable
 from shared.inbox import RedisUnavailable
+from workers.database import TooMuch
 
 CALLBOX = str(Path(sys.executable).with_name("callbox"))
 NOT_RUNNING = "start `callbox up`, name its folder with --data, or set"
@@ -30,7 +32,20 @@ EXPECTED: list[tuple[Exception, int, str]] = [
         f"callbox: Redis does not answer: {NOT_RUNNING} CALLBOX_REDIS_URL\n",
     ),
     (Unavailable("PostgreSQL is away"), 1, "callbox: PostgreSQL is away\n"),
-    (psycopg.errors.UndefinedTable("x"), 1, "callbox: the database is not migrated: run `callbox migrate`\n"),
+    *(
+        (error("x"), 1, "callbox: the database is not migrated: run `callbox migrate`\n")
+        for error in (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction)
+    ),
+    *(
+        (error, 1, "callbox: PostgreSQL took longer than 60 s, or lacks memory for this: ask for less\n")
+        for error in (TooMuch("SQLSTATE 57014"), psycopg.errors.QueryCanceled("canceling statement"))
+    ),
+    (
+        psycopg.errors.InsufficientPrivilege("permission denied for table callbacks"),
+        1,
+        "callbox: the role of CALLBOX_DATABASE_URL may not do this: `callbox check` has what it needs\n",
+    ),
+    (OSError(errno.ENOSPC, "full", "var/env"), 1, "callbox: var/env cannot be written: its disk is full\n"),
     (
         psycopg.OperationalError("connection refused\n\tIs the server running?"),
         1,

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import pytest
 
+from deploy.commands.main import main
 from deploy.commands.send import summary
 from deploy.commands.sources import find_source
 from deploy.local.sender import Answer
@@ -63,3 +64,17 @@ def test_a_source_that_does_not_exist_names_those_that_do() -> None:
     assert find_source(configuration, "otp") is sources["otp"]
     with pytest.raises(click.BadParameter, match=r"there is no source x in callbox\.toml, only fleet, otp"):
         find_source(configuration, "x")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:80000", "http://127.0.0.1:x", "ftp://127.0.0.1", "127.0.0.1:8000", "http://h/callbacks"]
+)
+def test_what_is_no_address_of_an_ingress_is_a_mistake(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    (folder / "callbox.toml").write_text('[sources.fleet]\nprovider = "emnify"\nunsigned = true\n')
+    monkeypatch.setenv("CALLBOX_URL", url)
+    with pytest.raises(SystemExit) as ended:
+        main(["send", "fleet", "--yes"])
+    assert ended.value.code == 2
+    assert "CALLBOX_URL is not the address of an ingress, like http://127.0.0.1:8000" in capsys.readouterr().err
