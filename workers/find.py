@@ -106,12 +106,13 @@ class Found(NamedTuple):
 class Meaning(NamedTuple):
     """What a text may mean. `ids`: the first and the last callback id that begin so. `end`: a pattern for LIKE that an
     address written backwards matches. `exact`: the spellings of the address, of which it must be one; None where its
-    end is all that is known."""
+    end is all that is known. `is_number`: it may be a phone number or a short code."""
 
     text: str
     ids: tuple[UUID, UUID] | None
     end: str | None
     exact: list[str] | None
+    is_number: bool
 
 
 def meaning_of(text: str) -> Meaning:
@@ -123,24 +124,24 @@ def meaning_of(text: str) -> Meaning:
     text = text.strip()
     digits = _digits(text)
     if digits is None:
-        return Meaning(text, _ids(text), _pattern(text), [text])
+        return Meaning(text, _ids(text), _pattern(text), [text], is_number=False)
     if sign := _INTERNATIONAL.match(text):
         digits = digits.removeprefix("00") if sign[1] == "00" else digits
-        return Meaning(text, _ids(text), _pattern(digits), [f"+{digits}", digits, f"00{digits}"])
-    return Meaning(text, _ids(text), _pattern(digits.removeprefix("0")), None)
+        return Meaning(text, _ids(text), _pattern(digits), [f"+{digits}", digits, f"00{digits}"], is_number=True)
+    return Meaning(text, _ids(text), _pattern(digits.removeprefix("0")), None, is_number=True)
 
 
 def find(queries: Queries, text: str, limit: int) -> Found:
-    """What this text leads to, at most `limit` rows of each kind. Where several callback ids begin so, only the
-    callbacks. Raises psycopg.Error."""
+    """What this text leads to, at most `limit` rows of each kind. Where several callback ids begin so, nothing is shown
+    of what these callbacks brought. Raises psycopg.Error."""
     meaning = meaning_of(text)
     callbacks = _begun_so(queries, meaning.ids, limit)
-    if len(callbacks) > 1:
+    if len(callbacks) > 1 and not meaning.is_number:
         return Found(callbacks, [], [], [], [])
     sought: dict[str, Any] = {**meaning._asdict(), "limit": limit}
     messages = list(queries.select(FoundMessage, "find/messages", sought))
     brought: list[FoundReport] = []
-    for callback in callbacks:
+    for callback in callbacks if len(callbacks) == 1 else ():
         key = {"id": callback.id, "received_at": callback.received_at}
         messages += queries.select(FoundMessage, "find/brought_messages", key)
         brought += queries.select(FoundReport, "find/brought_reports", key)

@@ -13,7 +13,7 @@ from workers.database import REFUSALS, Database
 from workers.queries import find_callback
 from workers.statements import sql
 
-KEPT = timedelta(days=1)  # nothing removes a callback so soon that is no test
+KEPT = timedelta(days=1)  # retention removes none so soon
 
 log = logs.get(__name__)
 

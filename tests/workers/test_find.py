@@ -1,7 +1,7 @@
 """Finding: a text as all that it may be, and the rows that it leads to."""
 
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import psycopg
@@ -103,6 +103,18 @@ def test_several_callbacks_that_begin_so_are_listed(store: Store, queries: Queri
     assert (kinds(found), [row.id for row in found.callbacks]) == ({"callbacks": 2}, [second, first])
     assert len(find(queries, str(first)[:8], 1).callbacks) == 1
     assert [row.id for row in find(queries, str(later)[:8], 50).callbacks] == [later]
+
+
+def test_a_number_that_is_the_beginning_of_several_ids_is_found_too(store: Store, queries: Queries) -> None:
+    at = datetime.fromtimestamp(int("019612345678", 16) / 1000, UTC)
+    batch = [parsed(message(str(n), sender="01961 2345678"), id=new_id(at), received_at=at) for n in range(2)]
+    assert all(str(each.callback.id).startswith("01961234-5678") for each in batch)
+    attempt(store, batch)
+    later = START + timedelta(days=1)
+    attempt(store, [parsed(message("later", sender="+441961234567"), id=new_id(later), received_at=later)])
+    found = find(queries, "01961234567", 50)
+    assert {row.message_id for row in found.messages} == {"later"}
+    assert len(found.callbacks) == 3
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from deploy.commands import status
 from deploy.commands.status import Ledger
+from shared.callback import pack
 from shared.inbox import Inbox, Latest, Shard, note_latest, read_notes, take_snapshot
 from tests.workers.scene import Scene
 from workers.database import Database
@@ -65,3 +66,16 @@ def test_a_postgresql_that_is_away_says_nothing(scene: Scene) -> None:
     before = read_notes(scene.client)
     report_latest(Inbox([scene.client], scene.client), Database("postgresql://127.0.0.1:1/x", 5))
     assert read_notes(scene.client) == before
+
+
+def test_a_callback_that_a_replay_stores_anew_is_no_setback(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be read has the id of a stand-in, which the replay takes away."""
+    scene.arrive(b"mo:1", packed=lambda callback: b"LATER" + pack(callback))
+    look(scene)
+    assert read_notes(scene.client).latest is None
+    scene.read_the_later_format(monkeypatch)
+    scene.replay()
+    assert scene.outcomes() == ["stored"]
+    look(scene)
+    assert read_notes(scene.client).setback is None
+    assert read_notes(scene.client).latest is not None
