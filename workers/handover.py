@@ -1,5 +1,6 @@
 """Hands a value from a worker's parent to its children, those that it has forked and those that it will fork."""
 
+import errno
 import mmap
 import os
 import pickle
@@ -28,10 +29,12 @@ class Handover(Generic[T]):
         os.close(self._file)
 
     def give(self, value: T) -> None:
-        """Takes the place of the value before."""
+        """Takes the place of the value before. Raises OSError when there is no room for it: then that one stays."""
         written = pickle.dumps(value)
+        whole = len(written).to_bytes(_LENGTH_BYTES) + written
         at = os.fstat(self._file).st_size or _LENGTH_BYTES
-        os.pwrite(self._file, len(written).to_bytes(_LENGTH_BYTES) + written, at)
+        if os.pwrite(self._file, whole, at) < len(whole):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._place[0] = at
 
     def has_new(self) -> bool:
@@ -40,7 +43,8 @@ class Handover(Generic[T]):
 
     def take(self) -> T:
         """The latest value."""
-        self._taken = self._place[0]
-        length = int.from_bytes(os.pread(self._file, _LENGTH_BYTES, self._taken))
-        value: T = pickle.loads(os.pread(self._file, length, self._taken + _LENGTH_BYTES))  # noqa: S301 - our own
+        at = self._place[0]
+        length = int.from_bytes(os.pread(self._file, _LENGTH_BYTES, at))
+        value: T = pickle.loads(os.pread(self._file, length, at + _LENGTH_BYTES))  # noqa: S301 - our own
+        self._taken = at
         return value

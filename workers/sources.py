@@ -10,7 +10,7 @@ from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from shared import config, hangup, inbox
+from shared import config, hangup, inbox, logs
 from shared.current import Current
 from shared.inbox import RedisUnavailable
 from shared.providers import PROVIDERS
@@ -19,6 +19,8 @@ from shared.source import Source
 from workers.handover import Handover
 
 ANSWER_SECONDS = 2.0  # for Redis to take a report
+
+log = logs.get(__name__)
 
 
 class Sources(Mapping[str, Source]):
@@ -83,8 +85,14 @@ class Sources(Mapping[str, Source]):
                 inbox.report_process(found.first, current.report("worker"))
             with suppress(Empty):
                 self._asked.get(timeout=inbox.REPORT_SECONDS)
-                if current.read_again():
-                    self._handover.give(_for_workers(current.configuration.sources))
+                try:
+                    self._reload(current)
+                except Exception as error:
+                    log.error("reloading failed", do="see what is wrong, and send SIGHUP again", exc_info=error)
+
+    def _reload(self, current: Current) -> None:
+        if current.read_again():
+            self._handover.give(_for_workers(current.configuration.sources))
 
 
 def _for_workers(sources: Mapping[str, Source]) -> dict[str, Source]:

@@ -38,3 +38,16 @@ def test_children_forked_before_and_after_take_the_latest_value(request: pytest.
         assert os.read(read, 100) == b"{'third': 3}"
     assert handover.take() == {"third": 3}
     assert not handover.has_new()
+
+
+def test_a_value_for_which_there_is_no_room_leaves_the_one_before(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handover: Handover[object] = Handover()
+    request.addfinalizer(handover.close)
+    handover.give("first")
+    with monkeypatch.context() as full:
+        full.setattr(os, "pwrite", lambda *_: 3)
+        with pytest.raises(OSError, match="No space left"):
+            handover.give("second")
+    assert handover.take() == "first"
