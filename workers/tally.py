@@ -1,12 +1,13 @@
 """What a worker counts for the metrics: each child on its own, and its parent, which shows them, for all of them.
 
-A child sends what it has counted to its parent as a datagram, after each batch, and never waits for that: what the
-parent does not take at once goes along with the next one. Counts in files of each child (prometheus_client's own way)
-would have to outlive it, one file for each child that ever was.
+A child sends what it has counted to its parent as a datagram, now and then and at the end of each run, and never waits
+for that: what the parent does not take at once goes along with the next one. Counts in files of each child
+(prometheus_client's own way) would have to outlive it, one file for each child that ever was.
 """
 
 import socket
 import threading
+import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -21,6 +22,7 @@ from shared import metrics
 from shared.catalogue import BUILD_INFO, EVENTS, WORKER_CHILDREN, Kind, Metric, Place, metrics_of
 from shared.metrics import Labels
 
+HAND_OVER_SECONDS = 0.5  # between two hand-overs of a run: each costs the more, the more sources there are
 SERIES_SENT = 200  # in one datagram, at most: some 100 bytes each
 DATAGRAM_BYTES = 256 * 1024
 
@@ -36,6 +38,7 @@ class Tally:
 
     def __init__(self, parent: socket.socket | None = None) -> None:
         self._parent = parent
+        self._handed_over_at = float("-inf")
         self._values: dict[tuple[Metric, Labels], _Values] = {}
 
     def add(self, metric: Metric, labels: Labels = (), amount: float = 1) -> None:
@@ -62,8 +65,14 @@ class Tally:
         """What was counted and not handed over yet, as it is kept; nothing is 0."""
         return self._values.get((metric, labels), _nothing(metric))
 
+    def hand_over_if_due(self) -> None:
+        """Sends to the parent what it takes now, if that is some time ago."""
+        if time.monotonic() - self._handed_over_at >= HAND_OVER_SECONDS:
+            self.hand_over()
+
     def hand_over(self) -> None:
         """Sends to the parent what it takes now."""
+        self._handed_over_at = time.monotonic()
         if self._parent is None:
             return
         while self._values:

@@ -125,3 +125,15 @@ def test_a_value_falls_into_the_first_bucket_that_reaches_it(found: list[float])
     for value in found:
         expected[next(number for number, end in enumerate(ends) if value <= end)] += 1
     assert (counts, total) == (expected, sum(found))
+
+
+def test_within_a_run_it_hands_over_now_and_then(totals: Totals, monkeypatch: pytest.MonkeyPatch) -> None:
+    child = Tally(totals.sender)
+    for _ in range(3):
+        child.add(DUPLICATES, ("fleet",))
+        child.hand_over_if_due()
+    wait_until(lambda: duplicates(totals) == 1, "the first")
+    assert child.value(DUPLICATES, "fleet") == [2]
+    monkeypatch.setattr("workers.tally.HAND_OVER_SECONDS", 0)
+    child.hand_over_if_due()
+    wait_until(lambda: duplicates(totals) == 3, "the others")

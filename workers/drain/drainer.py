@@ -103,14 +103,13 @@ class Drainer:
         finally:
             self._tally.add(DRAINS, (end,))
             self._tally.hand_over()
+            if run.taken:
+                log.info("drained", seconds=round(run.seconds, 3), **run.counts)
+            if outcomes is not None:
+                outcomes.update(run.outcomes)
         if end is not End.EMPTY:
             self._ring()  # what is left is another run's
-        counts = run.counts
-        if run.taken:
-            log.info("drained", seconds=round(run.seconds, 3), **counts)
-        if outcomes is not None:
-            outcomes.update(run.outcomes)
-        return counts
+        return run.counts
 
     def maintain(self) -> Outcomes:
         """Repairs the inbox and tries held sources, where that is due, without draining; what became of the callbacks
@@ -173,24 +172,24 @@ class Drainer:
         if callbacks:
             self._tally.observe(BATCH_CALLBACKS, (), [callbacks])
             self._tally.observe(BATCH_SECONDS, (), [seconds])
-        self._tally.hand_over()
+        self._tally.hand_over_if_due()
 
     def _next(self, run: Run) -> Batch:
         """The next batch, claimed and read; empty when the inbox stays empty for a moment."""
-        entries = self._intake.reclaimed(run) or self._suspect(run)
-        return self._read(entries or self._intake.new(run, self._linger_seconds))
+        entries = self._intake.take_reclaimed(run) or self._suspect(run)
+        return self._read(entries or self._intake.take_new(run, self._linger_seconds))
 
     def _next_ahead(self, run: Run, behind: Sequence[Entry]) -> Batch:
         """The next batch, while PostgreSQL works on the one before; empty unless that is safe and useful."""
         if not self._intake.may_read_ahead(run, behind):
             return Batch([], [])
-        return self._read(self._intake.new(run, linger_seconds=0))
+        return self._read(self._intake.take_new(run, linger_seconds=0))
 
     def _suspect(self, run: Run) -> list[Entry]:
         while self._intake.has_suspects:
             if not self._store.is_working():  # an outage must not count against it
                 self._intake.postpone_suspects()
-            elif entries := self._intake.suspect(run):
+            elif entries := self._intake.take_suspect(run):
                 return entries
         return []
 
@@ -206,7 +205,7 @@ class Drainer:
             results = self._store.finish(good, run) if good else None
             stored = settle_trial(good, results, run, self._tally) if results else 0
             if 2 * stored > len(entries):
-                self._holds.release(source)
+                self._holds.end_hold(source)
             self._holds.put_back(source, run)
 
     def _audit(self) -> None:

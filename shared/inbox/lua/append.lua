@@ -30,11 +30,18 @@ for i = first, #ARGV, 2 do
   id = redis.call('XADD', KEYS[1], '*', 's', ARGV[i], 'c', ARGV[i + 1])
   counts[ARGV[i]] = (counts[ARGV[i]] or 0) + 1
 end
+if count == 0 then return 0 end
+local now, heard = string.match(id, '^%d+'), {}
 for source, appended in pairs(counts) do
   redis.call('HINCRBY', KEYS[2], source .. ':appended', appended)
-  redis.call('HSET', KEYS[3], source, string.match(id, '^%d+'))
+  heard[#heard + 1] = source
+  heard[#heard + 1] = now
+  if #heard == 1000 then -- a call takes some thousand arguments
+    redis.call('HSET', KEYS[3], unpack(heard))
+    heard = {}
+  end
 end
-if count == 0 then return 0 end
+if #heard > 0 then redis.call('HSET', KEYS[3], unpack(heard)) end
 local total = redis.call('INCRBY', KEYS[5], count)
 redis.call('EXPIRE', KEYS[5], ARGV[3])
 return total
