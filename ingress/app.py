@@ -65,7 +65,7 @@ class Ingress:
             path = scope["raw_path"].decode("latin-1").removeprefix(scope.get("root_path", ""))
             place = place_in(path)
             if place is None:
-                self.receiver.missed(path, scope["client"][0] if scope.get("client") else None)
+                self.receiver.missed(path, scope["headers"], scope["client"][0] if scope.get("client") else None)
         if place is None or self.receiver is None:
             await self.others(scope, receive, send)
         else:

@@ -1,8 +1,8 @@
 """Makes callbacks durable in groups: one append, and one fsync, for all that arrived in between (promise P1).
 
 A request is answered with its own group. While one group is on its way to the disk the next one gathers, so that groups
-are small when little arrives and grow by themselves under load. Where replicas confirm, a group is on its way for two
-disks in turn: then two are under way, one for each.
+are small when little arrives and grow by themselves under load. Where replicas confirm, a group waits first for the
+primary's disk, then for theirs: so two groups may be under way.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ from shared.callback import Callback, pack
 from shared.errors import Unavailable
 from shared.settings import Settings
 
-WAITING_GROUPS = 20  # more full groups than these, by count or bytes, ahead of a request: refused rather than late
+WAITING_GROUPS = 20  # full ones, by count or bytes: when these wait, the next callback is refused rather than late
 
 log = logs.get(__name__)
 
@@ -52,7 +52,9 @@ class Committer:
         packed = pack(callback)
         too_many = len(self._waiting) >= WAITING_GROUPS * self._group_count
         if too_many or self._waiting_bytes >= WAITING_GROUPS * self._group_bytes:
-            raise Unavailable("too many callbacks wait for the disk")
+            why = "too many callbacks wait for the disk"
+            self._log.warning("not durable", {"why": why}, callbacks=1)
+            raise Unavailable(why)
         self._waiting.append(_Waiting(callback.source, packed, done))
         self._waiting_bytes += len(packed)
         if len(self._flushers) < self._most_flushers:

@@ -77,7 +77,7 @@ class Keeper:
             raise Unavailable(f"{redis_failure}; {error}") from None
 
     async def move(self, group: Group, seconds: float) -> None:
-        """To Redis only, within this time. Raises Unavailable."""
+        """To Redis only, with this time for each shard. Raises Unavailable."""
         await self._inbox.move(group, seconds)
         self._ringer.ring()
 

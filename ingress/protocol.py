@@ -227,7 +227,7 @@ class Bounded(asyncio.Protocol):
             reader.body_limit_bytes = self._admitted.body_limit_bytes
             return
         if receiver:
-            receiver.missed(target, self._peer and self._peer[0])
+            receiver.missed(target, reader.headers, self._peer and self._peer[0])
         if reader.announced_bytes > reader.body_limit_bytes:
             raise answers.too_large(reader.body_limit_bytes)
 

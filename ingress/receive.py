@@ -36,8 +36,9 @@ _requests, _proofs = cache(REQUESTS.labels), cache(PROOFS.labels)
 _acknowledge_seconds = cache(ACKNOWLEDGE_SECONDS.labels)
 
 PATH_CHARS = 80  # of a path, in a log
+_FORWARDED = {b"x-forwarded-for": "x-forwarded-for"}
 _PLACE_HEADERS = {name.encode(): name for name in PLACE_HEADERS}
-_LOGGED = frozenset({"not_found", "rejected", "unavailable"})  # where they are found, with more than is known later
+_LOGGED = frozenset({"not_found", "rejected", "unavailable"})  # by the code that finds them, which knows more
 _OWN_HEADERS = frozenset({"content-length", "content-encoding", "transfer-encoding", "upgrade", "x-forwarded-for"})
 
 log = logs.get(__name__)
@@ -119,7 +120,7 @@ class Receiver:
         """
         endpoint = self._endpoints.get(place.source)
         if endpoint is None or not _has_token(endpoint.source, place.token, target):
-            self._log_missed(endpoint.source.name if endpoint else "", target, peer)
+            self._log_missed(endpoint.source.name if endpoint else "", target, headers, peer)
             raise answers.not_found()
         source, provider = endpoint.source, endpoint.provider
         if method not in provider.METHODS:
@@ -141,6 +142,7 @@ class Receiver:
     def take(self, admitted: Admitted, body: bytes, answer: Callable[[Answer], None]) -> None:
         """Verifies the callback and sends it to the disk; calls `answer` once it is there, or could not be brought
         there. Raises Refusal, or what a fault of ours raises."""
+        began = perf_counter()
         endpoint, method, target, headers, remote_ip, *_ = admitted
         source, provider = endpoint.source, endpoint.provider
         now = self._now()
@@ -163,7 +165,6 @@ class Receiver:
             place = _joined(admitted.all_headers, _PLACE_HEADERS)
             self._quarantine.add(arrival, rejected.reason, source, admitted.peer, place)
             raise self._rejected(source, rejected.reason, remote_ip) from None
-        began = perf_counter()
 
         def done(error: Unavailable | None) -> None:
             if error is not None:
@@ -190,15 +191,18 @@ class Receiver:
             self._log.warning("refused", {"source": name, "outcome": error.outcome}, why=error.message)
         return answers.in_words_of(reply, error)
 
-    def missed(self, target: str, peer: str | None) -> None:
+    def missed(self, target: str, headers: Iterable[tuple[bytes, bytes]], peer: str | None) -> None:
         """Counts and logs a request for no callback address that looks like one: its sender has a wrong URL."""
         if "callback" in target.partition("?")[0].lower():
             _requests("", "not_found").inc()
-            self._log_missed("", target, peer)
+            self._log_missed("", target, headers, peer)
 
-    def _log_missed(self, source_name: str, target: str, peer: str | None) -> None:
+    def _log_missed(
+        self, source_name: str, target: str, headers: Iterable[tuple[bytes, bytes]], peer: str | None
+    ) -> None:
         path = shown_path(target, self._tokens)
-        self._log.warning("no such callback address", {"source": source_name}, path=path, address=peer)
+        address = self._proxies.client(peer, _joined(headers, _FORWARDED).get("x-forwarded-for"))
+        self._log.warning("no such callback address", {"source": source_name}, path=path, address=address)
 
     def gone(self, source_name: str) -> None:
         """Counts a caller that hung up before its body was complete."""

@@ -311,7 +311,7 @@ def test_a_cancelled_request_of_a_group_that_fails_stays_cancelled() -> None:
     asyncio.run(check())
 
 
-def test_behind_too_many_full_groups_a_request_is_refused_at_once() -> None:
+def test_behind_too_many_full_groups_a_request_is_refused_at_once(log_entries: list[dict[str, Any]]) -> None:
     async def check() -> None:
         inbox = Inbox(held=True)
         committer = a_committer(inbox, count=2)
@@ -320,6 +320,9 @@ def test_behind_too_many_full_groups_a_request_is_refused_at_once() -> None:
         await settle()
         with pytest.raises(Unavailable, match="too many callbacks wait"):
             await commit(committer, a_callback(b"one too many"))
+        assert [(event["event"], event["why"]) for event in log_entries] == [
+            ("not durable", "too many callbacks wait for the disk")
+        ]
         inbox.let_pass()
         assert await ends(tasks) == ["kept"] * len(tasks)
         assert b"one too many" not in {body for group in bodies(inbox) for body in group}

@@ -13,8 +13,9 @@ from prometheus_client import Counter, Histogram
 from starlette.applications import Starlette
 from starlette.routing import Route
 
+from ingress.answers import Refusal
 from ingress.metrics import ACKNOWLEDGE_SECONDS, PROOFS, REFUSALS, REQUESTS
-from ingress.receive import Receiver, shown_path
+from ingress.receive import Place, Receiver, shown_path
 from shared import catalogue
 from shared.callback import Arrival, Callback, time_of
 from shared.errors import Rejected
@@ -509,7 +510,25 @@ def test_who_calls_a_wrong_address_is_seen(log_entries: list[dict[str, Any]], ou
     assert ingress.ask("/callbacks/unknown", query="token=secret").status == 404
     (event,) = log_entries
     assert (event["event"], event["path"]) == ("no such callback address", "/callbacks/unknown")
+    assert event["address"] == "192.0.2.7"
     assert outcome() == {("", "not_found"): 1}
+
+
+def test_of_a_wrong_address_behind_a_proxy_the_client_is_seen(log_entries: list[dict[str, Any]]) -> None:
+    settings = replace(SETTINGS, trusted_proxies="192.0.2.0/24")
+    providers: Any = {"stub": Stub()}
+    headers = ((b"x-forwarded-for", b"198.51.100.9"),)
+
+    def receiver() -> Receiver:
+        return Receiver(SOURCES, providers, Kept(), Refusals(), settings, lambda: NOW)  # type: ignore[arg-type]
+
+    async def call() -> None:
+        with pytest.raises(Refusal):
+            receiver().admit(Place("unknown", None), "POST", "/callbacks/unknown", headers, "192.0.2.7")
+        receiver().missed("/callback/fleet", headers, "192.0.2.7")
+
+    asyncio.run(call())
+    assert [event["address"] for event in log_entries] == ["198.51.100.9", "198.51.100.9"]
 
 
 # The real providers
