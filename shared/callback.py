@@ -1,8 +1,8 @@
 """A callback: what a provider sent, untouched, from the HTTP request to its row in `callbacks`.
 
-An `Arrival` is verified; a `Callback` is what is kept of it, and parsed. Here is also its packed form, as it lies in
-the inbox. The packed form carries a version; a worker reads every version that an ingress of the release before may
-have written.
+`verify` gets an `Arrival`; a `Callback` is what is kept of it, and `parse` gets that. Here is also its packed form, as
+it lies in the inbox. The packed form carries a version; a worker reads every version that an ingress of the release
+before may have written.
 """
 
 import os

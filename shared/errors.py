@@ -1,4 +1,4 @@
-"""Three exceptions, three outcomes. Each is turned into its answer or its row in one place only."""
+"""Three exceptions, three outcomes: refused, a dead letter, and another try later."""
 
 
 class Rejected(Exception):

@@ -2,7 +2,7 @@
 
 What may be logged is up to the caller; this file sees to it that nothing slips in from the side: of an exception
 only its type and our own code's lines are written, since a driver's message may hold a row. That holds for exceptions
-that was not caught, and for what Python warns of, too.
+that were not caught, and for what Python warns of, too.
 """
 
 import asyncio

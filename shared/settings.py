@@ -17,6 +17,7 @@ from shared.redis_url import ESCAPES, NOT_IN_URL, parse_redis_url, parse_redis_u
 Networks = tuple[IPv4Network | IPv6Network, ...]
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+LONGEST_LINGER_SECONDS = 2.0  # less than a worker waits for any answer of Redis
 
 # What `callbox up` writes for who uses it.
 _OTHERS = {
@@ -48,7 +49,12 @@ def read_whole(text: str) -> int:
 
 def read_count(text: str) -> int:
     """A whole number, 0 or above. Raises ValueError."""
-    return 0 if text.strip("0") == "" else read_whole(text)
+    if text.strip("0") == "":
+        return 0
+    try:
+        return read_whole(text)
+    except ValueError as error:
+        raise ValueError(str(error).replace("above 0", "0 or above")) from None
 
 
 def read_decimal(text: str) -> float:
@@ -56,6 +62,13 @@ def read_decimal(text: str) -> float:
     number = _read_number(text)
     if not 0 < number < float("inf"):
         raise ValueError(f"{number} must be above 0 and finite")
+    return number
+
+
+def read_linger(text: str) -> float:
+    """A finite number above 0, within which Redis answers a worker in any case. Raises ValueError."""
+    if (number := read_decimal(text)) > LONGEST_LINGER_SECONDS:
+        raise ValueError(f"{number:g} must be {LONGEST_LINGER_SECONDS:g} or less")
     return number
 
 
@@ -147,7 +160,10 @@ class Settings:
     )
     inbox_shards: int = _number(1, "shards", "shards of the inbox, at least one for each Redis that is named")
     redis_wait_replicas: int = _setting(
-        0, "replicas", "replicas of Redis that must have a callback on their disks before it is answered", read_count
+        0,
+        "replicas",
+        "replicas of Redis that must have a callback on their disks before it is answered; 0 waits for none",
+        read_count,
     )
     database_url: str = _setting(
         "postgresql://127.0.0.1:5432/callbox",
@@ -174,7 +190,7 @@ class Settings:
         4096, "connections", "open connections of one ingress, below its limit of descriptors in any case"
     )
     address_connection_limit: int = _number(
-        512, "connections", "of those from one address (IPv6: one /64), trusted proxies aside"
+        512, "connections", "open connections of one ingress from one address (IPv6: one /64), trusted proxies aside"
     )
     unproven_bytes: int = _number(
         16 * 1024 * 1024, "bytes", "memory of one ingress for requests that have not arrived whole"
@@ -182,11 +198,11 @@ class Settings:
     stop_grace_seconds: float = _setting(
         0.0,
         "seconds",
-        "time for which an ingress that is asked to stop takes callbacks yet, while /readyz answers 503; `callbox up`"
-        " allows none",
+        "time for which an ingress that is asked to stop still takes callbacks, while /readyz answers 503; 0,"
+        " as in `callbox up`, takes none",
         read_duration,
     )
-    stop_seconds: float = _number(15.0, "seconds", "time in which an ingress has ended, after that")
+    stop_seconds: float = _number(15.0, "seconds", "time in which an ingress ends once it takes no more callbacks")
     trusted_proxies: str = _setting(
         "", "networks (CIDR)", "the proxies whose X-Forwarded-For is believed", _checked(read_networks)
     )
@@ -218,14 +234,18 @@ class Settings:
         "refused requests that are kept for each source, to be proven later; 0 keeps none",
         read_count,
     )
-    quarantine_bytes: int = _number(64 * 1024 * 1024, "bytes", "what they may take for each source; the oldest go")
+    quarantine_bytes: int = _number(
+        64 * 1024 * 1024, "bytes", "room of the refused requests that are kept for each source; the oldest go"
+    )
     quarantine_hours: int = _number(72, "hours", "how long a refused request is kept")
     batch_count: int = _number(500, "callbacks", "callbacks in one transaction, at most")
     batch_bytes: int = _number(
         8 * 1024 * 1024, "bytes", "bytes of callbacks in one transaction, at most (or one callback)"
     )
     drain_seconds: float = _number(30.0, "seconds", "time after which a drain hands over to the next")
-    linger_seconds: float = _number(0.05, "seconds", "how long a drain waits on an empty inbox before it ends")
+    linger_seconds: float = _setting(
+        0.05, "seconds", "how long a drain waits on an empty inbox before it ends; up to 2", read_linger
+    )
     beat_seconds: float = _number(5.0, "seconds", "time between two looks of beat at what waits, to ring for it")
     reclaim_seconds: float = _number(
         15.0, "seconds", "another worker takes over a claim that was not renewed for this time"

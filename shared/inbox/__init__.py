@@ -39,7 +39,7 @@ from shared.inbox.notes import (
     read_notes,
 )
 from shared.inbox.processes import REPORT_SECONDS, Process, forget_process, report_process
-from shared.inbox.quarantine import KEPT, Held, Known, Quarantine, QuarantineWriter
+from shared.inbox.quarantine import KEPT, Kept, Known, Quarantine, QuarantineWriter
 from shared.inbox.reclassify import Reclassification, Reclassifier
 from shared.inbox.retire import fold, is_retired, restore, retire
 from shared.inbox.ringer import Ringer
@@ -72,11 +72,11 @@ __all__ = [
     "Done",
     "Entry",
     "Group",
-    "Held",
     "Hold",
     "HoldRecords",
     "Holds",
     "Inbox",
+    "Kept",
     "Known",
     "Latest",
     "Notes",

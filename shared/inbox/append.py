@@ -27,7 +27,7 @@ class TooFewReplicas(RedisUnavailable):
 
 
 class Appender:
-    """Appends callbacks, and reads the shard for `/metrics`. Each method raises RedisUnavailable.
+    """Appends callbacks, and reads the shard for `/readyz`. Each method raises RedisUnavailable.
 
     `confirming` is how many replicas confirmed the latest append (None before the first). `lost` is how many callbacks
     Redis had taken and no longer knows: its latest state was lost, or it was replaced by a replica that lacked them.
@@ -57,7 +57,7 @@ class Appender:
     async def append(self, group: Group, seconds: float | None = None, confirm: bool = True) -> None:
         """Makes all callbacks of the group durable, or none. One round trip, and one fsync of Redis.
 
-        Raises Unavailable when Redis refuses, is away or does not answer in time. Then the group may have been
+        Raises RedisUnavailable when Redis refuses, is away or does not answer in time. Then the group may have been
         taken; appending it again is harmless, since a callback's id makes it one. Raises TooFewReplicas when it was
         taken, unless `confirm` is False.
         """
@@ -80,14 +80,14 @@ class Appender:
         self._compare(total, before + len(group), losses)
 
     async def probe(self) -> None:
-        """Raises Unavailable unless Redis would take a callback now: room for one, writing works, and replicas
+        """Raises RedisUnavailable unless Redis would take a callback now: room for one, writing works, and replicas
         confirm. One round trip, as an append: over a long way there is no time for more."""
         async with self._call(self._deadline_seconds, waits=True):
             nothing = [self._limit, MEMORY_SHARE, WRITER_SECONDS]
             await self._append_and_wait(nothing, self._deadline_seconds, is_probe=True)
 
     async def report_spool(self, file: str, counts: Mapping[str, int]) -> None:
-        """Notes how many callbacks of each source wait in a spool file. Raises Unavailable."""
+        """Notes how many callbacks of each source wait in a spool file. Raises RedisUnavailable."""
         async with self._call(self._deadline_seconds):
             if counts:
                 await self._shard.hset(self._names.spools, file, msgspec.json.encode(counts))
@@ -95,13 +95,13 @@ class Appender:
                 await self._shard.hdel(self._names.spools, file)
 
     async def snapshot(self) -> Snapshot:
-        """The shard at this moment. Raises Unavailable."""
+        """The shard at this moment. Raises RedisUnavailable."""
         async with self._call(self._deadline_seconds), self._shard.pipeline() as pipe:
             queue_reads(pipe, self._names)
             return snapshot_in(await pipe.execute(), self._names.number)
 
     async def report_lost(self, count: int) -> None:
-        """Notes that Redis lost this number of callbacks that it had taken. Raises Unavailable."""
+        """Notes that Redis lost this number of callbacks that it had taken. Raises RedisUnavailable."""
         async with self._call(self._deadline_seconds):
             await self._shard.hincrby(self._names.notes, "lost", count)
 
@@ -166,7 +166,7 @@ class Appender:
 
     @asynccontextmanager
     async def _call(self, seconds: float, waits: bool = False) -> AsyncIterator[None]:
-        """Raises Unavailable when Redis refuses what is asked inside, is away or does not answer in time. Where it
+        """Raises RedisUnavailable when Redis refuses what is asked inside, is away or does not answer in time. Where it
         `waits` for replicas, there is time for it to report that too few confirm: the drain goes on with what it
         has."""
         if waits and self._wait_replicas:

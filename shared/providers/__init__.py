@@ -38,11 +38,11 @@ class Console(NamedTuple):
 
 
 class Provider(Protocol):
-    """What a provider's file defines, in this order, after a docstring with the facts and where they are from."""
+    """What a provider's file defines, after a docstring with the facts and where they are from."""
 
     METHODS: tuple[str, ...]  # the HTTP methods it uses
     HEADERS: frozenset[str]  # headers that `parse` needs, lower case; never a credential
-    PROOF_HEADERS: frozenset[str]  # every header that `verify` reads, lower case; it gets no other
+    PROOF_HEADERS: frozenset[str]  # every header that `verify` reads, lower case
     BODY_LIMIT_BYTES: int  # of its largest callback, with room; the ingress refuses a longer body unread
     FIELDS: frozenset[str]  # every field its documentation names; another one is noted, and counted
     SIGNS: bool  # whether any kind of its callbacks can be signed

@@ -55,7 +55,7 @@ def this_release() -> str:
     """Distinguishes the code that reads callbacks from that of any other release: a digest of its files."""
     digest = hashlib.blake2b(digest_size=8)
     for package in ("shared", "workers"):
-        for file in _sources_in(files(package)):
+        for file in _files_in(files(package)):
             digest.update(file.read_bytes())
     return digest.hexdigest()
 
@@ -91,11 +91,11 @@ class HoldPolicy:
         """Held sources that are due to be tried, each with a few of its entries."""
         self._refresh()
         for source, hold in list(self._records.held.items()):
-            if self._is_trial_due(source, hold) and (entries := self._holds.oldest(source, TRIAL_COUNT)):
+            if self._begin_trial_if_due(source, hold) and (entries := self._holds.oldest(source, TRIAL_COUNT)):
                 yield source, entries
 
-    def release(self, source: str) -> None:
-        """Ends a hold: the trial went well."""
+    def end_hold(self, source: str) -> None:
+        """The trial went well."""
         log.warning("drained again", source=source)
         self._windows.pop(source, None)
         self._holds.release(source)
@@ -103,7 +103,7 @@ class HoldPolicy:
 
     def put_back(self, source: str, run: Run) -> None:
         """Sets aside what is left of a trial; hands it back when the source is no longer held."""
-        entries = run.claimed
+        entries = run.unsettled
         if self._holds.set_aside(source, entries):
             run.forget(entries)
         else:
@@ -111,14 +111,15 @@ class HoldPolicy:
 
     def _without_held(self, judged: Sequence[tuple[Verdict, Parsed]], run: Run) -> list[Parsed]:
         by_source: dict[str, list[tuple[Verdict, Parsed]]] = defaultdict(list)
-        for verdict, parsed in judged:
-            by_source[parsed.entry.source].append((verdict, parsed))
-        held = {source for source, group in by_source.items() if self._is_set_aside(source, group, run)}
+        for each in judged:
+            by_source[each[1].entry.source].append(each)
+        held = {source for source, group in by_source.items() if self._set_aside_if_held(source, group, run)}
         return [parsed for _, parsed in judged if parsed.entry.source not in held]
 
-    def _is_set_aside(self, source: str, group: Sequence[tuple[Verdict, Parsed]], run: Run) -> bool:
+    def _set_aside_if_held(self, source: str, group: Sequence[tuple[Verdict, Parsed]], run: Run) -> bool:
+        """Whether it was held, perhaps from now on."""
         if source not in self._records.held:
-            self._judge(source, [verdict for verdict, _ in group])
+            self._judge(source, [found for found, _ in group])
         hold = self._records.held.get(source)
         if hold is None or self._counts.get(source, 0) >= self._most_held(hold):
             return False
@@ -165,8 +166,9 @@ class HoldPolicy:
         self._holds.start_trial(source, TRIAL_SECONDS)  # the first real one comes later
         self._records = self._records._replace(held={**self._records.held, source: hold})
 
-    def _is_trial_due(self, source: str, hold: Hold) -> bool:
-        """A worker that has just got a source into its configuration tries it at once; one that has not, never."""
+    def _begin_trial_if_due(self, source: str, hold: Hold) -> bool:
+        """Whether it was due. A worker that has just got a source into its configuration tries it at once; one that has
+        not, never."""
         if hold.unconfigured:
             if source not in self._configured:
                 self._tried.discard(source)
@@ -187,9 +189,9 @@ class HoldPolicy:
         self._counts = self._holds.counts() if self._records.held else {}
 
 
-def _sources_in(folder: Traversable) -> Iterable[Traversable]:
+def _files_in(folder: Traversable) -> Iterable[Traversable]:
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         if file.is_dir():
-            yield from _sources_in(file)
+            yield from _files_in(file)
         elif file.name.endswith((".py", ".sql")):
             yield file

@@ -1,6 +1,6 @@
 """Which entries a drain takes next: those that were handed back or lost, a suspect by itself, or new ones.
 
-An entry whose workers vanish again and again is a suspect: it is tried alone, and in the end set aside as a dead letter
+An entry whose workers vanish again and again is a suspect: it is tried alone, and in the end becomes a dead letter
 (promise P5).
 """
 
@@ -31,7 +31,7 @@ class Intake:
         """Whether an entry waits to be tried alone."""
         return bool(self._suspects)
 
-    def reclaimed(self, run: Run) -> list[Entry]:
+    def take_reclaimed(self, run: Run) -> list[Entry]:
         """The next batch of entries that are claimed already, were handed back, or whose claim was not renewed."""
         if run.batches or not self._is_reclaim_due():
             return run.next_batch()
@@ -44,32 +44,32 @@ class Intake:
         )
         entries = self._consumer.take([one for one in abandoned if one.deliveries < SUSPECT], idle)
         if entries:
-            if len(entries) == count:
+            if len(abandoned) == count:
                 self._reclaimed_at = float("-inf")  # there are more: a hold that ended, or a long outage
             log.warning("reclaimed", entries=len(entries), why="their claim was handed back, or not renewed")
         return self._claimed(run, entries)
 
-    def suspect(self, run: Run) -> list[Entry]:
+    def take_suspect(self, run: Run) -> list[Entry]:
         """The next suspect, if it is still to be had."""
         suspect = self._suspects.pop()
         entries = self._consumer.take([suspect], self._settings.reclaim_seconds)
         if entries:
-            log.warning("trying an entry alone", entry=suspect.id, workers_lost=suspect.deliveries)
+            log.warning("trying an entry alone", entry=suspect.id, tries=suspect.deliveries)
         return self._claimed(run, entries)
 
     def postpone_suspects(self) -> None:
         """Leaves the suspects to a later run: nothing may count against them now."""
         self._suspects.clear()
 
-    def new(self, run: Run, linger_seconds: float) -> list[Entry]:
+    def take_new(self, run: Run, linger_seconds: float) -> list[Entry]:
         """The next batch of new entries; empty when none comes within the time."""
         return self._claimed(run, self._consumer.claim(self._settings.batch_count, linger_seconds))
 
     def may_read_ahead(self, run: Run, batch: Sequence[Entry]) -> bool:
         """Whether the next batch may be claimed while this one is being stored.
 
-        Only behind a full batch of new entries: none of them is suspected of ending its worker, which would then be
-        blamed on the next ones too. And only when nothing else comes first.
+        Only behind a full batch of new entries, when nothing else comes first: if an entry of this batch ended the
+        worker, the next batch would be blamed too.
         """
         is_full = len(batch) >= self._settings.batch_count
         comes_first = run.batches or self._suspects or self._is_reclaim_due() or run.is_stopping or run.is_over

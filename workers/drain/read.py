@@ -1,4 +1,5 @@
-"""One inbox entry → its callback, its events, and dead letters for what cannot be understood (promise P5). Pure."""
+"""One inbox entry → its callback, its events, and dead letters for what cannot be understood (promise P5). It reads and
+writes nothing, but for the log."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -62,8 +63,11 @@ def read_unless_deadly(entry: Entry, sources: Mapping[str, Source]) -> Parsed:
     """What the entry reports; its dead letter, unread, when it crashed too many workers."""
     if entry.deliveries <= SUSPECT + ALONE:
         return read(entry, sources)
-    detail = f"{entry.deliveries - 1} workers took it and none could finish, the last {ALONE} with nothing else"
-    log.error("set aside", entry=entry.id, source=entry.source, why=detail)
+    detail = (
+        f"{entry.deliveries - 1} times a worker took it and could not finish, the last {ALONE} with nothing else: the"
+        " worker ended, or PostgreSQL lacked time or memory (see the log)"
+    )
+    log.error("made a dead letter", entry=entry.id, source=entry.source, why=detail)
     try:
         callback = unpack(entry.packed)
     except Malformed:

@@ -56,8 +56,8 @@ class Run:
         return counts
 
     @property
-    def claimed(self) -> list[Entry]:
-        """What is claimed and not settled."""
+    def unsettled(self) -> list[Entry]:
+        """What is claimed, and neither acknowledged nor handed back."""
         return list(self._claimed.values())
 
     def add(self, entries: Iterable[Entry]) -> None:
@@ -73,7 +73,7 @@ class Run:
         self._consumer.renew(self._claimed.values())
 
     def pause(self, seconds: float) -> bool:
-        """Waits, and renews the claims; False, at once, when the run has to end before."""
+        """Waits, and renews the claims. Returns False without waiting when the run would end during the pause."""
         if self.is_stopping or time.monotonic() + seconds >= self._ends_at:
             return False
         self._sleep(seconds)
@@ -100,4 +100,4 @@ class Run:
 
     def end(self) -> None:
         """Hands back what is left."""
-        self.hand_back(self.claimed)
+        self.hand_back(self.unsettled)

@@ -149,7 +149,7 @@ def test_what_overtaxes_postgresql_is_blamed_and_the_others_are_not(
     for _ in range(20):  # more than enough
         drain(client, Overtaxed(store.database), settings=AT_ONCE).run()
     (dead_letter,) = rows("SELECT detail FROM dead_letters")
-    assert dead_letter["detail"].startswith(f"{SUSPECT + ALONE} workers")
+    assert dead_letter["detail"].startswith(f"{SUSPECT + ALONE} times a worker took it")
     assert (ledger(client)["stored"], ledger(client)["dead"]) == (4, 1)
     assert client.xlen(INBOX) == 0
 

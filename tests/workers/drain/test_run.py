@@ -56,7 +56,7 @@ def test_what_is_left_at_the_end_is_handed_back_and_not_blamed() -> None:
     assert run.is_over
     run.end()
     assert consumer.handed_back == [(ENTRIES[1:], False)]
-    assert run.claimed == []
+    assert run.unsettled == []
 
 
 def test_nothing_is_acknowledged_by_an_empty_list() -> None:
