@@ -23,7 +23,7 @@ def read_json(body: bytes, *, exactly: bool = False) -> Values:
     """The members of a JSON object; of those with one name, the last, with a note. Raises Malformed; `exactly`, also
     where readers may differ: for bytes that are not UTF-8, a name that is there twice, or a raw control character."""
     notes: list[str] = []
-    text = decode_text(body, "utf-8-sig", notes)
+    text = decode_text(body.removeprefix(BOM_UTF8), "utf-8", notes)
     values, repeats = (_exact if exactly else _lenient).read(text)
     if not isinstance(values, dict):
         raise Malformed("not a JSON object", f"the JSON is a {type(values).__name__}")

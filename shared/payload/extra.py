@@ -1,6 +1,6 @@
 """An event's `extra`: sent values as jsonb can hold them, up to a budget."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -26,7 +26,7 @@ class Budget:
             return None
         if isinstance(value, str):
             return self.text(value)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             return {self.text(str(name)): self.value(inner, depth + 1) for name, inner in self._some(value.items())}
         if isinstance(value, list):
             return [self.value(inner, depth + 1) for inner in self._some(value)]

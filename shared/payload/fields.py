@@ -97,7 +97,7 @@ class Fields:
         for name in names:
             value = self.values.get(name)
             if value is not None:
-                text = scalar(value)
+                text = value if isinstance(value, str) else scalar(value)
                 if text is None:
                     self.note(TEXT_UNREADABLE)
                     return None
@@ -132,6 +132,10 @@ class Fields:
 
     def integer(self, name: str, highest: int = INTEGER_MAX) -> int | None:
         """A whole number from 0 to `highest`; None for another one."""
+        sent = self.values.get(name)
+        if type(sent) is int and 0 <= sent <= highest:  # nearly always, and quickly seen
+            self._used.add(name)
+            return sent
         number = self._number(name)
         if number is None:
             return None
@@ -161,7 +165,8 @@ class Fields:
 
         A field that the provider does not document is noted by its name: so a new format is noticed.
         """
-        for name in sorted(self.names() - documented)[:UNDOCUMENTED_NOTED]:
+        undocumented = self.names() - documented
+        for name in sorted(undocumented)[:UNDOCUMENTED_NOTED] if undocumented else ():
             self.note(f"{UNDOCUMENTED} {name}" if _FIELD_NAME.fullmatch(name) else UNDOCUMENTED)
         budget = Budget()
         extra: dict[str, Any] = {}
