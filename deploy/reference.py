@@ -33,7 +33,8 @@ The file is the one that `--config` of `callbox` names, else the one that `CALLB
 Each table `[sources.NAME]` is a source, and its callbacks arrive at `/callbacks/NAME`. `NAME` has up to 64 letters,
 digits, `-` and `_`, and begins with a letter or digit. In `secrets`, `token`, `allow_ips` and a provider's own texts
 `${NAME}` is replaced by an environment variable, else by the line `NAME=value` of the file `.env` beside it, and
-`file:/PATH` by what that file holds, without the line break at its end. A source needs `secrets`, `token` or
+`file:PATH` by what that file holds, without the line break at its end; a relative path begins at the folder of
+`callbox.toml`. A source needs `secrets`, `token` or
 `unsigned = true`. A running process reads all these files again on SIGHUP ([rotation.md](rotation.md)).
 """
 

@@ -59,8 +59,7 @@ def load(path: Path | None, environ: Mapping[str, str], providers: Mapping[str, 
     mistakes: list[str] = []
     settings = read_settings(environ, mistakes)
     tables = _read_tables(path, mistakes)
-    variables = _Variables(environ, beside(path), mistakes)
-    readers = {name: _TableReader(f"{path}: sources.{name}", table, variables) for name, table in tables.items()}
+    readers = _readers(path, tables, environ, mistakes)
     sources = {name: _read_source(name, reader, providers) for name, reader in readers.items()}
     named = frozenset().union(*(reader.variables for reader in readers.values()))
     mistakes.extend(mistake for reader in readers.values() for mistake in reader.mistakes)
@@ -97,7 +96,7 @@ def load_to_read(
 ) -> Mapping[str, Source]:
     """The sources of the same file, only to read callbacks with that were proven already: their secrets, and the
     variables and files that hold them, are not needed for that. Raises ConfigError."""
-    path = path or Path(environ.get("CALLBOX_CONFIG") or DEFAULT_PATH)
+    path = path or path_in(environ)
     mistakes: list[str] = []
     tables = _read_tables(path, mistakes)
     unproven = {
@@ -105,8 +104,7 @@ def load_to_read(
         for name, table in tables.items()
         if isinstance(table, dict)
     }
-    variables = _Variables(environ, beside(path), mistakes)
-    readers = {name: _TableReader(f"{path}: sources.{name}", table, variables) for name, table in unproven.items()}
+    readers = _readers(path, unproven, environ, mistakes)
     sources = {name: _read_source(name, reader, providers) for name, reader in readers.items()}
     mistakes.extend(mistake for reader in readers.values() for mistake in reader.mistakes)
     if mistakes:
@@ -207,11 +205,22 @@ class _Variables:
         return f"the environment variable {name} is not set{self._place}"
 
 
+def _readers(
+    path: Path, tables: Mapping[str, object], environ: Mapping[str, str], mistakes: list[str]
+) -> dict[str, "_TableReader"]:
+    variables = _Variables(environ, beside(path), mistakes)
+    return {
+        name: _TableReader(f"{path}: sources.{name}", table, variables, path.parent) for name, table in tables.items()
+    }
+
+
 class _TableReader:
     """Takes typed values out of one table and remembers what was wrong with them, and which variables they name."""
 
-    def __init__(self, place: str, table: object, environ: _Variables) -> None:
+    def __init__(self, place: str, table: object, environ: _Variables, folder: Path) -> None:
+        """`folder` is where a relative path of a file begins."""
         self.place = place
+        self._folder = folder
         self.mistakes: list[str] = []
         self.variables: set[str] = set()
         self._environ = environ
@@ -310,7 +319,7 @@ class _TableReader:
         if unset or broken:
             return None
         if resolved and resolved.startswith(_FILE):
-            return self._read_file(key, Path(resolved.removeprefix(_FILE)))
+            return self._read_file(key, self._folder / resolved.removeprefix(_FILE))
         if not resolved:
             self.report(key, "is empty")
         return resolved or None

@@ -55,6 +55,11 @@ class Commands(click.Group):
             sys.exit(report.exit_code)
 
 
+def sentence(error: RedisUnavailable | psycopg.Error) -> str:
+    """What a server that is away, or that cannot do what it was asked, means to the user."""
+    return explain(error).lines[0].removeprefix("callbox: ")
+
+
 def explain(error: Exception) -> Report:
     """The report of an error. One that is not expected keeps its traceback, for whoever has to fix it."""
     match error:

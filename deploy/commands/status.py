@@ -9,12 +9,12 @@ import msgspec
 import psycopg
 from rich.table import Table
 
-from deploy.commands.errors import NOT_RUNNING, Failed
+from deploy.commands.errors import Failed, sentence
 from deploy.commands.options import json_option, system_options
 from deploy.output import write, write_table
 from deploy.system import System
 from deploy.table import table
-from deploy.text import as_json, first_line
+from deploy.text import as_json
 from shared import inbox
 from shared.inbox import Process, RedisUnavailable, Snapshot
 
@@ -73,17 +73,15 @@ def _read_ledger(system: System) -> Ledger | str:
             different = inbox.differences(snapshot, counted) if counted is not None else {}
             return Ledger(snapshot, different, found.oldest_by_source(waiting))
     except RedisUnavailable as error:
-        return f"{error}: {NOT_RUNNING} CALLBOX_REDIS_URL"
+        return sentence(error)
 
 
 def _read_dead_letters(system: System) -> Mapping[str, int] | str:
     try:
         with system.queries() as queries:
             return queries.open_dead_letters()
-    except psycopg.errors.UndefinedTable:
-        return "PostgreSQL is not migrated: run `callbox migrate`"
     except psycopg.Error as error:
-        return f"PostgreSQL does not answer ({first_line(error)}): {NOT_RUNNING} CALLBOX_DATABASE_URL"
+        return sentence(error)
 
 
 def document(found: Status) -> dict[str, Any]:

@@ -483,6 +483,16 @@ def test_a_secret_may_be_in_a_file(load: Load, folder: Path, end: str) -> None:
     assert loaded.literal == frozenset()
 
 
+def test_a_relative_path_begins_at_the_folder_of_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes of `callbox up` have another working folder than whoever starts it."""
+    (folder / "secret").write_text("s3cret-of-a-file")
+    (folder / "callbox.toml").write_text('[sources.fleet]\nprovider = "emnify"\nsecrets = ["file:secret"]\n')
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+    loaded = config.load(folder / "callbox.toml", {}, REAL_PROVIDERS)
+    assert loaded.sources["fleet"].secrets == ("s3cret-of-a-file",)
+
+
 @pytest.mark.parametrize(
     ("content", "says"), [(None, "cannot be read: No such file"), (b"\n", "is empty"), (b"\xff", "is not UTF-8")]
 )

@@ -21,8 +21,9 @@ from workers.tally import Tally
 
 
 def count(batch: Sequence[tuple[Parsed, Stored]], committed_at: datetime, tally: Tally) -> None:
-    """Counts each callback once: a repeat was counted under its other entry. Times are those of several hosts: what
-    would be below 0 is 0."""
+    """Counts each callback once: a repeat was counted under its other entry. (The same entry is counted twice where a
+    worker is frozen between its commit and this, and another one reclaims it. The ledger counts it once.) Times are
+    those of several hosts: what would be below 0 is 0."""
     committed = committed_at.timestamp()
     by_source: defaultdict[str, _Found] = defaultdict(_Found)
     for (_, callback, events, dead_letters), (outcome, repeat, conflict) in batch:
