@@ -49,7 +49,7 @@ def test_a_configuration_may_begin_with_a_byte_order_mark(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (SOURCE.format("file:a\\u0000b"), "sources.fleet.secrets[0]: a\0b cannot be read: its name has a NUL"),
+        (SOURCE.format("file:a\\u0000b"), "sources.fleet.secrets[0]: FOLDER/a\0b cannot be read: its name has a NUL"),
         (SOURCE.format("file:/dev/zero"), "sources.fleet.secrets[0]: /dev/zero is a pipe or a device, not a file"),
         ("a = " + "[" * 100_000, "is nested too deeply"),
     ],
@@ -61,4 +61,4 @@ def test_a_process_that_reads_again_gets_a_mistake_and_never_another_error(
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         config.load(path, {}, PROVIDERS)
-    assert caught.value.mistakes == [f"{path}: {says}"]
+    assert caught.value.mistakes == [f"{path}: {says}".replace("FOLDER", str(tmp_path))]
