@@ -157,7 +157,8 @@ def examine(place: Place, source: Source | None, sends: bool, now: datetime) -> 
         is_callbox = yield from _check_path(caller, place)
         if is_callbox:
             if source is not None and not is_safe:
-                yield Finding("wrong", "source", f"{source.name} is not tried: others would read its proof on the way")
+                sentence = f"{source.name} is not tried: the connection is not proven to be that of {place.host}"
+                yield Finding("wrong", "source", sentence)
                 source = None
             if source is not None:
                 yield from _check_source(caller, place, source)

@@ -1,13 +1,24 @@
 """Pages of Callbox's own processes."""
 
+from ipaddress import ip_address
+from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
-_OPENER = build_opener(ProxyHandler({}))  # a proxy of the environment has no way to this host, nor to these ports
+_DIRECT, _USUAL = build_opener(ProxyHandler({})), build_opener()
 
 
 def read_page(url: str, seconds: float) -> bytes:
     """The body of a page that answers 2XX within this time. Raises URLError, another OSError, or ValueError for what is
     no URL."""
-    with _OPENER.open(url, timeout=seconds) as answer:
+    opener = _DIRECT if _is_here(url) else _USUAL  # a proxy of the environment has no way to this host
+    with opener.open(url, timeout=seconds) as answer:
         body: bytes = answer.read()
     return body
+
+
+def _is_here(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -18,7 +18,7 @@ from workers.queries import Queries
 
 USUAL_FOLDER, DEMO_FOLDER = "var", "demo"  # of `callbox up` and of `make run`, below the folder where they are started
 ANSWER_SECONDS = 5  # longest wait of a command for a server
-COMMAND_SECONDS = 60.0  # longest statement of a command: it may read a whole table
+COMMAND_SECONDS = 60.0  # longest statement of a command that changes rows: it may read a whole table
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ class Probes:
 
     async def readyz(self, request: Request) -> Response:
         """200 while a callback would be accepted, by Redis or by the spool; 503 also once this process was asked to
-        stop, although it may take callbacks for a while yet. It also shows whether enough replicas confirm, and which
+        stop, although it may still take callbacks for a while. It also shows whether enough replicas confirm, and which
         promises cannot be kept: `durability` by this process, `workers` by theirs. `configuration` distinguishes the
         sources that are served from those of any other callbox.toml."""
         takes, state = await self._keeper.state()

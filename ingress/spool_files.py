@@ -54,7 +54,7 @@ def read(path: Path) -> Content:
 def _reading(path: Path) -> Iterator[sqlite3.Connection]:
     """Raises SpoolError."""
     try:
-        path.open("rb").close()  # raises the reason why it cannot be read, as SQLite does not
+        path.open("rb").close()  # raises OSError with the reason, which SQLite does not give
         uri = f"{path.absolute().as_uri()}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=ANSWER_SECONDS)) as connection:
             yield connection

@@ -25,9 +25,9 @@ class Current:
         self._read = read
         self._has_refused = False
 
-    def read_again(self) -> bool:
+    def read_again(self, adopt: Callable[[Config], None] = lambda read: None) -> bool:
         """Takes what the file holds now, unless there is a mistake; whether it did. Logs what changed, or every
-        mistake."""
+        mistake. `adopt` hands it to others first; what that raises leaves everything as it was."""
         try:
             read = self._read()
         except ConfigError as error:
@@ -35,6 +35,8 @@ class Current:
             for mistake in error.mistakes:
                 log.error("configuration refused", why=mistake, has=self.fingerprint)
             return False
+        self._has_refused = True
+        adopt(read)
         self._has_refused = False
         self.fingerprint = of_sources(read.sources.values())
         log.info("configuration read", has=self.fingerprint, **config.difference(self.configuration, read))

@@ -116,7 +116,7 @@ def _hosts(hosts: str, kind: str) -> list[tuple[str, int]]:
         try:
             parts = urlsplit(f"//{host}")
             name, port = parts.hostname, parts.port
-            (name or "").encode("idna")  # as whoever looks it up; of a name with an empty part no error names it
+            (name or "").encode("idna")  # as whoever looks it up, whose error does not name the host
         except ValueError:
             raise ValueError(f"is not a URL; {ESCAPES}") from None
         if name is None and (kind or port is not None):

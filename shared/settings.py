@@ -198,8 +198,8 @@ class Settings:
     stop_grace_seconds: float = _setting(
         0.0,
         "seconds",
-        "time for which an ingress that is asked to stop still takes callbacks, while /readyz answers 503; 0,"
-        " as in `callbox up`, takes none",
+        "time for which an ingress that is asked to stop still takes callbacks, while /readyz answers 503; 0"
+        " takes none, and `callbox up` always has 0",
         read_duration,
     )
     stop_seconds: float = _number(15.0, "seconds", "time in which an ingress ends once it takes no more callbacks")

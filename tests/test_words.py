@@ -29,7 +29,7 @@ def _files() -> list[Path]:
 def _is_retired(path: Path, line: str) -> bool:
     if _RETIRED.search(_LEFT.sub("", line)):
         return True
-    return "tests" not in path.parts and bool(_ONLY_IN_TESTS.search(_USER_OF_UNIX.sub("", line)))
+    return "tests" not in path.relative_to(ROOT).parts and bool(_ONLY_IN_TESTS.search(_USER_OF_UNIX.sub("", line)))
 
 
 def _names(tree: ast.AST) -> Iterator[tuple[int, str]]:

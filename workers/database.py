@@ -122,8 +122,10 @@ class Database:
             raise
         except _TOO_MUCH as error:
             raise TooMuch(describe(error)) from None
-        except (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction):
+        except errors.UndefinedTable:
             raise Unavailable(schema.NOT_MIGRATED) from None
+        except (errors.UndefinedColumn, errors.UndefinedFunction) as error:
+            raise Unavailable(f"{schema.NOT_MIGRATED} ({describe(error)})") from None
         except psycopg.Error as error:
             self.close()
             raise Unavailable(f"PostgreSQL does not answer or refuses to work ({describe(error)})") from None

@@ -86,13 +86,9 @@ class Sources(Mapping[str, Source]):
             with suppress(Empty):
                 self._asked.get(timeout=inbox.REPORT_SECONDS)
                 try:
-                    self._reload(current)
+                    current.read_again(lambda read: self._handover.give(_for_workers(read.sources)))
                 except Exception as error:
                     log.error("reloading failed", do="see what is wrong, and send SIGHUP again", exc_info=error)
-
-    def _reload(self, current: Current) -> None:
-        if current.read_again():
-            self._handover.give(_for_workers(current.configuration.sources))
 
 
 def _for_workers(sources: Mapping[str, Source]) -> dict[str, Source]:

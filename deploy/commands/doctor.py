@@ -1,7 +1,7 @@
 """`callbox doctor`: one's own public URL, called from outside."""
 
-import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
@@ -52,6 +52,13 @@ def _source_of(place: Place, sends: bool, system: System) -> Source | None:
         if sends:
             raise click.BadParameter("--send needs a URL with a source: …/callbacks/NAME", param_hint="URL")
         return None
-    if not sends and not os.access(system.configuration_path, os.R_OK):
+    if not sends and not _is_there(system.configuration_path):
         return None
     return find_source(system.configuration(), place.source)
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # reading it will have the sentence
+        return True

@@ -15,13 +15,12 @@ import psycopg
 
 from deploy.local.errors import CannotStart
 from deploy.output import let_go_of_output, write_error
-from deploy.system import COMMAND_SECONDS
 from deploy.text import first_line
 from shared.config import ConfigError
 from shared.errors import Unavailable
 from shared.inbox import RedisUnavailable
 from workers import schema
-from workers.database import TooMuch
+from workers.database import TooMuch, describe
 from workers.schema import Unfit
 
 FAILED = 1
@@ -73,7 +72,7 @@ def explain(error: Exception) -> Report:
             return _failed(f"{error}: {NOT_RUNNING} CALLBOX_REDIS_URL")
         case Failed() | CannotStart() | Unavailable() | Unfit():
             return _failed(str(error))
-        case TooMuch() | psycopg.OperationalError() | psycopg.ProgrammingError():
+        case TooMuch() | psycopg.Error():
             return _of_postgresql(error)
         case UnicodeEncodeError(encoding="utf-8"):
             return Report(["callbox: what was typed is not UTF-8"], WRONG_USAGE)
@@ -83,14 +82,16 @@ def explain(error: Exception) -> Report:
 def _of_postgresql(error: Exception) -> Report:
     match error:
         case TooMuch() | psycopg.errors.QueryCanceled():
-            return _failed(f"PostgreSQL took longer than {COMMAND_SECONDS:g} s, or lacks memory for this: ask for less")
-        case psycopg.errors.UndefinedTable() | psycopg.errors.UndefinedColumn() | psycopg.errors.UndefinedFunction():
+            return _failed(f"PostgreSQL gave up on this ({describe(error)}): it took too long, or too much memory")
+        case psycopg.errors.UndefinedTable():
             return _failed(schema.NOT_MIGRATED)
+        case psycopg.errors.UndefinedColumn() | psycopg.errors.UndefinedFunction():
+            return _failed(f"{schema.NOT_MIGRATED} ({describe(error)})")
         case psycopg.errors.InsufficientPrivilege():
             return _failed("the role of CALLBOX_DATABASE_URL may not do this: `callbox check` has what it needs")
-        case psycopg.OperationalError():
-            return _failed(f"PostgreSQL does not answer ({first_line(error)}): {NOT_RUNNING} CALLBOX_DATABASE_URL")
-    return Report([f"CALLBOX_DATABASE_URL: {first_line(error)}"], WRONG_USAGE)
+        case psycopg.ProgrammingError():
+            return Report([f"CALLBOX_DATABASE_URL: {first_line(error)}"], WRONG_USAGE)
+    return _failed(f"PostgreSQL does not answer ({first_line(error)}): {NOT_RUNNING} CALLBOX_DATABASE_URL")
 
 
 def _is_full(error: Exception) -> bool:

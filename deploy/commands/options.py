@@ -60,7 +60,10 @@ def gathered(name: str, make: Callable[..., Any], *options: Decorator) -> Decora
 def complete_source(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
     """The names of sources that begin so, for a shell."""
     given = (context.params.get(name) for name in ("folder", "config_path"))
-    names = config.source_names(System.find(*given).configuration_path)
+    try:
+        names = config.source_names(System.find(*given).configuration_path)
+    except OSError:
+        return []
     return [name for name in names if name.startswith(begun)]
 
 
@@ -106,16 +109,21 @@ json_option = click.option("--json", "json_wanted", is_flag=True, help="For prog
 reveal_option = click.option("--reveal", is_flag=True, help="Show numbers in full, and texts.")
 
 
-def find_system(folder: Path | None, config_path: Path | None = None) -> System:
-    """Raises click.BadParameter for a folder that was given, where no `callbox up` runs, or for one that may not be
-    read, unless the environment names the servers."""
+def readable_system(folder: Path | None, config_path: Path | None = None) -> System:
+    """`System.find`. Raises click.BadParameter for a folder that may not be read."""
     try:
-        system = System.find(folder, config_path)
+        return System.find(folder, config_path)
     except OSError as error:
         raise click.BadParameter(
             f"{error.filename} cannot be read ({error.strerror}): type this as the user of `callbox up`",
             param_hint="--data",
         ) from None
+
+
+def find_system(folder: Path | None, config_path: Path | None = None) -> System:
+    """Raises click.BadParameter for a folder that was given, where no `callbox up` runs, or for one that may not be
+    read, unless the environment names the servers."""
+    system = readable_system(folder, config_path)
     if folder is not None and not system.names_servers:
         raise click.BadParameter(f"no `callbox up` runs in {folder}", param_hint="--data")
     return system

@@ -134,8 +134,9 @@ def list_refused(
         sources = _sources(quarantine, source_name, system)
         rows = [row for source in sources for row in _newest(quarantine, source, reason, since, limit)]
     rows.sort(key=lambda row: row.received_at, reverse=True)
-    matches = " and matches" if reason or since else ""
-    write_rows(rows[:limit], COLUMNS, json_wanted, f"nothing is kept that {source_name or 'a source'} refused{matches}")
+    of = source_name or "a source"
+    nothing = f"no kept request of {of} matches" if reason or since else f"nothing is kept that {of} refused"
+    write_rows(rows[:limit], COLUMNS, json_wanted, nothing)
 
 
 @refused.command()

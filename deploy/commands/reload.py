@@ -11,11 +11,11 @@ from pathlib import Path
 import click
 
 from deploy.commands.errors import Failed
-from deploy.commands.options import running_option
+from deploy.commands.options import readable_system, running_option
 from deploy.local.files import read_pids
 from deploy.local.folder import owner
 from deploy.output import write
-from deploy.system import System, folders_of
+from deploy.system import folders_of
 from shared.fingerprint import of_sources
 from shared.inbox import Inbox, Process
 
@@ -32,7 +32,7 @@ def reload(folder: Path | None) -> None:
     Sources and secrets change while callbacks are taken. With a mistake nothing changes: exits with 2, and lists every
     one. Settings (CALLBOX_…) and other variables of the environment stay as they are until it is started again.
     """
-    system = System.find(folder)
+    system = readable_system(folder)
     fingerprint = of_sources(system.configuration().sources.values())
     found = next(((each, pid) for each in folders_of(folder) if (pid := owner(each))), None)
     if found is None:

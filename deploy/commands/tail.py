@@ -58,7 +58,7 @@ class RefusedFollower:
         rows: list[Row] = []
         for source, known in found.items():
             new = [each.member for each in known if each.member not in self._seen][:most]
-            rows += [Row.of(held.refused) for held in quarantine.read(source, new)]
+            rows += [Row.of(kept.refused) for kept in quarantine.read(source, new)]
         self._note([each for known in found.values() for each in known])
         return sorted(rows, key=lambda row: row.received_at)
 

@@ -24,9 +24,11 @@ def write_new(path: Path, text: str, mode: int) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())  # else a power failure may leave it empty
-    except OSError as error:
+    except BaseException as error:
         path.unlink()
-        raise OSError(error.errno, error.strerror, str(path)) from None
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
 
 
 def read_password(path: Path) -> str:
@@ -44,7 +46,7 @@ def write_addresses(folder: Path, addresses: Mapping[str, str]) -> None:
 def read_addresses(folder: Path) -> dict[str, str]:
     """What a running `up` wrote into DIR/env; empty when none runs there. Raises OSError when it may not be read."""
     try:
-        lines = (folder / "env").read_text().splitlines()
+        lines = (folder / "env").read_text("utf-8").splitlines()
     except (FileNotFoundError, NotADirectoryError):
         return {}
     return dict(line.split("=", 1) for line in lines if "=" in line)

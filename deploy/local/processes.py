@@ -3,8 +3,10 @@
 import os
 import sys
 
+from deploy.local.errors import CannotStart
 from deploy.local.listeners import Listeners
 
+LAST_PORT = 65535
 FLOWER_PORT = 5555  # unless the environment's FLOWER_PORT is another; if it is free
 
 
@@ -23,9 +25,14 @@ def beat() -> list[str]:
 
 
 def flower_port() -> int:
-    """Where Flower is to listen. What Kubernetes writes into FLOWER_PORT is not meant (`workers/programs.py`)."""
+    """Where Flower is to listen. What Kubernetes writes into FLOWER_PORT is not meant (`workers/programs.py`). Raises
+    CannotStart."""
     wanted = os.environ.get("FLOWER_PORT", "")
-    return int(wanted) if wanted.isdecimal() and int(wanted) < 65536 else FLOWER_PORT
+    if not wanted.isdecimal():
+        return FLOWER_PORT
+    if int(wanted) > LAST_PORT:
+        raise CannotStart(f"FLOWER_PORT is no port: give one up to {LAST_PORT}")
+    return int(wanted)
 
 
 def flower(port: int) -> list[str]:

@@ -72,7 +72,8 @@ class Up:
             self.addresses |= listeners.addresses()
             try:
                 self._start(listeners)
-                when_ready()
+                with suppress(OSError):  # as of a report
+                    when_ready()
                 while not self._stopping:
                     self._tend()
                     if self._has_hung_up:
@@ -132,7 +133,7 @@ class Up:
         self.addresses |= {
             "CALLBOX_REDIS_URL": redis_url,
             "CALLBOX_DATABASE_URL": database_url,
-            "CALLBOX_CONFIG": str(self._plan.config.path.resolve()),
+            "CALLBOX_CONFIG": str(self._plan.config.path.absolute()),
             "CALLBOX_SPOOL_DIR": str(spool.resolve()),
             **{name: os.environ[name] for name in OF_THE_INBOX if os.environ.get(name)},
         }
@@ -223,11 +224,12 @@ class Up:
                     return
             except expected as error:
                 why = f" ({first_line(error)})"
-            if time.monotonic() > ends:
-                raise CannotStart(f"{what} did not come up in {READY_SECONDS:g} s{why}: {advice}")
-            if named_by and time.monotonic() > hint_at:
+            now = time.monotonic()
+            if named_by and now > hint_at:
                 self._report(f"waiting for {what}{why}: {advice}")
-                hint_at = ends
+                hint_at = float("inf")
+            if now > ends:
+                raise CannotStart(f"{what} did not come up in {READY_SECONDS:g} s{why}: {advice}")
             self._tend()
         raise _Stopped
 

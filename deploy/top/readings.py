@@ -99,7 +99,7 @@ class Reader:
             dead_letters = self._queries.open_dead_letters()
             seconds = time.monotonic() - began
             return DatabaseReading(dead_letters, self._queries.connections(), seconds)
-        except psycopg.errors.UndefinedTable:
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction):
             return "not migrated: run `callbox migrate`"
         except psycopg.Error as error:
             with suppress(psycopg.Error):

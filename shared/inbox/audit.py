@@ -5,12 +5,15 @@ from typing import Any
 
 from redis.exceptions import OutOfMemoryError
 
+from shared import logs
 from shared.inbox.activity import idle_by_mark
 from shared.inbox.client import Shard
 from shared.inbox.errors import or_unavailable
 from shared.inbox.group import consumers
 from shared.inbox.holds import release_left
 from shared.inbox.keys import GROUP, script
+
+log = logs.get(__name__)
 
 FORGET_SECONDS = 600  # a worker that asked for nothing for so long is gone, or comes back under the same name
 
@@ -21,12 +24,15 @@ def audit_group(shard: Shard, every_seconds: int) -> int | None:
     repaired.
 
     An entry that is neither pending nor unread (its consumer was deleted, or the group was set by hand) is made
-    pending again, free to be taken; so is one that is still set aside after the end of a hold. Raises RedisUnavailable.
+    pending again, free to be taken. One that is still set aside after the end of a hold is released, which is no
+    repair: that end may still go on. Raises RedisUnavailable.
     """
     try:
         if not shard.set(shard.names.audited, b"", nx=True, ex=every_seconds):
             return None
-        repaired = _repair(shard) + release_left(shard)
+        if released := release_left(shard):
+            log.warning("released what an ended hold had left", entries=released)
+        repaired = _repair(shard)
         if repaired:
             shard.hincrby(shard.names.notes, "repaired", repaired)
         _forget(shard)

@@ -117,7 +117,7 @@ class Quarantine:
 
     def newest(self, source: str) -> Iterator[Refused]:
         """The requests of a source, the newest first."""
-        return (held.refused for page in self._pages(source, 100, is_reversed=True) for held in page)
+        return (kept.refused for page in self._pages(source, 100, is_reversed=True) for kept in page)
 
     def oldest(self, source: str, count: int) -> Iterator[list[Kept]]:
         """The requests of a source in groups of up to `count`, the oldest first; what is removed in between is skipped,

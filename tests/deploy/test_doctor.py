@@ -187,7 +187,8 @@ def test_over_a_connection_that_others_read_no_proof_is_sent(
     monkeypatch.setattr("deploy.doctor.ip_address", lambda _: ip_address("192.0.2.1"))
     source = config.load(folder / "callbox.toml", {}, PROVIDERS).sources["fleet"]
     found = list(examine(Place.of(f"{url}/callbacks/fleet"), source, True, datetime.now(UTC)))
-    assert "fleet is not tried: others would read its proof on the way" in [each.sentence for each in found]
+    (sentence,) = [each.sentence for each in found if each.what == "source"]
+    assert sentence == "fleet is not tried: the connection is not proven to be that of 127.0.0.1"
     assert not [each for each in found if each.what == "callback"]
 
 

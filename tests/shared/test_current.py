@@ -69,3 +69,25 @@ def test_every_mistake_is_logged_in_the_words_of_check(tmp_path: Path, logged: l
     assert not process.read_again()
     assert [entry["why"] for entry in logged] == raised.value.mistakes
     assert len(logged) == 2
+
+
+def test_what_cannot_be_handed_on_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "callbox.toml"
+
+    def read() -> Config:
+        return config.load(path, {}, PROVIDERS)
+
+    def fail(_: Config) -> None:
+        raise OSError("no room")
+
+    path.write_text(FLEET)
+    first = read()
+    process = Current(first, read)
+    path.write_text(OTHER)
+    with pytest.raises(OSError, match="no room"):
+        process.read_again(fail)
+    report = process.report("worker")
+    assert process.configuration is first
+    assert (report.has_refused, report.configuration) == (True, of_sources(first.sources.values()))
+    assert process.read_again()
+    assert not process.report("worker").has_refused

@@ -129,6 +129,7 @@ def test_a_value_falls_into_the_first_bucket_that_reaches_it(found: list[float])
 
 def test_within_a_run_it_hands_over_now_and_then(totals: Totals, monkeypatch: pytest.MonkeyPatch) -> None:
     child = Tally(totals.sender)
+    monkeypatch.setattr("workers.tally.HAND_OVER_SECONDS", float("inf"))
     for _ in range(3):
         child.add(DUPLICATES, ("fleet",))
         child.hand_over_if_due()

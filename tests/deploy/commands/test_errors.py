@@ -32,13 +32,19 @@ EXPECTED: list[tuple[Exception, int, str]] = [
         f"callbox: Redis does not answer: {NOT_RUNNING} CALLBOX_REDIS_URL\n",
     ),
     (Unavailable("PostgreSQL is away"), 1, "callbox: PostgreSQL is away\n"),
-    *(
-        (error("x"), 1, "callbox: the database is not migrated: run `callbox migrate`\n")
-        for error in (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction)
+    (psycopg.errors.UndefinedTable("x"), 1, "callbox: the database is not migrated: run `callbox migrate`\n"),
+    (
+        psycopg.errors.UndefinedColumn("x"),
+        1,
+        "callbox: the database is not migrated: run `callbox migrate` (SQLSTATE 42703)\n",
     ),
     *(
-        (error, 1, "callbox: PostgreSQL took longer than 60 s, or lacks memory for this: ask for less\n")
+        (error, 1, "callbox: PostgreSQL gave up on this (SQLSTATE 57014): it took too long, or too much memory\n")
         for error in (TooMuch("SQLSTATE 57014"), psycopg.errors.QueryCanceled("canceling statement"))
+    ),
+    *(
+        (error, 1, f"callbox: PostgreSQL does not answer (x): {NOT_RUNNING} CALLBOX_DATABASE_URL\n")
+        for error in (psycopg.InterfaceError("x"), psycopg.InternalError("x"), psycopg.NotSupportedError("x"))
     ),
     (
         psycopg.errors.InsufficientPrivilege("permission denied for table callbacks"),

@@ -86,6 +86,7 @@ def test_what_a_server_that_is_away_would_know_is_null_and_the_rest_is_there() -
     found = status.document(Status("Redis does not answer", {"otp": 4}))
     assert (found["redis"], found["accepted"], found["sources"]) == ("Redis does not answer", None, None)
     assert found["open_dead_letters"] == 4
+    assert found.keys() == status.document(Status(LEDGER, {"otp": 4})).keys()
     found = status.document(Status(LEDGER, "PostgreSQL does not answer"))
     assert (found["postgresql"], found["open_dead_letters"]) == ("PostgreSQL does not answer", None)
     assert (found["accepted"], found["sources"]["otp"]["open_dead_letters"]) == (16, None)
