@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ingress.reproof import Reproof
 from shared.callback import Callback, pack
 from shared.errors import Rejected
-from shared.inbox import Kept, Quarantine, Shards
+from shared.inbox import KeptRequest, Quarantine, Shards
 from shared.settings import Settings
 
 GROUP = 16  # requests that are appended together: up to 1 MiB of those that providers send
@@ -39,7 +39,7 @@ class Replay:
             finally:
                 runner.run(shards.close())
 
-    def _proven(self, group: list[Kept]) -> dict[bytes, Callback]:
+    def _proven(self, group: list[KeptRequest]) -> dict[bytes, Callback]:
         """Those that prove themselves now, by their members; counts the others."""
         proven = {}
         for member, request in group:

@@ -35,7 +35,7 @@ class Current:
             for mistake in error.mistakes:
                 log.error("configuration refused", why=mistake, has=self.fingerprint)
             return False
-        self._has_refused = True
+        self._has_refused = True  # until it is handed on
         adopt(read)
         self._has_refused = False
         self.fingerprint = of_sources(read.sources.values())

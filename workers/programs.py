@@ -6,7 +6,6 @@ is asked to, and has a password where others reach it.
 
 import sys
 from collections.abc import MutableMapping
-from ipaddress import ip_address
 from typing import Any
 
 import billiard.util
@@ -17,6 +16,7 @@ from celery import Celery, signals
 from tornado.options import options as flower_options
 
 from shared import logs
+from shared.loopback import is_loopback
 
 
 def prepare(app: Celery, environ: MutableMapping[str, str], log_level: str) -> None:
@@ -51,7 +51,7 @@ def prepare(app: Celery, environ: MutableMapping[str, str], log_level: str) -> N
 
 def check_flower(options: Any) -> None:
     """Raises ValueError when Flower, with these options, would show itself to other hosts without a password."""
-    if not (options.basic_auth or options.auth or options.unix_socket or _is_loopback(options.address)):
+    if not (options.basic_auth or options.auth or options.unix_socket or is_loopback(options.address)):
         raise ValueError(
             f"Flower would show itself without a password at {options.address or 'every address of this host'}:"
             " set FLOWER_BASIC_AUTH=USER:PASSWORD, or add --address=127.0.0.1"
@@ -64,13 +64,6 @@ def _check_flower_or_exit() -> None:
     except ValueError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from None
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"
 
 
 def _log_output(message: object, file: object = None) -> None:

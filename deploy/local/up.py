@@ -72,7 +72,7 @@ class Up:
             self.addresses |= listeners.addresses()
             try:
                 self._start(listeners)
-                with suppress(OSError):  # as of a report
+                with suppress(OSError):  # what cannot be shown is no reason to stop
                     when_ready()
                 while not self._stopping:
                     self._tend()
@@ -134,7 +134,7 @@ class Up:
             "CALLBOX_REDIS_URL": redis_url,
             "CALLBOX_DATABASE_URL": database_url,
             "CALLBOX_CONFIG": str(self._plan.config.path.absolute()),
-            "CALLBOX_SPOOL_DIR": str(spool.resolve()),
+            "CALLBOX_SPOOL_DIR": str(spool.absolute()),
             **{name: os.environ[name] for name in OF_THE_INBOX if os.environ.get(name)},
         }
         self._start_roles(listeners)

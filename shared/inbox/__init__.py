@@ -39,7 +39,7 @@ from shared.inbox.notes import (
     read_notes,
 )
 from shared.inbox.processes import REPORT_SECONDS, Process, forget_process, report_process
-from shared.inbox.quarantine import KEPT, Kept, Known, Quarantine, QuarantineWriter
+from shared.inbox.quarantine import KEPT, KeptRequest, Known, Quarantine, QuarantineWriter
 from shared.inbox.reclassify import Reclassification, Reclassifier
 from shared.inbox.retire import fold, is_retired, restore, retire
 from shared.inbox.ringer import Ringer
@@ -76,7 +76,7 @@ __all__ = [
     "HoldRecords",
     "Holds",
     "Inbox",
-    "Kept",
+    "KeptRequest",
     "Known",
     "Latest",
     "Notes",

@@ -144,8 +144,17 @@ def ping_anew(shard: Shard, seconds: float) -> None:
 def ask_each(shards: Sequence[Shard], question: Callable[[Shard], R]) -> list[R]:
     """What each shard answers, in their order. Raises RedisUnavailable, which names the shard where several Redis have
     them."""
-    are_apart = any(shard.url != shards[0].url for shard in shards)
-    return [_ask_named(shard, question) if are_apart else question(shard) for shard in shards]
+    ask = _ask_named if are_apart(shards) else _ask
+    return [ask(shard, question) for shard in shards]
+
+
+def are_apart(shards: Sequence[Shard]) -> bool:
+    """Whether several Redis have them."""
+    return any(shard.url != shards[0].url for shard in shards)
+
+
+def _ask(shard: Shard, question: Callable[[Shard], R]) -> R:
+    return question(shard)
 
 
 def _ask_named(shard: Shard, question: Callable[[Shard], R]) -> R:

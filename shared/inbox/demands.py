@@ -8,7 +8,7 @@ from uuid import uuid4
 from redis.exceptions import NoPermissionError, OutOfMemoryError, ReadOnlyError, ResponseError
 
 from shared.demands import Examined
-from shared.inbox.client import Shard, ask_each, sibling, text_of
+from shared.inbox.client import Shard, are_apart, ask_each, sibling, text_of
 from shared.inbox.errors import or_unavailable
 from shared.inbox.keys import GROUP, Keys, script
 from shared.inbox.server import Server, read_server
@@ -41,9 +41,8 @@ def examine(shards: Sequence[Shard], wait_replicas: int = 0) -> Examined:
     """The servers of these shards, each tried with keys of the check's own. Raises RedisUnavailable.
 
     `wait_replicas` is how many replicas must have a callback on their disks."""
-    are_apart = any(shard.url != shards[0].url for shard in shards)
     found = ask_each(shards, lambda shard: _examine(shard, wait_replicas))
-    prefixes = [f"of shard {shard.names.number} " if are_apart else "" for shard in shards]
+    prefixes = [f"of shard {shard.names.number} " if are_apart(shards) else "" for shard in shards]
     unmet = [prefix + sentence for prefix, each in zip(prefixes, found, strict=True) for sentence in each.unmet]
     risks = [prefix + sentence for prefix, each in zip(prefixes, found, strict=True) for sentence in each.risks]
     if not unmet:

@@ -2,18 +2,15 @@
 
 import os
 import socket
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import msgspec
 
 from shared.inbox.client import Shard
-from shared.inbox.clock import seconds_of
 from shared.inbox.errors import or_unavailable
-from shared.inbox.keys import script
+from shared.inbox.reports import Report, Reports
 
 REPORT_SECONDS = 60.0  # between two reports of a process
-_COUNTS_SECONDS = 3 * REPORT_SECONDS  # a report that was not repeated for so long is of a process that is gone
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -32,20 +29,13 @@ class Process(msgspec.Struct, frozen=True):
         return f"{self.role} {self.pid} on {self.host}"
 
 
-class _Report(msgspec.Struct, frozen=True):
-    at: float
-    process: Process
+REPORTS: Reports[Process] = Reports(Report[Process], 3 * REPORT_SECONDS)
 
 
 @or_unavailable
 def report_process(shard: Shard, process: Process) -> None:
     """Takes the place of this process's report before, and forgets processes that are gone. Raises RedisUnavailable."""
-    at = seconds_of(shard.time())
-    fields: Any = shard.hgetall(shard.names.processes)
-    if gone := [name for name, report in _reports(fields) if not _counts(report, at)]:
-        shard.hdel(shard.names.processes, *gone)
-    report = msgspec.json.encode(_Report(at, process))
-    shard.register_script(script("note"))(keys=[shard.names.processes], args=["HSET", process.name, report])
+    REPORTS.write(shard, shard.names.processes, process.name, process)
 
 
 @or_unavailable
@@ -56,13 +46,4 @@ def forget_process(shard: Shard, process: Process) -> None:
 
 def processes_in(fields: Mapping[bytes, bytes], now: float) -> list[Process]:
     """Those whose reports still count, by their names."""
-    found = [report.process for _, report in _reports(fields) if _counts(report, now)]
-    return sorted(found, key=lambda process: process.name)
-
-
-def _reports(fields: Mapping[bytes, bytes]) -> Iterable[tuple[bytes, _Report]]:
-    return ((name, msgspec.json.decode(report, type=_Report)) for name, report in fields.items())
-
-
-def _counts(report: _Report, now: float) -> bool:
-    return now - report.at <= _COUNTS_SECONDS
+    return sorted(REPORTS.read(fields, now).values(), key=lambda process: process.name)

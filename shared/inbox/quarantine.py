@@ -52,7 +52,7 @@ class Change(NamedTuple):
     is_over: bool
 
 
-class Kept(NamedTuple):
+class KeptRequest(NamedTuple):
     """A request in the quarantine, and its member in the sorted sets."""
 
     member: bytes
@@ -119,7 +119,7 @@ class Quarantine:
         """The requests of a source, the newest first."""
         return (kept.refused for page in self._pages(source, 100, is_reversed=True) for kept in page)
 
-    def oldest(self, source: str, count: int) -> Iterator[list[Kept]]:
+    def oldest(self, source: str, count: int) -> Iterator[list[KeptRequest]]:
         """The requests of a source in groups of up to `count`, the oldest first; what is removed in between is skipped,
         and nothing else."""
         return self._pages(source, count)
@@ -132,14 +132,14 @@ class Quarantine:
         return [Known(member, int(score)) for member, score in found]
 
     @or_unavailable
-    def read(self, source: str, members: Sequence[bytes]) -> list[Kept]:
+    def read(self, source: str, members: Sequence[bytes]) -> list[KeptRequest]:
         """These requests of a source, but for those that are removed by now."""
         if not members:
             return []
         ids = [member.split(b" ")[1] for member in members]
         found: Any = self._shard.hmget(self._names.refused(source).requests, ids)
         return [
-            Kept(member, refused)
+            KeptRequest(member, refused)
             for member, packed in zip(members, found, strict=True)
             for refused in _readable([packed])
         ]
@@ -160,7 +160,7 @@ class Quarantine:
         arguments = _arguments(_NO_BOUNDS, [source], members, ())
         run(keys=_keys(self._names, [source]), args=arguments)
 
-    def _pages(self, source: str, count: int, is_reversed: bool = False) -> Iterator[list[Kept]]:
+    def _pages(self, source: str, count: int, is_reversed: bool = False) -> Iterator[list[KeptRequest]]:
         """All members as they are at the beginning: they are short, and what is added later does not move them."""
         members = self._members(source, is_reversed)
         for start in range(0, len(members), count):

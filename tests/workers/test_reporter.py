@@ -69,6 +69,13 @@ def test_a_shard_that_is_away_keeps_no_report_from_the_others(client: Shard, rep
 def test_reports_of_hosts_that_are_gone_are_forgotten(client: Shard, monkeypatch: pytest.MonkeyPatch) -> None:
     inbox.report_unmet(client, "gone", {"postgresql": ["fsync is off"]})
     assert client.hkeys(UNMET) == [b"gone"]
-    monkeypatch.setattr("shared.inbox.unmet._COUNTS_SECONDS", -1)
+    monkeypatch.setattr("shared.inbox.unmet.REPORTS.seconds", -1)
+    inbox.report_unmet(client, HOST, {})
+    assert client.hkeys(UNMET) == []
+
+
+def test_a_report_of_another_release_is_passed_over_and_forgotten(client: Shard) -> None:
+    client.hset(UNMET, "host", b'{"at": 1, "other": {}}')
+    assert inbox.take_snapshot(client).unmet == {}
     inbox.report_unmet(client, HOST, {})
     assert client.hkeys(UNMET) == []

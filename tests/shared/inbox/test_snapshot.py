@@ -47,3 +47,12 @@ def test_the_age_is_that_of_the_oldest_entry(client: inbox.Shard) -> None:
     depth = inbox.take_snapshot(client).depth
     assert depth.entries == 2
     assert 99 < depth.oldest_seconds < 110
+
+
+def test_every_source_of_a_large_group_is_heard_and_counted(client: inbox.Shard, append: Any) -> None:
+    """More than one call of Redis takes."""
+    names = {f"source-{number}" for number in range(1203)}
+    append(*[(name, b"1") for name in names], limit=2000)
+    found = inbox.take_snapshot(client)
+    assert set(found.heard) == names
+    assert sum(counts["appended"] for counts in found.ledger.values()) == 1203
