@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 from fakeredis import FakeServer
 from redis.asyncio.client import Pipeline
@@ -24,6 +25,7 @@ from shared.current import Current
 from shared.demands import Watch
 from shared.fingerprint import of_sources
 from shared.inbox import Appender, AsyncShard, Shards
+from shared.inbox.reports import Report
 from shared.settings import Settings
 from tests.ingress.conftest import NOWHERE, NoBroker, a_callback, ask
 from tests.keys import INBOX, PROBE, UNMET, FakeAsyncShard
@@ -101,9 +103,10 @@ def test_it_says_which_promises_cannot_be_kept_and_is_ready_all_the_while(tmp_pa
 
     async def check(app: Any, client: FakeAsyncShard) -> None:
         now = (await client.time())[0]
-        report = {"at": now, "unmet": {"postgresql": ["fsync is off"]}}
-        old = {"at": now - 3600, "unmet": {"postgresql": ["is not migrated"]}}
-        await client.hset(UNMET, mapping={"worker-host": json.dumps(report), "gone": json.dumps(old)})
+        report = Report(now, {"postgresql": ["fsync is off"]})
+        old = Report(now - 3600, {"postgresql": ["is not migrated"]})
+        encode = msgspec.json.encode
+        await client.hset(UNMET, mapping={"worker-host": encode(report), "gone": encode(old)})
         answer = await ask(app, "/readyz", "GET")
         assert (answer.status, json.loads(answer.body)) == (
             200,
